@@ -1,5 +1,18 @@
 //! Cordon's domain and its pure engine. No AWS SDK, no HTTP, no clock but its own trait.
 
 pub mod arn;
+pub mod authlog;
+pub mod clock;
+pub mod engine;
+pub mod evidence;
+pub mod expr;
 pub mod finding;
+pub mod gate;
 pub mod id;
+pub mod journal;
+pub mod mode;
+pub mod optout;
+pub mod pattern;
+pub mod plan;
+pub mod playbook;
+pub mod words;

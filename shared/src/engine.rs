@@ -1,0 +1,14 @@
+//! The engine: a pure function from the view of a run's journal, and the time, to the commands wanted now.
+//!
+//! It is level-triggered and does no I/O. A driver starts the commands that are not running; a command has happened only when
+//! its result is an [`Entry`].
+
+pub mod entry;
+pub mod next;
+pub mod state;
+pub mod view;
+
+pub use entry::{ClaimFrom, Entry, FindingNote, Hold, Person, UndoCause};
+pub use next::{Command, Next, Pace, next};
+pub use state::{RunState, Summary, summary};
+pub use view::{Approval, Illegal, StepState, StepView, View};

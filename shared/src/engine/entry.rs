@@ -1,0 +1,412 @@
+//! What the journal holds of a run: one entry for each thing that happened, in order, never changed.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    finding::{FindingId, Subject, Version},
+    mode::Mode,
+    plan::{Change, ChangeKey, Effect, Plan, StepKey, Verdict},
+};
+
+/// Why a step or a run stops and waits for a person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// A stable word: `opted-out`, `cap-spent`, `role-missing`, …
+    pub code: String,
+    /// A sentence for the reader.
+    pub why: String,
+}
+
+/// A finding as a run keeps it: the normalised document, and where its raw bytes are.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FindingNote {
+    /// Its identity.
+    pub id: FindingId,
+    /// Its version.
+    pub version: Version,
+    /// Where it came from, `file:line` or the queue's name.
+    pub input: String,
+    /// The normalised finding, as patterns and expressions see it.
+    pub finding: Value,
+    /// SHA-256 of the raw document in the evidence store.
+    pub raw_sha256: String,
+}
+
+/// Who a person is. The way it was proven is the driver's business.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Person(pub String);
+
+/// Why something is undone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "cause")]
+pub enum UndoCause {
+    /// A person asked for it.
+    Person {
+        /// Who.
+        by: Person,
+    },
+    /// Its time is over.
+    Ttl,
+}
+
+/// One thing that happened in a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "entry")]
+pub enum Entry {
+    /// The run begins. Its playbook is pinned by its text.
+    Opened {
+        /// The playbook's name.
+        playbook: String,
+        /// The playbook's text.
+        source: String,
+        /// SHA-256 of that text.
+        digest: String,
+        /// What the run is about.
+        subject: Subject,
+        /// The finding that opened it.
+        finding: Box<FindingNote>,
+        /// The mode of the configuration when it opened.
+        mode: Mode,
+        /// Whether only observation is allowed for it, and why (a sample finding).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        observe_only: Option<String>,
+        /// When Cordon took the finding in.
+        detected_at: Timestamp,
+    },
+    /// Another finding, or a later version of one, belongs to this run.
+    FindingJoined {
+        /// The finding.
+        finding: Box<FindingNote>,
+        /// Whether it tells something new, so that a new generation begins.
+        renews: bool,
+    },
+    /// The account is one of ours and may be worked in.
+    Admitted {
+        /// What expressions see as `account`.
+        account: Value,
+    },
+    /// A later generation finds nothing different for this step.
+    Kept {
+        /// The step.
+        step: StepKey,
+        /// The generation.
+        generation: u32,
+    },
+    /// A later generation makes a new instance of a step.
+    Renewed {
+        /// The new instance.
+        step: StepKey,
+        /// The generation.
+        generation: u32,
+    },
+    /// The step is not done, and why.
+    Skipped {
+        /// The step.
+        step: StepKey,
+        /// Why.
+        why: String,
+    },
+    /// Parameters were rendered and a plan was made.
+    Planned {
+        /// The step.
+        step: StepKey,
+        /// The rendered parameters.
+        with: Value,
+        /// The plan, `before` included.
+        plan: Box<Plan>,
+        /// The plan's digest.
+        digest: String,
+    },
+    /// The mode allows no more than the plan; or an earlier outcome is needed first.
+    Observed {
+        /// The step.
+        step: StepKey,
+        /// Why it stays a plan.
+        why: String,
+    },
+    /// Everything is already as the step wants it.
+    AlreadyDone {
+        /// The step.
+        step: StepKey,
+        /// Attributes of ours that it now has a claim on.
+        claims: Vec<ClaimFrom>,
+    },
+    /// A person is asked.
+    Asked {
+        /// The step.
+        step: StepKey,
+        /// What the answer is bound to.
+        digest: String,
+        /// Why a person must say it.
+        why: String,
+        /// After this the question is void.
+        expires: Timestamp,
+    },
+    /// A person said yes to exactly this plan.
+    Approved {
+        /// The step.
+        step: StepKey,
+        /// The plan's digest.
+        digest: String,
+        /// Who.
+        by: Person,
+        /// Until when the yes counts.
+        expires: Timestamp,
+    },
+    /// A person said no.
+    Refused {
+        /// The step.
+        step: StepKey,
+        /// Who.
+        by: Person,
+        /// Why, in the person's words.
+        why: String,
+    },
+    /// Nobody answered in time.
+    AskExpired {
+        /// The step.
+        step: StepKey,
+    },
+    /// The gate said yes.
+    Decided {
+        /// The step.
+        step: StepKey,
+        /// In words: what the decision rests on.
+        because: String,
+    },
+    /// A warrant was given: from here on the step's `before` is fixed.
+    ApplyStarted {
+        /// The step.
+        step: StepKey,
+        /// Counts from 1.
+        attempt: u32,
+        /// The lease's epoch.
+        epoch: u64,
+    },
+    /// Something slow was started.
+    Pending {
+        /// The step.
+        step: StepKey,
+        /// How to ask after it.
+        ticket: Value,
+        /// When to ask.
+        due: Timestamp,
+    },
+    /// The change's calls were all answered well. Not yet read back.
+    Applied {
+        /// The step.
+        step: StepKey,
+        /// What came of it.
+        outcome: Value,
+    },
+    /// The change failed.
+    ApplyFailed {
+        /// The step.
+        step: StepKey,
+        /// How far it got.
+        effect: Effect,
+        /// What happened.
+        error: String,
+        /// When to look again; `None`: not again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        again: Option<Timestamp>,
+    },
+    /// The post-condition was read back.
+    Verified {
+        /// The step.
+        step: StepKey,
+        /// What was read.
+        verdict: Verdict,
+        /// When to read again, where it may only need time.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        again: Option<Timestamp>,
+    },
+    /// After a crash or a lost answer, the world was read.
+    Recovered {
+        /// The step.
+        step: StepKey,
+        /// What was read.
+        verdict: Verdict,
+    },
+    /// A probe has its answer.
+    ProbeDone {
+        /// The step.
+        step: StepKey,
+        /// The rendered parameters.
+        with: Value,
+        /// What it found.
+        outcome: Value,
+        /// SHA-256 of what it kept as evidence.
+        #[serde(default)]
+        evidence: Vec<String>,
+    },
+    /// It could not be done now; it is tried again later. No attempt is counted.
+    Deferred {
+        /// The step, or the run's admission.
+        step: Option<StepKey>,
+        /// Why.
+        why: String,
+        /// When to try again.
+        until: Timestamp,
+        /// Whether this counts against the tries (a failure) or not (a turn that did not come).
+        counts: bool,
+    },
+    /// It failed for good; the playbook says the run goes on, or fails.
+    Failed {
+        /// The step.
+        step: StepKey,
+        /// A stable word.
+        code: String,
+        /// What happened, to what, and what to do.
+        why: String,
+    },
+    /// It waits for a person.
+    Held {
+        /// The step; `None`: the whole run.
+        step: Option<StepKey>,
+        /// Why.
+        hold: Hold,
+    },
+    /// A person answered the holds.
+    Released {
+        /// The step; `None`: the whole run.
+        step: Option<StepKey>,
+        /// Who.
+        by: Person,
+    },
+    /// A person wants failed steps tried again.
+    Retried {
+        /// The step; `None`: all failed ones.
+        step: Option<StepKey>,
+        /// Who.
+        by: Person,
+    },
+    /// A change is to be undone.
+    UndoAsked {
+        /// The step.
+        step: StepKey,
+        /// By whom or what.
+        cause: UndoCause,
+    },
+    /// A warrant to undo was given.
+    UndoStarted {
+        /// The step.
+        step: StepKey,
+        /// Counts from 1.
+        attempt: u32,
+        /// The lease's epoch.
+        epoch: u64,
+        /// The attributes to restore, and from whose `before`.
+        from: Vec<ClaimFrom>,
+    },
+    /// The undo is over.
+    Undone {
+        /// The step.
+        step: StepKey,
+        /// What was put back.
+        restored: Vec<Change>,
+        /// What was left, and why (another run holds it).
+        #[serde(default)]
+        left: Vec<String>,
+    },
+    /// The undo may not or cannot go on.
+    ByHand {
+        /// The step.
+        step: StepKey,
+        /// What a person has to do.
+        steps: Vec<String>,
+    },
+    /// The undo failed and is tried again, or not.
+    UndoFailed {
+        /// The step.
+        step: StepKey,
+        /// What happened.
+        error: String,
+        /// When to try again; `None`: a person is needed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        again: Option<Timestamp>,
+    },
+    /// The effect is unknown and cannot be found out: a person is needed.
+    Stuck {
+        /// The step.
+        step: StepKey,
+        /// What is unknown.
+        why: String,
+    },
+    /// A person ended the incident.
+    ClosedBy {
+        /// Who.
+        by: Person,
+        /// Why.
+        why: String,
+    },
+}
+
+/// An attribute, and the step whose `before` restores it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ClaimFrom {
+    /// The attribute.
+    pub key: ChangeKey,
+    /// The run that changed it.
+    pub run: crate::id::IncidentId,
+    /// The step that changed it.
+    pub step: StepKey,
+}
+
+impl Entry {
+    /// The step that it is about.
+    #[must_use]
+    pub fn step(&self) -> Option<&StepKey> {
+        match self {
+            Self::Opened { .. } | Self::FindingJoined { .. } | Self::Admitted { .. } | Self::ClosedBy { .. } => None,
+            Self::Deferred { step, .. } | Self::Held { step, .. } | Self::Released { step, .. } | Self::Retried { step, .. } => step.as_ref(),
+            Self::Kept { step, .. }
+            | Self::Renewed { step, .. }
+            | Self::Skipped { step, .. }
+            | Self::Planned { step, .. }
+            | Self::Observed { step, .. }
+            | Self::AlreadyDone { step, .. }
+            | Self::Asked { step, .. }
+            | Self::Approved { step, .. }
+            | Self::Refused { step, .. }
+            | Self::AskExpired { step }
+            | Self::Decided { step, .. }
+            | Self::ApplyStarted { step, .. }
+            | Self::Pending { step, .. }
+            | Self::Applied { step, .. }
+            | Self::ApplyFailed { step, .. }
+            | Self::Verified { step, .. }
+            | Self::Recovered { step, .. }
+            | Self::ProbeDone { step, .. }
+            | Self::Failed { step, .. }
+            | Self::UndoAsked { step, .. }
+            | Self::UndoStarted { step, .. }
+            | Self::Undone { step, .. }
+            | Self::ByHand { step, .. }
+            | Self::UndoFailed { step, .. }
+            | Self::Stuck { step, .. } => Some(step),
+        }
+    }
+
+    /// Whether the step's locks end with this entry.
+    #[must_use]
+    pub fn unlocks(&self) -> bool {
+        match self {
+            Self::Verified { verdict, again, .. } => *verdict == Verdict::InEffect || again.is_none(),
+            Self::Recovered { verdict, .. } => *verdict == Verdict::InEffect,
+            Self::Failed { .. } | Self::Undone { .. } | Self::ByHand { .. } | Self::Stuck { .. } | Self::Held { .. } => true,
+            Self::UndoFailed { again, .. } => again.is_none(),
+            _ => false,
+        }
+    }
+
+    /// The keys of the changes of a plan.
+    #[must_use]
+    pub fn keys(changes: &[Change]) -> BTreeSet<ChangeKey> {
+        changes.iter().map(Change::key).collect()
+    }
+}

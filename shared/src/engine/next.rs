@@ -1,0 +1,164 @@
+//! What is to be done now: a pure function of the view and the time.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    entry::UndoCause,
+    view::{StepState, StepView, View},
+};
+use crate::plan::StepKey;
+
+/// One thing wanted now.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// Look up the account and decide whether the run may work in it at all.
+    Admit,
+    /// Begin a step: evaluate `when` and `with`, then probe, hold, or plan, decide and apply.
+    Begin(StepKey),
+    /// A later generation: evaluate a started step's parameters anew.
+    Renew(StepKey),
+    /// The question is void.
+    Expire(StepKey),
+    /// Ask after something slow.
+    Poll(StepKey),
+    /// Something slow took too long.
+    Timeout(StepKey),
+    /// Read the post-condition back.
+    Verify(StepKey),
+    /// A warrant was given in another life, or an answer was lost: read the world.
+    Recover(StepKey),
+    /// Undo.
+    Undo(StepKey, UndoCause),
+}
+
+impl Command {
+    /// The step it is for.
+    #[must_use]
+    pub fn step(&self) -> Option<&StepKey> {
+        match self {
+            Self::Admit => None,
+            Self::Begin(key)
+            | Self::Renew(key)
+            | Self::Expire(key)
+            | Self::Poll(key)
+            | Self::Timeout(key)
+            | Self::Verify(key)
+            | Self::Recover(key)
+            | Self::Undo(key, _) => Some(key),
+        }
+    }
+}
+
+/// What is wanted now, and when to look again if nothing happens before.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Next {
+    /// Wanted now: at most one command for each step.
+    pub commands: Vec<Command>,
+    /// The next time at which something becomes due by itself.
+    pub wake: Option<Timestamp>,
+}
+
+/// What the engine has to know besides the view.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// The epoch of the lease now held.
+    pub epoch: u64,
+    /// How long a call of an earlier life may still take effect.
+    pub attempt_timeout: SignedDuration,
+}
+
+impl Next {
+    fn at(&mut self, due: Timestamp, now: Timestamp, command: Command) {
+        if due <= now {
+            self.commands.push(command);
+        } else {
+            self.wake = Some(self.wake.map_or(due, |wake| wake.min(due)));
+        }
+    }
+}
+
+/// The commands wanted at `now`. Time that goes back un-expires nothing: the last entry's time counts as the least.
+#[must_use]
+pub fn next(view: &View, now: Timestamp, pace: Pace) -> Next {
+    let now = now.max(view.updated_at);
+    let mut wanted = Next::default();
+    let open = view.hold.is_none() && view.closed_by.is_none();
+    if open && view.account.is_none() {
+        wanted.at(view.put_off.map_or(now, |(until, _)| until), now, Command::Admit);
+    }
+    let begin = open && view.account.is_some();
+    let mut undo_taken = false;
+    for step in view.steps.iter().rev() {
+        let key = step.key.clone();
+        let ready = step.not_before.unwrap_or(now);
+        let ttl = view.definition(step).and_then(|definition| definition.ttl);
+        match &step.state {
+            StepState::Waiting if begin && needs_met(view, step) => wanted.at(ready, now, Command::Begin(key)),
+            StepState::Reapply if begin => wanted.at(ready, now, Command::Begin(key)),
+            StepState::Asked { expires, .. } if open => wanted.at(*expires, now, Command::Expire(key)),
+            StepState::Applying { epoch, at } if *epoch != pace.epoch => wanted.at(later(*at, pace).max(ready), now, Command::Recover(key)),
+            StepState::Broken { again, .. } => wanted.at((*again).max(ready), now, Command::Recover(key)),
+            StepState::Pending { due, since, .. } => {
+                let within = view.definition(step).map_or(SignedDuration::ZERO, |definition| definition.within);
+                let deadline = since.checked_add(within).unwrap_or(Timestamp::MAX);
+                if deadline <= now {
+                    wanted.at(now, now, Command::Timeout(key));
+                } else {
+                    wanted.at((*due).max(ready).min(deadline), now, Command::Poll(key));
+                }
+            }
+            StepState::Unverified { next, .. } => wanted.at((*next).max(ready), now, Command::Verify(key)),
+            StepState::UndoWanted { cause, again } => {
+                // In reverse order, one after the other.
+                if !undo_taken {
+                    wanted.at(again.unwrap_or(now).max(ready), now, Command::Undo(key, cause.clone()));
+                }
+                undo_taken = true;
+            }
+            StepState::Undoing { epoch, at, cause } => {
+                undo_taken = true;
+                if *epoch != pace.epoch {
+                    wanted.at(later(*at, pace), now, Command::Undo(key, cause.clone()));
+                }
+            }
+            _ => {
+                if let Some(expires) = step.expires(ttl) {
+                    wanted.at(expires.max(ready), now, Command::Undo(key.clone(), UndoCause::Ttl));
+                }
+                if begin && is_stale(view, step) && !wanted.commands.iter().any(|command| command.step() == Some(&key)) {
+                    wanted.at(now, now, Command::Renew(key));
+                }
+            }
+        }
+    }
+    wanted.commands.reverse();
+    wanted
+}
+
+fn later(at: Timestamp, pace: Pace) -> Timestamp {
+    at.checked_add(pace.attempt_timeout).unwrap_or(Timestamp::MAX)
+}
+
+/// A started step that the latest generation has not been held against yet. What was undone stays undone.
+fn is_stale(view: &View, step: &StepView) -> bool {
+    let latest = view.latest(&step.key.id).is_some_and(|latest| latest.key == step.key);
+    latest && step.generation < view.generation && matches!(step.state, StepState::InEffect | StepState::AlreadyDone | StepState::Done)
+}
+
+/// Whether all that the step needs is behind it.
+fn needs_met(view: &View, step: &StepView) -> bool {
+    let Some(definition) = view.definition(step) else { return false };
+    definition.needs.iter().all(|need| {
+        view.latest(need).is_some_and(|need| match need.state {
+            StepState::InEffect
+            | StepState::AlreadyDone
+            | StepState::Done
+            | StepState::Skipped { .. }
+            | StepState::Observed { .. }
+            | StepState::Undone { .. }
+            | StepState::ByHand { .. } => true,
+            StepState::Failed { .. } | StepState::Held(_) | StepState::Stuck { .. } => definition.even_if_failed,
+            _ => false,
+        })
+    })
+}

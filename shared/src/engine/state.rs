@@ -1,0 +1,169 @@
+//! The state of a run in one word, and what is still owed.
+
+use serde::{Deserialize, Serialize};
+
+use super::view::{StepState, View};
+use crate::playbook::OnFailure;
+
+/// Where an incident stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RunState {
+    /// Observed only: what would be changed is known, nothing was.
+    Planned,
+    /// Work is going on or due.
+    Running,
+    /// A person is asked.
+    Waiting,
+    /// A person is needed.
+    Held,
+    /// Nothing to do, for a reason.
+    Ignored,
+    /// Changes are in effect, and something is still owed: a TTL, work, or a person.
+    Contained,
+    /// All steps verified, nothing owed.
+    Closed,
+    /// Everything that was changed was put back.
+    Undone,
+    /// A step failed that may not fail.
+    Failed,
+    /// The effect of something is unknown.
+    Stuck,
+}
+
+impl RunState {
+    /// The word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Planned => "planned",
+            Self::Running => "running",
+            Self::Waiting => "waiting",
+            Self::Held => "held",
+            Self::Ignored => "ignored",
+            Self::Contained => "contained",
+            Self::Closed => "closed",
+            Self::Undone => "undone",
+            Self::Failed => "failed",
+            Self::Stuck => "stuck",
+        }
+    }
+}
+
+impl std::fmt::Display for RunState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A run's state, with the reason for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    /// The word.
+    pub state: RunState,
+    /// A stable word for the reason.
+    pub code: String,
+    /// The reason for the reader.
+    pub why: String,
+    /// Whether nothing will ever happen in it again by itself.
+    pub over: bool,
+}
+
+/// Sums a run up. `busy` says whether the engine wants something now or a due time stands that is no TTL.
+#[must_use]
+pub fn summary(view: &View) -> Summary {
+    let make = |state, code: &str, why: String| Summary { state, code: code.to_owned(), why, over: false };
+    let mut running = false;
+    let mut asked = None;
+    let mut held = None;
+    let mut failed = None;
+    let mut changed = 0_u32;
+    let mut undone = 0_u32;
+    let mut by_hand = None;
+    let mut observed = 0_u32;
+    let mut owed = None;
+    for step in &view.steps {
+        let definition = view.definition(step);
+        match &step.state {
+            StepState::Stuck { why } => return make(RunState::Stuck, "unknown-effect", format!("`{}`: {why}", step.key)),
+            StepState::Failed { code, why } => {
+                if definition.is_none_or(|definition| definition.on_failure != OnFailure::Continue) {
+                    failed = failed.or_else(|| Some((code.clone(), format!("`{}`: {why}", step.key))));
+                }
+            }
+            StepState::Asked { why, .. } => asked = asked.or_else(|| Some(format!("`{}`: {why}", step.key))),
+            StepState::Held(hold) => held = held.or_else(|| Some((hold.code.clone(), format!("`{}`: {}", step.key, hold.why)))),
+            StepState::ByHand { steps } => by_hand = by_hand.or_else(|| Some(format!("`{}`: {}", step.key, steps.join("; ")))),
+            StepState::Waiting => running |= !blocked(view, &step.key.id, 0),
+            StepState::Applying { .. }
+            | StepState::Pending { .. }
+            | StepState::Unverified { .. }
+            | StepState::Broken { .. }
+            | StepState::Reapply
+            | StepState::UndoWanted { .. }
+            | StepState::Undoing { .. } => running = true,
+            StepState::InEffect | StepState::AlreadyDone => {
+                changed = changed.saturating_add(u32::from(step.state == StepState::InEffect));
+                if let Some(expires) = step.expires(definition.and_then(|definition| definition.ttl)) {
+                    owed = owed.or_else(|| Some(format!("`{}` is undone at {expires:.0}", step.key)));
+                }
+            }
+            StepState::Undone { .. } => undone = undone.saturating_add(1),
+            StepState::Observed { .. } => observed = observed.saturating_add(1),
+            StepState::Skipped { .. } | StepState::Done => {}
+        }
+        running |= step.generation < view.generation && matches!(step.state, StepState::InEffect | StepState::AlreadyDone | StepState::Done)
+            && view.latest(&step.key.id).is_some_and(|latest| latest.key == step.key)
+            && view.closed_by.is_none();
+    }
+    if let Some((by, why)) = &view.closed_by {
+        if let Some(owed) = owed {
+            return make(RunState::Contained, "ttl", owed);
+        }
+        return Summary { over: true, ..make(RunState::Closed, "closed-by-person", format!("{} closed it: {why}", by.0)) };
+    }
+    if let Some(hold) = &view.hold {
+        return make(RunState::Held, &hold.code, hold.why.clone());
+    }
+    if running || view.account.is_none() {
+        return make(RunState::Running, "", String::new());
+    }
+    if let Some((code, why)) = failed {
+        return make(RunState::Failed, &code, why);
+    }
+    if let Some(why) = asked {
+        return make(RunState::Waiting, "approval", why);
+    }
+    if let Some((code, why)) = held {
+        return make(RunState::Held, &code, why);
+    }
+    if let Some(why) = by_hand {
+        return make(RunState::Held, "undo-by-hand", why);
+    }
+    if let Some(why) = owed {
+        return make(RunState::Contained, "ttl", why);
+    }
+    if undone > 0 && changed == 0 {
+        return Summary { over: true, ..make(RunState::Undone, "undone", "what was changed was put back".to_owned()) };
+    }
+    if observed > 0 && changed == 0 {
+        let why = view.observe_only.clone().unwrap_or_else(|| "the mode allows no more than a plan".to_owned());
+        return Summary { over: true, ..make(RunState::Planned, "observe", why) };
+    }
+    Summary { over: true, ..make(RunState::Closed, "", "all steps verified".to_owned()) }
+}
+
+/// Whether a waiting step can never begin as things stand: something it needs failed or is held.
+fn blocked(view: &View, id: &str, depth: usize) -> bool {
+    let Some(step) = view.latest(id) else { return false };
+    let Some(definition) = view.definition(step) else { return false };
+    depth < 64
+        && definition.needs.iter().any(|need| {
+            view.latest(need).is_some_and(|need| match &need.state {
+                StepState::Held(_) | StepState::Failed { .. } | StepState::Stuck { .. } => !definition.even_if_failed,
+                StepState::Asked { .. } => true,
+                StepState::Waiting => blocked(view, &need.key.id, depth + 1),
+                _ => false,
+            })
+        })
+}

@@ -1,0 +1,267 @@
+//! The gate: the only place that says yes.
+//!
+//! [`commit`] reads everything a decision rests on, decides, reserves what the change will use, and writes plan, decision and
+//! start of the change, all in **one** transaction. A [`Warrant`] is what that commit returns: it cannot exist without the entry,
+//! cannot be cloned, and dies with the process. Nothing else in Cordon makes one.
+
+mod rule;
+mod warrant;
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+pub use rule::{Caps, Facts, OptOutFact, Ruling, rule};
+pub use warrant::{Lease, Purpose, Warrant, Watch};
+
+use crate::{
+    engine::{ClaimFrom, Entry, Hold, Pace, UndoCause, View},
+    journal::{Journal, JournalError, Tx, ops},
+    mode::Mode,
+    plan::{Plan, Risk, StepKey},
+};
+
+/// How long one read of the organization may serve decisions (the charter's invariant 7).
+pub const FACTS_LAST: SignedDuration = SignedDuration::from_secs(60);
+
+/// A step that asks to be done.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// Which step.
+    pub step: StepKey,
+    /// Its action's name.
+    pub action: &'static str,
+    /// How much harm it can do.
+    pub risk: Risk,
+    /// Its rendered parameters.
+    pub with: Value,
+    /// Its plan.
+    pub plan: Plan,
+    /// The strictest of the modes that apply.
+    pub mode: Mode,
+    /// Whether the playbook wants a person asked in every mode.
+    pub ask: bool,
+    /// What is known of account, subject and sources.
+    pub facts: Facts,
+    /// The hard caps.
+    pub caps: Caps,
+    /// How long a question stands.
+    pub question_lasts: SignedDuration,
+    /// What a stand-down of this subject for this playbook is filed under.
+    pub stand_down: String,
+}
+
+/// What the gate says to a step.
+#[derive(Debug)]
+pub enum Decision {
+    /// Yes: apply it with this.
+    Go(Warrant),
+    /// Anything else; it is in the journal.
+    No(Ruling),
+}
+
+/// Decides about a step and writes the decision, in one transaction. The view moves on to what was written.
+///
+/// # Errors
+/// [`JournalError::Conflict`] when the run has moved on, [`JournalError::LeaseLost`], and those of the store.
+pub async fn commit(journal: &Journal, lease: &Arc<Lease>, view: &View, ask: Ask, now: Timestamp, pace: Pace) -> Result<(View, Decision), JournalError> {
+    let mut moved = view.clone();
+    let (moved, ruling, digest) = journal
+        .with(move |tx| {
+            let digest = ask.plan.digest(ask.action, &ask.with);
+            let ruling = rule(tx, &moved, &ask, &digest, now)?;
+            let entries = entries(&moved, &ask, &digest, &ruling, now, pace);
+            if ruling == Ruling::Go {
+                for resource in &ask.plan.touches {
+                    tx.lock(resource, moved.run, &ask.step)?;
+                }
+                for resource in ask.plan.resources() {
+                    tx.spend(now, moved.subject.cell.account.as_str(), &resource)?;
+                }
+            }
+            ops::append(tx, &mut moved, entries, now, pace)?;
+            Ok((moved, ruling, digest))
+        })
+        .await?;
+    let decision = match ruling {
+        Ruling::Go => {
+            let step = moved.steps.iter().find(|step| matches!(step.state, crate::engine::StepState::Applying { epoch, .. } if epoch == pace.epoch) && step.digest == digest);
+            let (key, attempt) = step.map_or_else(|| (StepKey::first(""), 0), |step| (step.key.clone(), step.attempts));
+            Decision::Go(Warrant::mint(moved.run, key, attempt, Purpose::Apply, digest, lease, now))
+        }
+        other => Decision::No(other),
+    };
+    Ok((moved, decision))
+}
+
+fn entries(view: &View, ask: &Ask, digest: &str, ruling: &Ruling, now: Timestamp, pace: Pace) -> Vec<Entry> {
+    let step = ask.step.clone();
+    let known = view.step(&step);
+    let mut entries = Vec::new();
+    if known.is_none_or(|known| !known.fixed) {
+        entries.push(Entry::Planned { step: step.clone(), with: ask.with.clone(), plan: Box::new(ask.plan.clone()), digest: digest.to_owned() });
+    }
+    match ruling {
+        Ruling::Go => {
+            let attempt = known.map_or(0, |known| known.attempts).saturating_add(1);
+            let by = known.and_then(|known| known.approval.as_ref()).map(|approval| format!("{} said yes to exactly this plan", approval.by.0));
+            let because = by.unwrap_or_else(|| format!("mode {} allows a {} change; no opt-out, caps not spent", ask.mode, risk_word(ask.risk)));
+            entries.push(Entry::Decided { step: step.clone(), because });
+            entries.push(Entry::ApplyStarted { step, attempt, epoch: pace.epoch });
+        }
+        Ruling::AlreadyDone { claims } => entries.push(Entry::AlreadyDone { step, claims: claims.clone() }),
+        Ruling::Observe { why } => entries.push(Entry::Observed { step, why: why.clone() }),
+        Ruling::Ask { why } => {
+            let expires = now.checked_add(ask.question_lasts).unwrap_or(Timestamp::MAX);
+            entries.push(Entry::Asked { step, digest: digest.to_owned(), why: why.clone(), expires });
+        }
+        Ruling::Skip { why } => entries.push(Entry::Skipped { step, why: why.clone() }),
+        Ruling::Hold(hold) => entries.push(Entry::Held { step: Some(step), hold: hold.clone() }),
+        Ruling::Later { why, until } => {
+            // A step that had to wait is planned again: this plan is not kept.
+            entries.clear();
+            entries.push(Entry::Deferred { step: Some(step), why: why.clone(), until: *until, counts: false });
+        }
+    }
+    entries
+}
+
+fn risk_word(risk: Risk) -> &'static str {
+    match risk {
+        Risk::ReadOnly => "read-only",
+        Risk::Reversible => "reversible",
+        Risk::Disruptive => "disruptive",
+        Risk::Destructive => "destructive",
+    }
+}
+
+/// What the gate says to an undo.
+#[derive(Debug)]
+pub enum UndoDecision {
+    /// Restore these attributes, with this warrant. What others hold is left, in words.
+    Go {
+        /// The warrant.
+        warrant: Warrant,
+        /// Attributes to restore and whose `before` restores them.
+        from: Vec<ClaimFrom>,
+        /// What is left to other holders.
+        left: Vec<String>,
+    },
+    /// Nothing to restore: other steps hold all of it. It is in the journal.
+    Nothing {
+        /// Who holds it, in words.
+        left: Vec<String>,
+    },
+    /// Another step works on the same resource: later.
+    Later,
+}
+
+/// Decides about an undo: drops the step's claims and says which attributes nobody else holds.
+///
+/// # Errors
+/// As [`commit`].
+pub async fn commit_undo(
+    journal: &Journal,
+    lease: &Arc<Lease>,
+    view: &View,
+    step: StepKey,
+    cause: UndoCause,
+    now: Timestamp,
+    pace: Pace,
+) -> Result<(View, UndoDecision), JournalError> {
+    let mut moved = view.clone();
+    let key = step.clone();
+    let (moved, outcome) = journal
+        .with(move |tx| {
+            let outcome = undo_in(tx, &mut moved, &step, cause, now, pace)?;
+            Ok((moved, outcome))
+        })
+        .await?;
+    let decision = match outcome {
+        UndoOutcome::Go { attempt, from, left } => {
+            let digest = moved.step(&key).map(|step| step.digest.clone()).unwrap_or_default();
+            let warrant = Warrant::mint(moved.run, key, attempt, Purpose::Undo, digest, lease, now);
+            UndoDecision::Go { warrant, from, left }
+        }
+        UndoOutcome::Nothing { left } => UndoDecision::Nothing { left },
+        UndoOutcome::Later => UndoDecision::Later,
+    };
+    Ok((moved, decision))
+}
+
+enum UndoOutcome {
+    Go { attempt: u32, from: Vec<ClaimFrom>, left: Vec<String> },
+    Nothing { left: Vec<String> },
+    Later,
+}
+
+fn undo_in(tx: &mut dyn Tx, view: &mut View, key: &StepKey, cause: UndoCause, now: Timestamp, pace: Pace) -> Result<UndoOutcome, JournalError> {
+    let step = view.step(key).ok_or_else(|| JournalError::Refused(format!("{} has no step `{key}`", view.run)))?.clone();
+    let touches = step.plan.as_ref().map(|plan| plan.touches.clone()).unwrap_or_default();
+    for resource in &touches {
+        if tx.lock_holder(resource)?.is_some_and(|(run, by)| run != view.run || by != *key) {
+            let until = now.checked_add(SignedDuration::from_secs(2)).unwrap_or(now);
+            let why = format!("another step works on {resource}");
+            let mut entries = Vec::new();
+            if !matches!(step.state, crate::engine::StepState::UndoWanted { .. } | crate::engine::StepState::Undoing { .. }) {
+                entries.push(Entry::UndoAsked { step: key.clone(), cause });
+            }
+            if !matches!(step.state, crate::engine::StepState::Undoing { .. }) {
+                entries.push(Entry::Deferred { step: Some(key.clone()), why, until, counts: false });
+            }
+            ops::append(tx, view, entries, now, pace)?;
+            return Ok(UndoOutcome::Later);
+        }
+    }
+    let (mut from, mut left) = (Vec::new(), Vec::new());
+    for claim in &step.claims {
+        let other = tx.claims(&claim.key)?.into_iter().find(|held| held.run != view.run || held.step != *key);
+        match other {
+            Some(other) => left.push(format!("{} of {} stays: `{}` of {} still needs it", claim.key.attribute, claim.key.resource, other.step, other.run)),
+            None => from.push(claim.clone()),
+        }
+    }
+    let mut entries = Vec::new();
+    if !matches!(step.state, crate::engine::StepState::UndoWanted { .. } | crate::engine::StepState::Undoing { .. }) {
+        entries.push(Entry::UndoAsked { step: key.clone(), cause: cause.clone() });
+    }
+    let outcome = if from.is_empty() {
+        entries.push(Entry::Undone { step: key.clone(), restored: Vec::new(), left: left.clone() });
+        UndoOutcome::Nothing { left }
+    } else {
+        let attempt = step.undo_attempts.saturating_add(1);
+        entries.push(Entry::UndoStarted { step: key.clone(), attempt, epoch: pace.epoch, from: from.clone() });
+        for resource in &touches {
+            tx.lock(resource, view.run, key)?;
+        }
+        UndoOutcome::Go { attempt, from, left }
+    };
+    if matches!(cause, UndoCause::Person { .. }) {
+        let until = now.checked_add(rule::STAND_DOWN).unwrap_or(Timestamp::MAX);
+        tx.save_stand_down(&stand_down_key(view), Some(until))?;
+    }
+    ops::append(tx, view, entries, now, pace)?;
+    Ok(outcome)
+}
+
+/// What a stand-down of a run's subject is filed under: after an undo the same finding type does not contain that subject again.
+#[must_use]
+pub fn stand_down_key(view: &View) -> String {
+    let kind = view.findings.first().and_then(|note| note.finding.get("type")).and_then(Value::as_str).unwrap_or_default();
+    format!("{kind} {} {}", view.subject.cell, view.subject.name())
+}
+
+/// Lifts the stand-down of a run's subject.
+///
+/// # Errors
+/// Those of the store.
+pub fn lift_stand_down(tx: &mut dyn Tx, view: &View) -> Result<(), JournalError> {
+    tx.save_stand_down(&stand_down_key(view), None)
+}
+
+/// A hold in words.
+#[must_use]
+pub fn hold(code: &str, why: impl Into<String>) -> Hold {
+    Hold { code: code.to_owned(), why: why.into() }
+}

@@ -1,0 +1,201 @@
+//! The rule itself: what the gate says, from what it reads in its own transaction.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::{Ask, FACTS_LAST, hold};
+use crate::{
+    engine::{ClaimFrom, Hold, View},
+    journal::{JournalError, Tx},
+    mode::Mode,
+    optout,
+    plan::Change,
+};
+
+/// How long a subject stands down after a person's undo.
+pub const STAND_DOWN: SignedDuration = SignedDuration::from_hours(24 * 7);
+/// The window of the caps.
+const WINDOW: SignedDuration = SignedDuration::from_hours(1);
+/// How long a step whose resource is taken waits before it is planned again.
+const BUSY_WAIT: SignedDuration = SignedDuration::from_millis(500);
+
+/// An opt-out tag that counts for a step, and whose it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OptOutFact {
+    /// The account, OU or resource that carries the tag.
+    pub whose: String,
+    /// Its value.
+    pub value: String,
+}
+
+/// What is known about a step's surroundings, read live.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// When the organization was read.
+    pub read_at: Timestamp,
+    /// Opt-out tags of the account and the OUs above it. Those of resources are in the plan.
+    pub opt_outs: Vec<OptOutFact>,
+    /// Something unknown or unfit that holds everything (account not active, organization unreadable).
+    pub unfit: Option<Hold>,
+    /// The source is a known one: recorded, not acted on.
+    pub known: Option<String>,
+    /// The subject is one that Cordon never touches.
+    pub refused: Option<String>,
+}
+
+/// Hard caps: resources changed in an hour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caps {
+    /// In one account.
+    pub per_account_hour: u32,
+    /// In the whole organization.
+    pub per_organization_hour: u32,
+}
+
+/// What the gate says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ruling {
+    /// Yes.
+    Go,
+    /// Nothing to change; with the claims it now has.
+    AlreadyDone {
+        /// Attributes that we made as they are.
+        claims: Vec<ClaimFrom>,
+    },
+    /// The mode allows no more than a plan.
+    Observe {
+        /// Why.
+        why: String,
+    },
+    /// A person must say yes.
+    Ask {
+        /// Why.
+        why: String,
+    },
+    /// It is not done, and nobody need do anything.
+    Skip {
+        /// Why.
+        why: String,
+    },
+    /// It waits for a person.
+    Hold(Hold),
+    /// Not now.
+    Later {
+        /// Why.
+        why: String,
+        /// Until when.
+        until: Timestamp,
+    },
+}
+
+/// Decides. Reads the journal's tables in the caller's transaction and writes nothing.
+///
+/// # Errors
+/// Those of the store.
+pub fn rule(tx: &mut dyn Tx, view: &View, ask: &Ask, digest: &str, now: Timestamp) -> Result<Ruling, JournalError> {
+    if let Some(why) = &ask.facts.refused {
+        return Ok(Ruling::Hold(hold("refused-subject", why.clone())));
+    }
+    if let Some(unfit) = &ask.facts.unfit {
+        return Ok(Ruling::Hold(unfit.clone()));
+    }
+    if ask.plan.changes.is_empty() {
+        return Ok(Ruling::AlreadyDone { claims: ours(tx, &ask.plan.already)? });
+    }
+    // A clock that went back makes the facts no younger.
+    let age = now.duration_since(ask.facts.read_at).abs();
+    if age > FACTS_LAST {
+        return Ok(Ruling::Later { why: format!("the organization was last read {} s ago", age.as_secs()), until: now });
+    }
+    if let Some(opted_out) = opted_out(view, ask, now) {
+        return Ok(Ruling::Hold(opted_out));
+    }
+    if let Some(known) = &ask.facts.known {
+        return Ok(Ruling::Skip { why: known.clone() });
+    }
+    if let Some(until) = tx.stand_down(&ask.stand_down)?.filter(|until| *until > now)
+        && view.step(&ask.step).is_none_or(|step| step.released.as_ref().is_none_or(|hold| hold.code != "stand-down"))
+    {
+        let why = format!("a person undid this for the same subject; it stands down until {until:.0}");
+        return Ok(Ruling::Hold(hold("stand-down", why)));
+    }
+    if let Some(why) = &view.observe_only {
+        return Ok(Ruling::Observe { why: why.clone() });
+    }
+    let fixed = view.step(&ask.step).is_some_and(|step| step.fixed);
+    let approved = view
+        .step(&ask.step)
+        .and_then(|step| step.approval.as_ref())
+        .is_some_and(|approval| approval.digest == digest && now.max(view.updated_at) < approval.expires);
+    let wants_person = match ask.mode {
+        Mode::Observe => return Ok(Ruling::Observe { why: "mode observe: a plan and no more".to_owned() }),
+        Mode::Ask => Some("mode ask".to_owned()),
+        Mode::Act if ask.ask => Some("the playbook asks for this step".to_owned()),
+        Mode::Act => ask.plan.ask.clone(),
+    };
+    // A step that once had its warrant has had its yes: it is only finished, from the same plan.
+    if let Some(why) = wants_person
+        && !approved
+        && !fixed
+    {
+        return Ok(Ruling::Ask { why });
+    }
+    if let Some(spent) = cap_spent(tx, view, ask, now)? {
+        return Ok(Ruling::Hold(spent));
+    }
+    for resource in &ask.plan.touches {
+        if let Some((run, step)) = tx.lock_holder(resource)?
+            && (run != view.run || step != ask.step)
+        {
+            let until = now.checked_add(BUSY_WAIT).unwrap_or(now);
+            return Ok(Ruling::Later { why: format!("`{step}` of {run} works on {resource}"), until });
+        }
+    }
+    Ok(Ruling::Go)
+}
+
+/// Of attributes that are already as wanted, those that are so because of us.
+fn ours(tx: &mut dyn Tx, already: &[Change]) -> Result<Vec<ClaimFrom>, JournalError> {
+    let mut claims = Vec::new();
+    for change in already {
+        if let Some(claim) = tx.claims(&change.key())?.into_iter().next() {
+            claims.push(claim.from);
+        }
+    }
+    Ok(claims)
+}
+
+fn opted_out(view: &View, ask: &Ask, now: Timestamp) -> Option<Hold> {
+    let work = optout::Work { playbook: &view.playbook.name, action: Some(ask.action), region: view.subject.cell.region.as_str() };
+    let of_resources = ask.plan.opt_outs.iter().map(|seen| (seen.resource.as_str(), seen.value.as_str()));
+    let of_accounts = ask.facts.opt_outs.iter().map(|fact| (fact.whose.as_str(), fact.value.as_str()));
+    of_accounts.chain(of_resources).find_map(|(whose, value)| {
+        let read = optout::read(value, work, now);
+        read.changes.then(|| {
+            let remark = read.remark.map(|remark| format!(" ({remark})")).unwrap_or_default();
+            hold("opted-out", format!("{whose} is opted out by its tag, value `{value}`{remark}"))
+        })
+    })
+}
+
+fn cap_spent(tx: &mut dyn Tx, view: &View, ask: &Ask, now: Timestamp) -> Result<Option<Hold>, JournalError> {
+    let since = now.checked_sub(WINDOW).unwrap_or(Timestamp::MIN);
+    let account = view.subject.cell.account.as_str();
+    for (whose, cap, key) in [
+        (Some(account), ask.caps.per_account_hour, "changes_per_account_hour"),
+        (None, ask.caps.per_organization_hour, "changes_per_organization_hour"),
+    ] {
+        let mut resources = tx.spent(since, whose)?;
+        let before = resources.len();
+        resources.extend(ask.plan.resources());
+        if resources.len() > before && resources.len() > usize::try_from(cap).unwrap_or(usize::MAX) {
+            let place = whose.map_or_else(|| "the organization".to_owned(), |account| format!("account {account}"));
+            let why = format!(
+                "the cap of {cap} resources changed in {place} in an hour is spent ({before} changed, this step would change {}); raise `[caps] {key}` or wait, then release",
+                resources.len() - before
+            );
+            return Ok(Some(hold("cap-spent", why)));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,130 @@
+//! Warrants and the lease they hang on.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::{id::IncidentId, plan::StepKey};
+
+/// How long a warrant lives: no longer than the write session that goes with it.
+const LIFE: SignedDuration = SignedDuration::from_mins(15);
+
+/// The right to drive incidents, as the store gave it to this process.
+#[derive(Debug)]
+pub struct Lease {
+    epoch: u64,
+    held: AtomicBool,
+}
+
+impl Lease {
+    /// The lease of this epoch, held.
+    #[must_use]
+    pub fn new(epoch: u64) -> Arc<Self> {
+        Arc::new(Self { epoch, held: AtomicBool::new(true) })
+    }
+    /// Its epoch.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+    /// Whether this process still holds it.
+    #[must_use]
+    pub fn held(&self) -> bool {
+        self.held.load(Ordering::SeqCst)
+    }
+    /// It is lost: no call of any warrant leaves this process any more.
+    pub fn lose(&self) {
+        self.held.store(false, Ordering::SeqCst);
+    }
+}
+
+/// What a warrant is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Applying a plan.
+    Apply,
+    /// Undoing it.
+    Undo,
+}
+
+/// A yes: single use, one step, not clonable.
+#[derive(Debug)]
+pub struct Warrant {
+    run: IncidentId,
+    step: StepKey,
+    attempt: u32,
+    purpose: Purpose,
+    digest: String,
+    watch: Watch,
+}
+
+/// What the connector looks at before each attempt: whether the warrant behind a write session still lives.
+#[derive(Debug, Clone)]
+pub struct Watch {
+    alive: Arc<AtomicBool>,
+    lease: Arc<Lease>,
+    expires: Timestamp,
+}
+
+impl Watch {
+    /// Why no call may leave any more; `None` while it may.
+    #[must_use]
+    pub fn stopped(&self, now: Timestamp) -> Option<&'static str> {
+        if !self.alive.load(Ordering::SeqCst) {
+            Some("the warrant is used up")
+        } else if !self.lease.held() {
+            Some("the lease went to another process")
+        } else if now >= self.expires {
+            Some("the warrant has expired")
+        } else {
+            None
+        }
+    }
+}
+
+impl Warrant {
+    pub(super) fn mint(run: IncidentId, step: StepKey, attempt: u32, purpose: Purpose, digest: String, lease: &Arc<Lease>, now: Timestamp) -> Self {
+        let expires = now.checked_add(LIFE).unwrap_or(Timestamp::MAX);
+        let watch = Watch { alive: Arc::new(AtomicBool::new(true)), lease: Arc::clone(lease), expires };
+        Self { run, step, attempt, purpose, digest, watch }
+    }
+    /// The run.
+    #[must_use]
+    pub fn run(&self) -> IncidentId {
+        self.run
+    }
+    /// The step.
+    #[must_use]
+    pub fn step(&self) -> &StepKey {
+        &self.step
+    }
+    /// The attempt.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+    /// What it is for.
+    #[must_use]
+    pub fn purpose(&self) -> Purpose {
+        self.purpose
+    }
+    /// The digest of the plan it was given for.
+    #[must_use]
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+    /// For the connector of the write session.
+    #[must_use]
+    pub fn watch(&self) -> Watch {
+        self.watch.clone()
+    }
+}
+
+impl Drop for Warrant {
+    fn drop(&mut self) {
+        self.watch.alive.store(false, Ordering::SeqCst);
+    }
+}

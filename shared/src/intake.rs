@@ -1,0 +1,85 @@
+//! Intake: from bytes to findings.
+//!
+//! [`documents`] cuts a stream into JSON documents without holding more than one of them; [`read`] unwraps a document
+//! (SQS, SNS, EventBridge, API responses, lists) and reads each finding in it. Both are pure, neither panics, and
+//! whatever goes in comes out as an [`Item`] or a [`Rejection`]: nothing is lost silently.
+//!
+//! What a finding *is* gets decided by who may write a field. A member account can set `Severity`, `Types`, `Workflow`
+//! and `Note` of a Security Hub finding (`BatchUpdateFindings`), or import findings of its own under
+//! `product/<its account>/default`. Hence the provider is read from the product's ARN alone, type and severity from
+//! `FindingProviderFields` and `ProductFields`, and a finding of a product that is not AWS's own has the product in its
+//! id: nobody can take the id of a GuardDuty finding and have the real one dropped as a repetition.
+
+use std::fmt;
+
+use crate::finding::Finding;
+
+mod asff;
+pub mod codes;
+mod common;
+mod control;
+mod document;
+mod envelope;
+mod guardduty;
+mod inspector;
+mod kind;
+mod ocsf;
+mod service;
+mod severity;
+mod subject;
+mod value;
+
+#[cfg(test)]
+mod corpus_tests;
+#[cfg(test)]
+mod tests;
+
+pub use document::{Document, Documents, MAX_DEPTH, MAX_DOCUMENT_BYTES, documents};
+pub use envelope::read;
+
+/// Where a document began.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Origin {
+    /// The file's name, `-` for standard input, or a queue's name.
+    pub input: String,
+    /// The line it begins on, from 1.
+    pub line: u64,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.input, self.line)
+    }
+}
+
+/// What one piece of input turned out to be.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Item {
+    /// A finding.
+    Finding(Box<Finding>),
+    /// A well-formed document that is known not to be a finding: another service's event, a CloudTrail record.
+    NotAFinding {
+        /// What it is, in a few words.
+        what: String,
+    },
+    /// It should have been a finding, and cannot be used.
+    Rejected(Rejection),
+}
+
+/// Why a piece of input cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {reason}")]
+pub struct Rejection {
+    /// One of [`codes`].
+    pub code: &'static str,
+    /// For the reader: what is wrong, where (a JSON path, or line and column), and what to do.
+    pub reason: String,
+}
+
+impl Rejection {
+    /// A rejection with one of [`codes`].
+    #[must_use]
+    pub fn new(code: &'static str, reason: impl Into<String>) -> Self {
+        Self { code, reason: reason.into() }
+    }
+}

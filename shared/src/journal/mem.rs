@@ -1,0 +1,148 @@
+//! A journal in memory: for `cordon plan`, which keeps nothing, and for tests. Lost with the process.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, PoisonError},
+};
+
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+
+use super::{Claim, JournalError, RunRow, Sealed, Seen, Store, Tx, Work};
+use crate::{
+    finding::FindingId,
+    id::IncidentId,
+    plan::{ChangeKey, StepKey},
+};
+
+/// The tables.
+#[derive(Debug, Clone, Default)]
+pub struct Tables {
+    /// The lease's epoch.
+    pub epoch: u64,
+    /// Entries of each run.
+    pub entries: BTreeMap<IncidentId, Vec<Sealed>>,
+    /// Rows of each run.
+    pub runs: BTreeMap<IncidentId, RunRow>,
+    /// Findings.
+    pub seen: BTreeMap<FindingId, Seen>,
+    /// Correlation keys.
+    pub keys: BTreeSet<(String, IncidentId)>,
+    /// Locks.
+    pub locks: BTreeMap<String, (IncidentId, StepKey)>,
+    /// Claims.
+    pub claims: Vec<Claim>,
+    /// Resources changed: when, in which account.
+    pub spent: Vec<(Timestamp, String, String)>,
+    /// Stand-downs.
+    pub stand_downs: BTreeMap<String, Timestamp>,
+}
+
+/// A store in memory.
+#[derive(Debug, Default)]
+pub struct MemStore(Mutex<Tables>);
+
+impl MemStore {
+    /// A copy of the tables, to look at.
+    #[must_use]
+    pub fn tables(&self) -> Tables {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+    /// Gives the lease to the next epoch and returns it.
+    pub fn next_epoch(&self) -> u64 {
+        let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tables.epoch += 1;
+        tables.epoch
+    }
+}
+
+impl Store for MemStore {
+    fn write(&self, work: Work) -> BoxFuture<'_, Result<(), JournalError>> {
+        let result = {
+            let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut copy = tables.clone();
+            work(&mut copy).map(|()| *tables = copy)
+        };
+        Box::pin(futures::future::ready(result))
+    }
+}
+
+impl Tx for Tables {
+    fn epoch(&mut self) -> Result<u64, JournalError> {
+        Ok(self.epoch)
+    }
+    fn head(&mut self, run: IncidentId) -> Result<Option<(u64, String)>, JournalError> {
+        Ok(self.entries.get(&run).and_then(|entries| entries.last()).map(|last| (last.seq, last.hash.clone())))
+    }
+    fn push(&mut self, run: IncidentId, sealed: &Sealed) -> Result<(), JournalError> {
+        self.entries.entry(run).or_default().push(sealed.clone());
+        Ok(())
+    }
+    fn entries(&mut self, run: IncidentId) -> Result<Vec<Sealed>, JournalError> {
+        Ok(self.entries.get(&run).cloned().unwrap_or_default())
+    }
+    fn save_run(&mut self, row: &RunRow) -> Result<(), JournalError> {
+        self.runs.insert(row.run, row.clone());
+        Ok(())
+    }
+    fn run(&mut self, run: IncidentId) -> Result<Option<RunRow>, JournalError> {
+        Ok(self.runs.get(&run).cloned())
+    }
+    fn seen(&mut self, id: &FindingId) -> Result<Option<Seen>, JournalError> {
+        Ok(self.seen.get(id).cloned())
+    }
+    fn save_seen(&mut self, id: &FindingId, seen: &Seen) -> Result<(), JournalError> {
+        self.seen.insert(id.clone(), seen.clone());
+        Ok(())
+    }
+    fn open_run_with_key(&mut self, key: &str) -> Result<Option<IncidentId>, JournalError> {
+        let open = |run: &IncidentId| self.runs.get(run).is_some_and(|row| !row.over);
+        Ok(self.keys.iter().filter(|(held, _)| held == key).map(|(_, run)| *run).find(open))
+    }
+    fn save_key(&mut self, run: IncidentId, key: &str) -> Result<(), JournalError> {
+        self.keys.insert((key.to_owned(), run));
+        Ok(())
+    }
+    fn lock_holder(&mut self, resource: &str) -> Result<Option<(IncidentId, StepKey)>, JournalError> {
+        Ok(self.locks.get(resource).cloned())
+    }
+    fn lock(&mut self, resource: &str, run: IncidentId, step: &StepKey) -> Result<(), JournalError> {
+        self.locks.insert(resource.to_owned(), (run, step.clone()));
+        Ok(())
+    }
+    fn unlock(&mut self, run: IncidentId, step: &StepKey) -> Result<(), JournalError> {
+        self.locks.retain(|_, (held, by)| !(*held == run && by == step));
+        Ok(())
+    }
+    fn claims(&mut self, key: &ChangeKey) -> Result<Vec<Claim>, JournalError> {
+        Ok(self.claims.iter().filter(|claim| claim.from.key == *key).cloned().collect())
+    }
+    fn claim(&mut self, claim: &Claim) -> Result<(), JournalError> {
+        if !self.claims.contains(claim) {
+            self.claims.push(claim.clone());
+        }
+        Ok(())
+    }
+    fn unclaim(&mut self, run: IncidentId, step: &StepKey) -> Result<(), JournalError> {
+        self.claims.retain(|claim| !(claim.run == run && claim.step == *step));
+        Ok(())
+    }
+    fn spent(&mut self, since: Timestamp, account: Option<&str>) -> Result<BTreeSet<String>, JournalError> {
+        let wanted = |(at, held, _): &&(Timestamp, String, String)| *at > since && account.is_none_or(|account| account == held);
+        Ok(self.spent.iter().filter(wanted).map(|(_, _, resource)| resource.clone()).collect())
+    }
+    fn spend(&mut self, at: Timestamp, account: &str, resource: &str) -> Result<(), JournalError> {
+        self.spent.push((at, account.to_owned(), resource.to_owned()));
+        Ok(())
+    }
+    fn stand_down(&mut self, key: &str) -> Result<Option<Timestamp>, JournalError> {
+        Ok(self.stand_downs.get(key).copied())
+    }
+    fn save_stand_down(&mut self, key: &str, until: Option<Timestamp>) -> Result<(), JournalError> {
+        match until {
+            Some(until) => self.stand_downs.insert(key.to_owned(), until),
+            None => self.stand_downs.remove(key),
+        };
+        Ok(())
+    }
+}

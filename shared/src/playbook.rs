@@ -1,0 +1,160 @@
+//! Playbooks: data that says which findings are answered, and with which steps.
+//!
+//! A playbook is a TOML document. What it matches is written in EventBridge's own language ([`crate::pattern`]), its
+//! conditions and parameters as small expressions ([`crate::expr`]). [`Playbook::parse`] reads one and reports everything
+//! that is wrong with it at once, each at its place in the text; [`Playbook::check`] holds it against the catalogue of actions.
+
+mod check;
+mod error;
+mod graph;
+mod load;
+mod reader;
+mod shape;
+mod step;
+
+use jiff::SignedDuration;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub use check::{ActionInfo, Catalogue};
+pub use error::PlaybookError;
+
+use crate::{
+    expr::{Expr, Template},
+    finding::{Finding, Subject, SubjectKind},
+    mode::Mode,
+    pattern::Pattern,
+};
+
+/// How long a slow step may take where its playbook does not say.
+pub const DEFAULT_WITHIN: SignedDuration = SignedDuration::from_mins(30);
+
+/// A playbook that has been read and found sound in itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Playbook {
+    /// `ec2-brute-force`.
+    pub name: String,
+    /// One line for people.
+    pub title: String,
+    /// Which kind of the finding's subjects is the primary one.
+    pub subject: SubjectKind,
+    /// How far this playbook may go at most.
+    pub mode: Mode,
+    /// It answers a finding that any of these matches.
+    pub patterns: Vec<Pattern>,
+    /// Its steps in the order of the text, which need not be the order of execution.
+    pub steps: Vec<Step>,
+    /// Lower-case hexadecimal SHA-256 of `source`; a run pins its playbook by it.
+    pub digest: String,
+    /// The name of the file it was read from, for messages.
+    pub file: String,
+    /// The text it was read from.
+    pub source: String,
+}
+
+/// One step of a playbook.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    /// Unique within the playbook: `[a-z][a-z0-9-]*`.
+    pub id: String,
+    /// What it does.
+    pub work: Work,
+    /// The steps it waits for: as written, else the step above (the first: none).
+    pub needs: Vec<String>,
+    /// Whether it starts even if a step it needs failed or is held. A skipped need always counts as met.
+    pub even_if_failed: bool,
+    /// The condition it is done under; not fulfilled, the step is skipped.
+    pub when: Option<Expr>,
+    /// Its parameters; of a hold, none.
+    pub with: Template,
+    /// Its deadline.
+    pub within: SignedDuration,
+    /// What becomes of it when the deadline passes.
+    pub on_timeout: OnTimeout,
+    /// What its failure does to the run.
+    pub on_failure: OnFailure,
+    /// The change is undone after this time.
+    pub ttl: Option<SignedDuration>,
+    /// Whether a person is asked in every mode.
+    pub ask: bool,
+}
+
+/// What a step does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Work {
+    /// The action with this name.
+    Action(String),
+    /// Nothing: it holds the run for a person, with this reason.
+    Hold(String),
+}
+
+/// What becomes of a step whose deadline has passed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnTimeout {
+    /// It has failed.
+    #[default]
+    Fail,
+    /// It is held for a person.
+    Hold,
+}
+
+/// What the failure of a step does to the run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnFailure {
+    /// The run is held for a person.
+    #[default]
+    Hold,
+    /// The run has failed.
+    Fail,
+    /// The run goes on and is not failed by it; the failure is shown all the same.
+    Continue,
+}
+
+impl Playbook {
+    /// Reads a playbook. `file` is only the name that messages call it by.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, in the order of the text.
+    pub fn parse(text: &str, file: &str) -> Result<Self, Vec<PlaybookError>> {
+        load::load(text, file)
+    }
+
+    /// What is wrong with it given the actions there are: unknown ones, parameters they do not take or need, a `ttl` on a
+    /// step that changes nothing. Empty when all is well.
+    #[must_use]
+    pub fn check(&self, catalogue: &dyn Catalogue) -> Vec<PlaybookError> {
+        check::check(self, catalogue)
+    }
+
+    /// Which of the finding's subjects this playbook is about: the first one of its kind.
+    #[must_use]
+    pub fn subject_of<'f>(&self, finding: &'f Finding) -> Option<&'f Subject> {
+        finding.subjects.iter().find(|subject| subject.kind == self.subject)
+    }
+
+    /// Whether it answers this finding, given as it is serialised.
+    #[must_use]
+    pub fn matches(&self, finding: &Value) -> bool {
+        self.patterns.iter().any(|pattern| pattern.matches(finding))
+    }
+
+    /// The step with this id.
+    #[must_use]
+    pub fn step(&self, id: &str) -> Option<&Step> {
+        self.steps.iter().find(|step| step.id == id)
+    }
+}
+
+impl Step {
+    /// The steps whose outcome its condition or its parameters read; each is among its (transitive) needs.
+    pub fn reads_outcomes_of(&self) -> impl Iterator<Item = String> {
+        let paths = self.when.iter().flat_map(Expr::paths).chain(self.with.paths());
+        let ids: std::collections::BTreeSet<String> = paths.filter_map(|path| shape::step_of(&path)).collect();
+        ids.into_iter()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,261 @@
+//! What an action is. A **probe** only reads; a **change** changes something and knows how to undo it.
+//!
+//! One file each in [`crate::actions`], one line in its list. From the trait's items come the parameters' schema, the documentation,
+//! the role policy, the session policies, `cordon action show`, and the drills.
+
+mod error;
+mod registry;
+
+use std::{future::Future, net::IpAddr};
+
+use cordon_shared::{
+    clock::Clock,
+    evidence::{Evidence, EvidenceError, Item},
+    gate::Warrant,
+    id::{CellId, IncidentId},
+    plan::{Change as Difference, ChangeKey, Plan as Planned, Risk, Seat, StepKey, TagSeen, Verdict},
+};
+use ipnet::IpNet;
+use jiff::{SignedDuration, Timestamp};
+use schemars::JsonSchema;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+pub use error::{ActionError, ApplyError, Denied, classify};
+pub use registry::{Action, AsChange, AsProbe, DynChange, DynProbe, Kind, Registry, RegistryError, action_of};
+
+use crate::{
+    permission::{Bindings, Permission},
+    session::Clients,
+};
+
+/// Where logs are looked for (`[[logs]]` of the configuration).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogSource {
+    /// `auth` or `cloudtrail`.
+    pub kind: String,
+    /// The log group's name; `{instance}` and `{account}` are replaced.
+    pub group: String,
+    /// The stream's name, likewise; `None`: all streams.
+    pub stream: Option<String>,
+}
+
+/// What an action works with: the read session of its cell, and what the hub knows.
+#[derive(Debug, Clone, Copy)]
+pub struct Cx<'a> {
+    /// Where.
+    pub cell: &'a CellId,
+    /// Clients of the read session.
+    pub read: &'a Clients,
+    /// The time.
+    pub clock: &'a dyn Clock,
+    /// Where evidence goes.
+    pub evidence: &'a dyn Evidence,
+    /// The incident.
+    pub run: IncidentId,
+    /// The step.
+    pub step: &'a StepKey,
+    /// The key of the opt-out tag.
+    pub opt_out_key: &'a str,
+    /// Known sources (`[[known]]`, those that have not expired).
+    pub known: &'a [IpNet],
+    /// Configured log sources.
+    pub logs: &'a [LogSource],
+    /// When the finding says it began and was last seen.
+    pub window: (Option<Timestamp>, Option<Timestamp>),
+}
+
+impl Cx<'_> {
+    /// The opt-out tag among a resource's tags.
+    pub fn opt_out<'t>(&self, resource: &str, tags: impl IntoIterator<Item = (&'t str, &'t str)>) -> Option<TagSeen> {
+        tags.into_iter()
+            .find(|(key, _)| *key == self.opt_out_key)
+            .map(|(_, value)| TagSeen { resource: resource.to_owned(), value: value.to_owned() })
+    }
+
+    /// Whether an address is a known source.
+    #[must_use]
+    pub fn is_known(&self, address: IpAddr) -> bool {
+        self.known.iter().any(|net| net.contains(&address))
+    }
+
+    /// The ARN of an EC2 resource of this cell: `arn("security-group/sg-…")`.
+    #[must_use]
+    pub fn ec2_arn(&self, resource: &str) -> String {
+        format!("arn:{}:ec2:{}:{}:{resource}", self.cell.region.partition(), self.cell.region, self.cell.account)
+    }
+
+    /// Keeps a JSON document as evidence.
+    ///
+    /// # Errors
+    /// [`EvidenceError`] when it cannot be stored.
+    pub async fn keep(&self, kind: &str, about: &str, document: &impl Serialize) -> Result<String, EvidenceError> {
+        let bytes = serde_json::to_vec(document).map_err(|error| EvidenceError(error.to_string()))?;
+        let item = Item { kind: kind.to_owned(), about: about.to_owned(), media_type: "application/json".to_owned(), bytes };
+        self.evidence.put(item).await
+    }
+}
+
+/// What a change's calls go through: clients of a write session that can do this step's writes on its plan's resources,
+/// and the warrant it was opened under. It lives no longer than the warrant.
+#[derive(Debug, Clone, Copy)]
+pub struct Write<'a> {
+    /// Clients of the write session.
+    pub aws: &'a Clients,
+    /// The yes.
+    pub warrant: &'a Warrant,
+}
+
+/// A plan, or why there is none.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Plan<B> {
+    /// This would be changed; `changes` empty: all is as wanted. `before` of the inner plan is left empty by the action.
+    Ready {
+        /// Everything undo needs.
+        before: B,
+        /// Changes, what is already so, locks, opt-outs, notes.
+        plan: Planned,
+    },
+    /// A person has to look: it holds, with a stable code.
+    Refuse {
+        /// `shared-vpc`, `no-port`, …
+        code: &'static str,
+        /// For the reader.
+        why: String,
+    },
+    /// There is nothing to do it to (the instance is terminated): the step is skipped.
+    Moot {
+        /// For the reader.
+        why: String,
+    },
+}
+
+/// How far an apply or a poll got.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Progress<T, O> {
+    /// All calls answered.
+    Done(O),
+    /// Something slow was started; ask again with the ticket after a while.
+    Pending {
+        /// How to ask.
+        ticket: T,
+        /// How long to wait before asking.
+        after: SignedDuration,
+    },
+}
+
+/// What an undo came to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Undo {
+    /// Put back, these.
+    Restored(Vec<Difference>),
+    /// Somebody else's later change is in the way, or it cannot be undone by calls: what a person does.
+    ByHand(Vec<String>),
+}
+
+/// A piece of work that changes something.
+pub trait Change: Send + Sync + 'static {
+    /// `service.verb-noun`.
+    const NAME: &'static str;
+    /// One line: what it does.
+    const ABOUT: &'static str;
+    /// How much harm it can do.
+    const RISK: Risk;
+    /// Where it works.
+    const SEAT: Seat;
+    /// What plan, poll and verify call.
+    const READS: &'static [Permission];
+    /// What apply and undo call.
+    const WRITES: &'static [Permission];
+    /// How long AWS may take until the change can be read back.
+    const SETTLE: SignedDuration;
+    /// Parameters.
+    type Params: DeserializeOwned + JsonSchema + Send + Sync;
+    /// Captured state: all that undo needs.
+    type Before: Serialize + DeserializeOwned + Send + Sync;
+    /// How to ask after something slow.
+    type Ticket: Serialize + DeserializeOwned + Send + Sync;
+    /// What came of it.
+    type Outcome: Serialize + Send + Sync;
+
+    /// The ids that the write session is narrowed to.
+    fn bind(&self, with: &Self::Params, before: &Self::Before) -> Bindings;
+
+    /// Looks, and says what would be changed. Reads only.
+    fn plan(&self, cx: Cx<'_>, with: &Self::Params) -> impl Future<Output = Result<Plan<Self::Before>, ActionError>> + Send;
+
+    /// Makes the change. Idempotent: after a lost answer it is called again with the same `before`.
+    fn apply(
+        &self,
+        cx: Cx<'_>,
+        write: Write<'_>,
+        with: &Self::Params,
+        before: &Self::Before,
+    ) -> impl Future<Output = Result<Progress<Self::Ticket, Self::Outcome>, ApplyError>> + Send;
+
+    /// Asks after something slow. Reads only. Changes that are never slow keep this.
+    fn poll(
+        &self,
+        _cx: Cx<'_>,
+        _with: &Self::Params,
+        _before: &Self::Before,
+        _ticket: &Self::Ticket,
+    ) -> impl Future<Output = Result<Progress<Self::Ticket, Self::Outcome>, ActionError>> + Send {
+        async { Err(ActionError::Bug(format!("`{}` gives no tickets", Self::NAME))) }
+    }
+
+    /// Reads the post-condition. Reads only.
+    fn verify(&self, cx: Cx<'_>, with: &Self::Params, before: &Self::Before) -> impl Future<Output = Result<Verdict, ActionError>> + Send;
+
+    /// Puts `only` these attributes back. Each is compared first: as before, nothing to do; as we left it, put back; else by hand.
+    fn undo(
+        &self,
+        cx: Cx<'_>,
+        write: Write<'_>,
+        with: &Self::Params,
+        before: &Self::Before,
+        only: &[ChangeKey],
+    ) -> impl Future<Output = Result<Undo, ApplyError>> + Send;
+}
+
+/// A piece of work that only reads.
+pub trait Probe: Send + Sync + 'static {
+    /// `service.verb-noun`.
+    const NAME: &'static str;
+    /// One line: what it does.
+    const ABOUT: &'static str;
+    /// Where it works.
+    const SEAT: Seat;
+    /// What it calls.
+    const READS: &'static [Permission];
+    /// Parameters.
+    type Params: DeserializeOwned + JsonSchema + Send + Sync;
+    /// What it found.
+    type Outcome: Serialize + Send + Sync;
+
+    /// Reads.
+    fn run(&self, cx: Cx<'_>, with: &Self::Params) -> impl Future<Output = Result<Found<Self::Outcome>, ActionError>> + Send;
+}
+
+/// What a probe found, and the SHA-256 of what it kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found<O> {
+    /// The finding of the probe.
+    pub outcome: O,
+    /// Evidence kept.
+    pub evidence: Vec<String>,
+}
+
+/// Parameters of a step that do not fit its action.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the parameters do not fit `{action}`: {why}")]
+pub struct ParamsError {
+    /// The action.
+    pub action: &'static str,
+    /// What does not fit.
+    pub why: String,
+}
+
+pub(crate) fn params<P: DeserializeOwned>(action: &'static str, with: &Value) -> Result<P, ParamsError> {
+    P::deserialize(with).map_err(|error| ParamsError { action, why: error.to_string() })
+}

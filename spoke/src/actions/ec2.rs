@@ -1,0 +1,5 @@
+//! Amazon EC2 and VPC.
+
+pub mod block_source_in_nacl;
+pub mod close_open_ingress;
+pub mod record_all;

@@ -1,0 +1,3 @@
+//! AWS Security Hub, from the hub's seat.
+
+pub mod update_finding;

@@ -1,0 +1,46 @@
+"""What moto lacks or does differently from AWS and the lab needs, put into the running server.
+
+Each module here says what it mends. Nothing of it is in `--plain` mode, and what is tested there must not lean on it.
+"""
+
+import threading
+
+from . import ec2, events, guardduty, logs, organizations, securityhub, web
+
+
+def install(application):
+    """Mends moto in place and wraps its WSGI application with the operations that moto does not have."""
+    remember_accounts()
+    ec2.mend()
+    events.mend()
+    logs.mend()
+    organizations.mend()
+    securityhub.mend()
+    wrapped = web.Application(application)
+    wrapped.add_operations("guardduty", guardduty.ROUTES)
+    wrapped.add_operations("securityhub", securityhub.ROUTES)
+    wrapped.add_seed("guardduty-findings", guardduty.seed)
+    wrapped.add_seed("securityhub-findings", securityhub.seed)
+    wrapped.add_seed("organizations-accounts", organizations.seed)
+    wrapped.add_seed("events", events.seed)
+    return wrapped
+
+
+def remember_accounts() -> None:
+    """moto looks through every account for an access key at each call; a key never changes its account."""
+    from moto.iam import models
+
+    look_up = models.get_account_id_from
+    known: dict[str, str] = {}
+    lock = threading.Lock()
+
+    def get_account_id_from(access_key: str) -> str:
+        account = known.get(access_key)
+        if account is None:
+            account = look_up(access_key)
+            if account != models.DEFAULT_ACCOUNT_ID:
+                with lock:
+                    known[access_key] = account
+        return account
+
+    models.get_account_id_from = get_account_id_from

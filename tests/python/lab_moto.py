@@ -1,0 +1,60 @@
+"""Starts moto's server for the lab.
+
+    python lab_moto.py [--plain]
+
+It binds 127.0.0.1 on a free port and says so in one JSON line on standard output: {"port": 40123}. It ends when its standard input
+closes, so that it cannot outlive the process that started it, however that process ends. `--plain` leaves out the lab's extension.
+"""
+
+import argparse
+import json
+import logging
+import os
+import socket
+import sys
+import threading
+
+
+def end_with_parent() -> None:
+    """Waits for the end of standard input, which the parent holds open, then ends this process."""
+    while sys.stdin.buffer.read(4096):
+        pass
+    os._exit(0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--plain", action="store_true", help="moto as it is, without the lab's extension")
+    arguments = parser.parse_args()
+    threading.Thread(target=end_with_parent, daemon=True).start()
+
+    # The socket comes first: moto reads its own port from MOTO_PORT (Step Functions calls back into it).
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(512)
+    port = listener.getsockname()[1]
+    os.environ["MOTO_PORT"] = str(port)
+    os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
+
+    from moto.server import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+    from werkzeug.serving import make_server
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    # Headers and body are written apart; without this each answer on a kept connection waits 40 ms for an acknowledgement.
+    MotoRequestHandler.disable_nagle_algorithm = True
+    application = DomainDispatcherApplication(create_backend_app)
+    if not arguments.plain:
+        import extension
+
+        application = extension.install(application)
+    server = make_server(
+        "127.0.0.1", port, application, threaded=True, request_handler=MotoRequestHandler, fd=listener.fileno()
+    )
+    server.daemon_threads = True
+    print(json.dumps({"port": port}), flush=True)
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()
