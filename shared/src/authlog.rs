@@ -281,6 +281,11 @@ pub fn parse(line: &str) -> Option<Parsed> {
     if text.starts_with('{') {
         return json::read(text);
     }
+    read_text(text)
+}
+
+/// Reads what is no JSON.
+fn read_text(text: &str) -> Option<Parsed> {
     if windows::is_xml(text) {
         return windows::read_xml(text);
     }
@@ -290,15 +295,16 @@ pub fn parse(line: &str) -> Option<Parsed> {
     envelope::read(text)
 }
 
-/// Reads one log event that may hold several messages: one for each line if every line names its own process, else the
-/// whole as one message. A line break inside a message cannot begin a new one.
+/// Reads one log event that may hold several messages: one for each line if every line names an SSH server as its
+/// process, else the whole as one message. sshd escapes line breaks that a client sends; a process that does not, cannot
+/// begin a message of sshd's.
 #[must_use]
 pub fn parse_all(text: &str) -> Vec<Parsed> {
     let trimmed = text.trim();
     if trimmed.contains('\n') && !trimmed.starts_with('{') && !windows::is_xml(trimmed) && !windows::is_rendered(trimmed) {
-        let mut lines = trimmed.lines().filter(|line| !line.trim().is_empty());
-        if lines.clone().all(envelope::is_tagged) {
-            return lines.by_ref().filter_map(parse).collect();
+        let lines = trimmed.lines().filter(|line| !line.trim().is_empty());
+        if lines.clone().all(envelope::is_from_sshd) {
+            return lines.filter_map(parse).collect();
         }
     }
     parse(trimmed).into_iter().collect()

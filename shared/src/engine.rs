@@ -12,3 +12,6 @@ pub use entry::{ClaimFrom, Entry, FindingNote, Hold, Person, UndoCause};
 pub use next::{Command, Next, Pace, next};
 pub use state::{RunState, Summary, summary};
 pub use view::{Approval, Illegal, StepState, StepView, View};
+
+#[cfg(test)]
+mod history_tests;

@@ -13,6 +13,7 @@
 //! | `a ?? b` | `a`, or where that is null or missing, `b` |
 //! | `finding.network.remote_ips[0]` | a path; a part may hold `-`; what is missing is null |
 //! | `'text'`, `"text"`, `5`, `-1.5`, `true`, `null`, `['a', 'b']` | literals; in texts `\\`, `\'`, `\"`, `\n`, `\t` |
+//! | `if a then b else c` | one of two values; the other is not computed |
 //! | `len(a)` | characters of a text, elements of a list, entries of an object |
 
 mod eval;
@@ -82,6 +83,8 @@ enum Kind {
     /// True when one is.
     Any(Vec<Node>),
     Compare(Comparison, Box<Node>, Box<Node>),
+    /// Condition, then, else.
+    If(Box<[Node; 3]>),
 }
 
 /// A step of a path.
@@ -173,6 +176,7 @@ impl Node {
             Kind::List(parts) | Kind::Default(parts) | Kind::All(parts) | Kind::Any(parts) => {
                 parts.iter().for_each(|part| part.each_path(visit));
             }
+            Kind::If(parts) => parts.iter().for_each(|part| part.each_path(visit)),
             Kind::Compare(_, left, right) => {
                 left.each_path(visit);
                 right.each_path(visit);

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use chain::{ChainError, Sealed};
+pub use ops::Accepted;
 
 use crate::{
     engine::{ClaimFrom, Illegal, RunState},

@@ -9,6 +9,7 @@ pub mod expr;
 pub mod finding;
 pub mod gate;
 pub mod id;
+pub mod intake;
 pub mod journal;
 pub mod mode;
 pub mod optout;

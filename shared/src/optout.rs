@@ -67,7 +67,7 @@ pub fn read(value: &str, work: Work<'_>, now: Timestamp) -> OptOut {
         return OptOut { changes: true, investigation: investigate_no, remark: wrong };
     }
     if let Some(day) = until {
-        let end = day.tomorrow().ok().and_then(|next| next.to_zoned(TimeZone::UTC).ok()).map(|zoned| zoned.timestamp());
+        let end = day.tomorrow().ok().and_then(|next| next.to_zoned_datetime(TimeZone::UTC).ok()).map(|zoned| zoned.timestamp());
         if end.is_some_and(|end| now >= end) {
             return OptOut { changes: false, investigation: false, remark: Some(format!("the opt-out expired at the end of {day} (UTC)")) };
         }

@@ -95,7 +95,8 @@ impl Pattern {
     /// Whether this document matches. What is not an object never does.
     #[must_use]
     pub fn matches(&self, document: &Value) -> bool {
-        self.document(document).is_some_and(|document| self.alternatives.iter().any(|alternative| first_failure(alternative, &document).is_none()))
+        self.document(document)
+            .is_some_and(|document| self.alternatives.iter().any(|alternative| first_failure(alternative, &document).is_none()))
     }
 
     /// Why this document does not match; nothing if it does.

@@ -27,9 +27,9 @@ pub(super) fn read(line: &str) -> Option<Parsed> {
     }
 }
 
-/// Whether the line names its process.
-pub(super) fn is_tagged(line: &str) -> bool {
-    open(line.trim()).0.is_some()
+/// Whether the line names an SSH server as its process.
+pub(super) fn is_from_sshd(line: &str) -> bool {
+    open(line).0 == Some(Tag::Sshd)
 }
 
 /// Whether a process name is an SSH server's: since OpenSSH 9.8 the work is done by `sshd-session`, since 10.0 the part
@@ -189,7 +189,9 @@ fn date_and_clock(text: &str) -> Option<&str> {
     let (clock, rest) = word(rest)?;
     (is_date(date) && is_clock(clock)).then_some(())?;
     match word(rest) {
-        Some((zone, after)) if matches!(zone, "UTC" | "GMT" | "CET" | "CEST" | "EST" | "EDT" | "PST" | "PDT") || is_offset(zone) => Some(after),
+        Some((zone, after)) if matches!(zone, "UTC" | "GMT" | "CET" | "CEST" | "EST" | "EDT" | "PST" | "PDT") || is_offset(zone) => {
+            Some(after)
+        }
         _ => Some(rest),
     }
 }
@@ -221,7 +223,9 @@ fn is_date(text: &str) -> bool {
 
 fn is_iso(text: &str) -> bool {
     text.split_once(['T', 't']).is_some_and(|(date, clock)| {
-        is_date(date) && clock.starts_with(|c: char| c.is_ascii_digit()) && clock.bytes().all(|b| b.is_ascii_digit() || b":.,+-Zz".contains(&b))
+        is_date(date)
+            && clock.starts_with(|c: char| c.is_ascii_digit())
+            && clock.bytes().all(|b| b.is_ascii_digit() || b":.,+-Zz".contains(&b))
     })
 }
 

@@ -7,14 +7,16 @@ use super::{Event, Evidence, Family, Method, Parsed, Source, envelope, sshd, win
 
 /// Reads one object.
 pub(super) fn read(text: &str) -> Option<Parsed> {
-    let value: Value = serde_json::from_str(text).ok()?;
-    if let Some(id) = windows_id(&value) {
-        return windows_event(&value, id);
+    let record: Value = serde_json::from_str(text).ok()?;
+    // The OpenTelemetry exporter writes what was collected as the record's body.
+    let value = record.get("body").filter(|body| body.is_object()).unwrap_or(&record);
+    if let Some(id) = windows_id(value) {
+        return windows_event(value, id);
     }
     if value.get("class_uid").and_then(Value::as_u64) == Some(3002) {
-        return ocsf(&value);
+        return ocsf(value);
     }
-    syslog(&value)
+    syslog(value)
 }
 
 /// The first of these paths that holds a text or a number.
@@ -34,7 +36,18 @@ fn scalar(value: &Value) -> Option<String> {
 /// that a process gives itself and names that journald vouches for (`_COMM`) must all be an SSH server's.
 fn syslog(value: &Value) -> Option<Parsed> {
     let message = message(value)?;
-    let claims = ["/SYSLOG_IDENTIFIER", "/_COMM", "/ident", "/program", "/appname", "/app_name", "/cmdName", "/syslogIdent", "/syslog/ident", "/process/name"];
+    let claims = [
+        "/SYSLOG_IDENTIFIER",
+        "/_COMM",
+        "/ident",
+        "/program",
+        "/appname",
+        "/app_name",
+        "/cmdName",
+        "/syslogIdent",
+        "/syslog/ident",
+        "/process/name",
+    ];
     let mut names = claims.iter().filter_map(|path| scalar(value.pointer(path)?)).filter(|name| !name.is_empty()).peekable();
     let unit = text(value, &["/_SYSTEMD_UNIT", "/systemdUnit", "/unit"]);
     let tagged = if names.peek().is_some() {
@@ -45,7 +58,7 @@ fn syslog(value: &Value) -> Option<Parsed> {
         false
     };
     if !tagged {
-        return envelope::read(message.trim());
+        return super::read_text(message.trim());
     }
     let (event, times) = sshd::read(&message);
     let pid = text(value, &["/_PID", "/SYSLOG_PID", "/pid", "/procid", "/syslog/pid"]).and_then(|pid| pid.parse().ok());
@@ -54,7 +67,7 @@ fn syslog(value: &Value) -> Option<Parsed> {
 
 /// The message; journald writes an array of bytes where it is not UTF-8 or holds control characters.
 fn message(value: &Value) -> Option<String> {
-    let found = ["/MESSAGE", "/message", "/msg", "/log", "/Message"].iter().find_map(|path| value.pointer(path))?;
+    let found = ["/MESSAGE", "/message", "/msg", "/log", "/Message", "/body"].iter().find_map(|path| value.pointer(path))?;
     match found {
         Value::String(text) => Some(text.clone()),
         Value::Array(bytes) => {
@@ -153,9 +166,12 @@ fn ocsf(value: &Value) -> Option<Parsed> {
     let port = number("/src_endpoint/port").and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0);
     let method = logon_type.map(|logon_type| Method::Windows { logon_type });
     let event = match (number("/activity_id"), number("/status_id"), user, method) {
-        (Some(1), Some(1), Some(user), Some(method)) if !user.eq_ignore_ascii_case("ANONYMOUS LOGON") => Event::LoginOk { user, from, port, method },
+        (Some(1), Some(1), Some(user), Some(method)) if !user.eq_ignore_ascii_case("ANONYMOUS LOGON") => {
+            Event::LoginOk { user, from, port, method }
+        }
         (Some(1), Some(2), user, method) => {
-            let invalid_user = text(value, &["/unmapped/Failure Information/Sub Status"]).is_some_and(|status| status.eq_ignore_ascii_case("0xC0000064"));
+            let invalid_user =
+                text(value, &["/unmapped/Failure Information/Sub Status"]).is_some_and(|status| status.eq_ignore_ascii_case("0xC0000064"));
             Event::LoginFailed { user, from, port, invalid_user, method, evidence: Evidence::Attempt }
         }
         _ => Event::Other,

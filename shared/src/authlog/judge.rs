@@ -285,7 +285,9 @@ fn otherwise(key: &Key, group: &Group, failures: Option<&Failures>) -> Login {
     let (confidence, why) = match (key.role, &key.method) {
         (Role::Credentials, _) => (Confidence::Lead, "explicit credentials were used (event 4648) from the attacker's address or near it"),
         (Role::Neighbour, _) => (Confidence::Probable, "login from the attacker's neighbourhood (IPv4 /24, IPv6 /64)"),
-        (Role::Unclear, _) => (Confidence::Probable, "login from one of several addresses in the line, one of them the attacker's or near it"),
+        (Role::Unclear, _) => {
+            (Confidence::Probable, "login from one of several addresses in the line, one of them the attacker's or near it")
+        }
         (_, Method::PublicKey { .. }) => (Confidence::Probable, "login by public key from the attacker's address"),
         _ => (Confidence::Probable, "login from the attacker's address, by other means than a password that can be guessed"),
     };

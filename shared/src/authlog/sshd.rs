@@ -34,7 +34,9 @@ fn strip_relay(text: &str) -> &str {
     }
     let Some(rest) = text.strip_prefix("kernel:") else { return text };
     match rest.trim_start().strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((seconds, rest)) if seconds.bytes().all(|b| b.is_ascii_digit() || b". ".contains(&b)) => rest.trim_start_matches(':').trim_start(),
+        Some((seconds, rest)) if seconds.bytes().all(|b| b.is_ascii_digit() || b". ".contains(&b)) => {
+            rest.trim_start_matches(':').trim_start()
+        }
         _ => text,
     }
 }
@@ -114,11 +116,11 @@ fn failed(rest: &str) -> Option<Event> {
     Some(Event::LoginFailed { user, from, port: tail.port, invalid_user, method: Some(method), evidence: Evidence::Attempt })
 }
 
-/// The end of `auth_log`'s message. INFO is a key (two words sshd makes itself) or, for certificates, host-based and
+/// The end of `auth_log`'s message. INFO is a key (two words that sshd makes itself) or, for certificates, host-based and
 /// Kerberos authentication, text that the client has a say in: then every reading must agree.
 fn verdict<'a>(rest: &'a str, method: &str) -> Option<(tail::Tail<'a>, Source)> {
     let plain = tail::from_port_protocol(rest);
-    if method.starts_with("gssapi") {
+    if method.starts_with("gssapi") || method.starts_with("hostbased") {
         return tail::agree(plain.into_iter().chain(tail::readings_with_info(rest)));
     }
     if let Some(tail) = plain.or_else(|| tail::from_port_protocol_key(rest)) {
@@ -172,7 +174,11 @@ fn ended(rest: &str, preauth: bool) -> Option<Event> {
         let tail = tail::host_port(body)?;
         return Some(preamble_event(tail, tail.source(), invalid, before, preauth));
     }
-    let tail = if rest.contains(' ') { tail::host_port(rest).filter(|tail| tail.before.is_empty() && !rest.starts_with(' '))? } else { tail::leading(rest)? };
+    let tail = if rest.contains(' ') {
+        tail::host_port(rest).filter(|tail| tail.before.is_empty() && !rest.starts_with(' '))?
+    } else {
+        tail::leading(rest)?
+    };
     // `remote host` or `peer` is no address, and sshd writes nothing but addresses here.
     matches!(tail.source(), Source::Address(_)).then_some(())?;
     Some(Event::Disconnected { user: None, from: tail.source(), port: tail.port, preauth })

@@ -154,7 +154,9 @@ fn unescape(text: &str) -> String {
 
 /// Whether a text is an event as Windows renders it, with what agents put before.
 pub(super) fn is_rendered(text: &str) -> bool {
-    text.starts_with("[Security] [") || text.starts_with("[OpenSSH/") || (text.contains("\nLogName=Security") && text.contains("\nEventCode="))
+    text.starts_with("[Security] [")
+        || text.starts_with("[OpenSSH/")
+        || (text.contains("\nLogName=Security") && text.contains("\nEventCode="))
 }
 
 /// Reads a rendered event with its head.

@@ -277,7 +277,7 @@ impl View {
             return Err(Illegal { run, seq: 1, why: "a run begins with `opened`".to_owned() });
         };
         let playbook = Playbook::parse(source, playbook)
-            .map_err(|errors| Illegal { run, seq: 1, why: format!("the pinned playbook cannot be read: {errors}") })?;
+            .map_err(|errors| Illegal { run, seq: 1, why: format!("the pinned playbook cannot be read: {}", join(&errors)) })?;
         let steps = playbook.steps.iter().enumerate().map(|(place, step)| StepView::new(StepKey::first(&step.id), place, 1)).collect();
         Ok(Self {
             run,
@@ -413,6 +413,10 @@ impl View {
         self.updated_at = self.updated_at.max(at);
         Ok(())
     }
+}
+
+fn join(errors: &[impl std::fmt::Display]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// A released hold that the playbook itself wrote is done; any other is looked at again.

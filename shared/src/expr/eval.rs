@@ -38,6 +38,10 @@ pub(super) fn eval<'d>(node: &'d Node, data: &'d Value) -> Result<Cow<'d, Value>
             }
             found
         }
+        Kind::If(parts) => {
+            let [condition, yes, no] = parts.as_ref();
+            eval(if truth(condition, data)? { yes } else { no }, data)?
+        }
         Kind::Not(_) | Kind::All(_) | Kind::Any(_) | Kind::Compare(..) => Cow::Owned(Value::Bool(truth(node, data)?)),
     })
 }

@@ -23,7 +23,7 @@ pub(super) enum TokenKind {
 }
 
 /// Operators and brackets; where one begins another, the longer comes first.
-const SIGNS: [&str; 18] = ["&&", "||", "==", "!=", "<=", ">=", "??", "<", ">", "!", "(", ")", "[", "]", ",", ".", "$", "{"];
+const SIGNS: [&str; 16] = ["&&", "||", "==", "!=", "<=", ">=", "??", "<", ">", "!", "(", ")", "[", "]", ",", "."];
 
 pub(super) fn tokens(text: &str) -> Result<Vec<Token>, ExprError> {
     let mut tokens = Vec::new();
@@ -42,7 +42,9 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Token>, ExprError> {
             chars.next();
             quoted(&mut chars, start, text.len(), c)?
         } else if let Some(sign) = SIGNS.iter().find(|sign| rest.starts_with(**sign)) {
-            sign.chars().for_each(|_| drop(chars.next()));
+            for _ in 0..sign.len() {
+                chars.next();
+            }
             TokenKind::Sign(sign)
         } else {
             let why = match c {

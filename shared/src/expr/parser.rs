@@ -14,7 +14,7 @@ use crate::words::closest;
 const MAX_DEPTH: usize = 48;
 
 /// Words that cannot begin a path.
-const KEYWORDS: [&str; 7] = ["or", "and", "not", "in", "true", "false", "null"];
+const KEYWORDS: [&str; 9] = ["or", "and", "not", "in", "then", "else", "true", "false", "null"];
 
 pub(super) fn parse(text: &str) -> Result<Node, ExprError> {
     if text.len() > MAX_LENGTH {
@@ -170,6 +170,7 @@ impl<'t> Parser<'t> {
                 "true" => Ok(Node { at, kind: Kind::Literal(Value::Bool(true)) }),
                 "false" => Ok(Node { at, kind: Kind::Literal(Value::Bool(false)) }),
                 "null" => Ok(Node { at, kind: Kind::Literal(Value::Null) }),
+                "if" => self.conditional(at.start),
                 word if KEYWORDS.contains(&word) => Err(ExprError { at, why: format!("a value is missing before `{word}`") }),
                 _ if self.take_one_of(&["("]).is_some() => self.call(name, at),
                 _ => self.path(name, at),
@@ -189,6 +190,15 @@ impl<'t> Parser<'t> {
                 return Ok(Node { at: start..end, kind: Kind::List(parts) });
             }
         }
+    }
+
+    fn conditional(&mut self, start: usize) -> Result<Node, ExprError> {
+        let condition = self.any()?;
+        self.expect("then", "after the condition")?;
+        let yes = self.any()?;
+        self.expect("else", "and the other value")?;
+        let no = self.any()?;
+        Ok(Node { at: start..no.at.end, kind: Kind::If(Box::new([condition, yes, no])) })
     }
 
     fn call(&mut self, name: &str, at: Range<usize>) -> Result<Node, ExprError> {

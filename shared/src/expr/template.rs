@@ -207,7 +207,9 @@ fn length_of_expr(inner: &str) -> Option<usize> {
         match (quote, c) {
             (None, '}') => return Some(at),
             (None, '\'' | '"') => quote = Some(c),
-            (Some(_), '\\') => drop(chars.next()),
+            (Some(_), '\\') => {
+                chars.next();
+            }
             (Some(open), _) if open == c => quote = None,
             _ => {}
         }

@@ -11,7 +11,6 @@ use super::{
     Rejection,
     common::{self, Context, Owner, arn_part, required},
     control::{self, Sources},
-    guardduty::first_or_account,
     kind,
     service::{self, Service},
     severity,
@@ -38,21 +37,18 @@ pub(super) fn read(value: &Value, raw: &str, cx: &Context) -> Result<Finding, Re
         Provider::GuardDuty => service(value, fields),
         _ => Service::default(),
     };
-    let (subjects, primary_id) = subjects(value, &kind, product.provider, &owner);
-    let path = format!("{}.Resources[0].Id", cx.path);
-    common::belongs(primary_id.as_deref().unwrap_or_default(), &owner, &path)?;
-    let primary = subjects.first().ok_or_else(|| common::no_id(&cx.path))?;
-    common::primary(primary, &owner, &path)?;
-
     let record_state = text_at(value, &["RecordState"]).map(str::to_ascii_uppercase);
     let title = ["Title", "Description"].iter().find_map(|name| text_at(value, &[name])).unwrap_or(&kind).to_owned();
     let sample = told.sample || title.starts_with("[SAMPLE]") || get(value, "Sample").and_then(flag) == Some(true);
+    let (subjects, written) = subjects(value, &kind, product.provider, &owner);
+    let path = format!("{}.Resources[0].Id", cx.path);
+    let (primary, subjects) = common::settle(subjects, written.as_deref(), &path, sample, &owner)?;
     Ok(Finding {
         id: FindingId(product.finding_id(own, &owner)),
         provider: product.provider,
         format: Format::Asff,
         severity: severity_of(value, product.provider),
-        cell: primary.cell.clone(),
+        cell: primary.cell,
         role: told.role,
         network: told.network,
         first_seen: told.first_seen.or_else(|| time_at(value, &["FirstObservedAt"])).or_else(|| time_at(value, &["CreatedAt"])),
@@ -60,7 +56,7 @@ pub(super) fn read(value: &Value, raw: &str, cx: &Context) -> Result<Finding, Re
         updated_at: time_at(value, &["UpdatedAt"]),
         count: told.count.unwrap_or(1),
         sample,
-        archived: told.archived.unwrap_or(record_state.as_deref() == Some("ARCHIVED")),
+        archived: told.archived.unwrap_or_else(|| record_state.as_deref() == Some("ARCHIVED")),
         hub: HubState {
             record_state,
             workflow: text_at(value, &["Workflow", "Status"]).map(str::to_ascii_uppercase),
@@ -88,11 +84,13 @@ pub(super) struct Product {
 impl Product {
     /// From `ProductArn`, or `metadata.product.uid` of OCSF.
     pub(super) fn of(written: Option<&str>) -> Self {
-        let Some(written) = written else { return Self { provider: Provider::Other, qualifier: None } };
+        let written = written.unwrap_or("unknown");
         let resource = written.rsplit(':').next().unwrap_or(written);
-        let own = resource.strip_prefix("productv2/").or_else(|| resource.strip_prefix("product/")).and_then(|rest| rest.strip_prefix("aws/"));
+        let own =
+            resource.strip_prefix("productv2/").or_else(|| resource.strip_prefix("product/")).and_then(|rest| rest.strip_prefix("aws/"));
         // The account part is empty in the ARN of a public product.
-        let public = written.starts_with("arn:") && written.split(':').nth(2) == Some("securityhub") && !written.split(':').skip(4).any(is_account);
+        let public =
+            written.starts_with("arn:") && written.split(':').nth(2) == Some("securityhub") && !written.split(':').skip(4).any(is_account);
         let provider = match own.filter(|_| public) {
             Some("guardduty") => Provider::GuardDuty,
             Some("securityhub") => Provider::SecurityHub,
@@ -127,12 +125,8 @@ fn owner(value: &Value, own: &str, cx: &Context) -> Result<Owner, Rejection> {
     let account = common::account(account, &path("AwsAccountId"))?;
     let product = text_at(value, &["ProductArn"]).and_then(|arn| arn_part(arn, 3));
     let resource = elements(get(value, "Resources")).find_map(|resource| text_at(resource, &["Region"]));
-    let places = [
-        (text_at(value, &["Region"]), "Region"),
-        (product, "ProductArn"),
-        (resource, "Resources[0].Region"),
-        (arn_part(own, 3), "Id"),
-    ];
+    let places =
+        [(text_at(value, &["Region"]), "Region"), (product, "ProductArn"), (resource, "Resources[0].Region"), (arn_part(own, 3), "Id")];
     let found = places.iter().find_map(|(region, name)| region.map(|region| (region, *name)));
     let (region, name) = found.ok_or_else(|| common::no_region(&path("Region")))?;
     Ok(Owner { account, region: common::region(region, &path(name))? })
@@ -153,7 +147,7 @@ fn types(value: &Value) -> impl Iterator<Item = &str> {
 fn kind_of(value: &Value, own: &str, provider: Provider) -> Option<String> {
     let generator = text_at(value, &["GeneratorId"]);
     match provider {
-        Provider::GuardDuty => types(value).find_map(kind::native),
+        Provider::GuardDuty => types(value).find_map(kind::native).or_else(|| types(value).next().map(str::to_owned)),
         Provider::SecurityHub => {
             let url = ["ProductFields", "Remediation"].iter().zip([&["RecommendationUrl"][..], &["Recommendation", "Url"]]);
             let sources = Sources {
@@ -238,7 +232,6 @@ fn subjects(value: &Value, kind: &str, provider: Provider, owner: &Owner) -> (Ve
     if provider == Provider::GuardDuty {
         subject::order(kind, &mut subjects, owner);
     }
-    let subjects = first_or_account(subjects, owner);
     let written = found.into_iter().find(|(subject, _)| Some(subject) == subjects.first()).and_then(|(_, id)| id);
     (subjects, written.map(str::to_owned))
 }

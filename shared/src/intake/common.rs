@@ -3,11 +3,10 @@
 use serde_json::Value;
 
 use super::{
-    Rejection, codes,
+    Rejection, codes, subject,
     value::{get, spelling, text},
 };
 use crate::{
-    arn::Arn,
     finding::Subject,
     id::{AccountId, Region},
 };
@@ -115,22 +114,45 @@ pub(super) fn belongs(written: &str, owner: &Owner, path: &str) -> Result<(), Re
     }
 }
 
-/// That the primary subject is the finding's account's own.
-pub(super) fn primary(subject: &Subject, owner: &Owner, path: &str) -> Result<(), Rejection> {
-    if subject.cell.account == owner.account {
+/// The subjects of a finding, never none: the account as a whole where the finding names no resource. The primary one
+/// must be the finding's account's own; `written` is its id as it stands at `path`. The resources of GuardDuty's sample
+/// findings are made up, some of them in accounts that do not exist: there the account stands first.
+pub(super) fn settle(
+    subjects: Vec<Subject>,
+    written: Option<&str>,
+    path: &str,
+    sample: bool,
+    owner: &Owner,
+) -> Result<(Subject, Vec<Subject>), Rejection> {
+    let mut subjects = subject::distinct(subjects);
+    let checked = match subjects.first() {
+        Some(primary) => belongs(written.unwrap_or_else(|| primary.name()), owner, path).and_then(|()| own(primary, owner, path)),
+        None => Ok(()),
+    };
+    let foreign = match checked {
+        Err(why) if !sample => return Err(why),
+        checked => checked.is_err(),
+    };
+    match subjects.first() {
+        Some(primary) if !foreign => Ok((primary.clone(), subjects)),
+        _ => {
+            let account = subject::account(owner);
+            subjects.insert(0, account.clone());
+            Ok((account, subjects))
+        }
+    }
+}
+
+fn own(primary: &Subject, owner: &Owner, path: &str) -> Result<(), Rejection> {
+    if primary.cell.account == owner.account {
         return Ok(());
     }
-    let name = shown(subject.name());
-    let what = format!("{path}: the resource {name} is of account {}, the finding of {}", subject.cell.account, owner.account);
+    let name = shown(primary.name());
+    let what = format!("{path}: the resource {name} is of account {}, the finding of {}", primary.cell.account, owner.account);
     Err(Rejection::new(codes::OTHER_ACCOUNT, what))
 }
 
 /// The text of a field that must be there.
 pub(super) fn required<'a>(value: &'a Value, name: &str) -> Option<&'a str> {
     get(value, name).and_then(text)
-}
-
-/// The ARN in a text, if it is one.
-pub(super) fn arn(text: &str) -> Option<Arn> {
-    text.parse().ok()
 }

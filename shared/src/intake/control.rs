@@ -285,7 +285,8 @@ mod tests {
         let of_id = |id_text: &str| id(Sources { id: Some(id_text), ..Sources::default() });
         assert_eq!(of_id(&format!("{arn}:subscription/cis-aws-foundations-benchmark/v/1.2.0/1.3/finding/x")).as_deref(), Some("IAM.8"));
         assert_eq!(of_id(&format!("{arn}:security-control/EC2.13/finding/x")).as_deref(), Some("EC2.13"));
-        let control = id(Sources { control: Some("CloudTrail.2"), generator: Some("pci-dss/v/3.2.1/PCI.CloudTrail.1"), ..Sources::default() });
+        let control =
+            id(Sources { control: Some("CloudTrail.2"), generator: Some("pci-dss/v/3.2.1/PCI.CloudTrail.1"), ..Sources::default() });
         assert_eq!(control.as_deref(), Some("CloudTrail.2"));
         let standards_control = format!("{arn}:control/pci-dss/v/3.2.1/PCI.IAM.7");
         assert_eq!(id(Sources { standards_control: Some(&standards_control), ..Sources::default() }).as_deref(), Some("IAM.8"));
@@ -298,8 +299,14 @@ mod tests {
         let unknown = "arn:aws:securityhub:::ruleset/cis-aws-foundations-benchmark/v/1.7.0/rule/4.1";
         assert_eq!(of_generator(unknown).as_deref(), Some("cis-aws-foundations-benchmark/v/1.7.0/4.1"));
         let url = Some("https://docs.aws.amazon.com/console/securityhub/EC2.53/remediation");
-        assert_eq!(id(Sources { generator: Some("cis-aws-foundations-benchmark/v/5.0.0/5.3"), url, ..Sources::default() }).as_deref(), Some("EC2.53"));
+        assert_eq!(
+            id(Sources { generator: Some("cis-aws-foundations-benchmark/v/5.0.0/5.3"), url, ..Sources::default() }).as_deref(),
+            Some("EC2.53")
+        );
         let old = Some("https://docs.aws.amazon.com/console/securityhub/standards-cis-1.6/remediation");
-        assert_eq!(id(Sources { generator: Some(unknown), url: old, ..Sources::default() }).as_deref(), Some("cis-aws-foundations-benchmark/v/1.7.0/4.1"));
+        assert_eq!(
+            id(Sources { generator: Some(unknown), url: old, ..Sources::default() }).as_deref(),
+            Some("cis-aws-foundations-benchmark/v/1.7.0/4.1")
+        );
     }
 }

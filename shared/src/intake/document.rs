@@ -18,6 +18,9 @@ pub const MAX_DOCUMENT_BYTES: usize = 32 * 1024 * 1024;
 /// How deep a document may be nested. Findings have some fifteen levels.
 pub const MAX_DEPTH: usize = 100;
 
+/// How much is read at a time.
+const CHUNK: usize = 64 * 1024;
+
 /// One JSON document: an object, or a list that stands inside a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {
@@ -202,6 +205,10 @@ impl<R: BufRead> Documents<R> {
                 self.drop_consumed();
             }
         };
+        if broken.is_some() {
+            // What is skipped may have had the comma.
+            self.list = self.list.map(|list| List { comma: true, ..list });
+        }
         if !held {
             if broken.is_some() {
                 self.resync = Some(indent);
@@ -390,8 +397,8 @@ impl<R: BufRead> Documents<R> {
             match self.reader.fill_buf() {
                 Ok([]) => self.ended = true,
                 Ok(available) => {
-                    let length = available.len();
-                    self.buffer.extend_from_slice(available);
+                    let length = available.len().min(CHUNK);
+                    self.buffer.extend(available.iter().take(length));
                     self.reader.consume(length);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
@@ -403,7 +410,7 @@ impl<R: BufRead> Documents<R> {
 
     /// Lets go of what was handed on.
     fn drop_consumed(&mut self) {
-        if self.at >= 64 * 1024 && self.at * 2 >= self.buffer.len() {
+        if self.at >= CHUNK && self.at * 2 >= self.buffer.len() {
             self.buffer.drain(..self.at);
             self.base += widen(self.at);
             self.at = 0;
@@ -429,7 +436,7 @@ fn place_after(head: &[u8], line: u64, column: u64) -> (u64, u64) {
 /// serde_json's message without its own position.
 pub(super) fn message(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    text.split_once(" at line ").map_or(text.clone(), |(what, _)| what.to_owned())
+    text.split_once(" at line ").map_or_else(|| text.clone(), |(what, _)| what.to_owned())
 }
 
 #[cfg(test)]

@@ -33,14 +33,9 @@ pub(super) fn read(value: &Value, raw: &str, cx: &Context) -> Result<Finding, Re
     network.local_ips = service::sorted(network.local_ips);
     let mut subjects = subjects(value, service, &owner);
     subject::order(kind, &mut subjects, &owner);
-    let subjects = first_or_account(subjects, &owner);
-    let primary = subjects.first().ok_or_else(|| common::no_id(&cx.path))?;
-    common::primary(primary, &owner, &cx.field(value, "resource"))?;
-    if let Some(arn) = &primary.arn {
-        common::belongs(arn.as_str(), &owner, &cx.field(value, "resource"))?;
-    }
-
     let title = ["title", "description"].iter().find_map(|name| text_at(value, &[name])).unwrap_or(kind);
+    let sample = told.sample || title.starts_with("[SAMPLE]");
+    let (primary, subjects) = common::settle(subjects, None, &cx.field(value, "resource"), sample, &owner)?;
     Ok(Finding {
         id: FindingId(id),
         provider: Provider::GuardDuty,
@@ -48,14 +43,14 @@ pub(super) fn read(value: &Value, raw: &str, cx: &Context) -> Result<Finding, Re
         kind: kind.to_owned(),
         title: title.to_owned(),
         severity: get(value, "severity").and_then(number).map_or(0, severity::of_guardduty),
-        cell: primary.cell.clone(),
+        cell: primary.cell,
         role: told.role,
         network,
         first_seen: told.first_seen.or_else(|| time_at(value, &["createdAt"])),
         last_seen: told.last_seen,
         updated_at: time_at(value, &["updatedAt"]).or(told.last_seen),
         count: told.count.unwrap_or(1),
-        sample: told.sample || title.starts_with("[SAMPLE]"),
+        sample,
         archived: told.archived.unwrap_or(false),
         hub: HubState { custom_action: cx.custom_action.clone(), ..HubState::default() },
         raw: Raw::new(raw.as_bytes()),
@@ -90,16 +85,9 @@ fn moved_service(value: &Value) -> Option<&Value> {
 /// The finding's ARN from its bare id, where the detector is known; else the bare id.
 fn arn_of(bare: &str, service: &Value, owner: &Owner) -> String {
     let detector = text_at(service, &["detectorId"]);
-    let arn = |detector| format!("arn:{}:guardduty:{}:{}:detector/{detector}/finding/{bare}", owner.partition(), owner.region, owner.account);
+    let arn =
+        |detector| format!("arn:{}:guardduty:{}:{}:detector/{detector}/finding/{bare}", owner.partition(), owner.region, owner.account);
     detector.map_or_else(|| bare.to_owned(), arn)
-}
-
-/// The subjects, or the account as a whole where the finding names no resource of it.
-pub(super) fn first_or_account(mut subjects: Vec<Subject>, owner: &Owner) -> Vec<Subject> {
-    if subjects.is_empty() {
-        subjects.push(subject::account(owner));
-    }
-    subject::distinct(subjects)
 }
 
 /// What `resource` and, for an attack sequence, `service.detection.sequence` name.

@@ -5,7 +5,6 @@ use serde_json::Value;
 use super::{
     Rejection,
     common::{self, Context, Owner, arn_part},
-    guardduty::first_or_account,
     severity,
     subject::Resource,
     value::{at, elements, get, port, text_at, time_at},
@@ -19,7 +18,8 @@ pub(super) fn read(value: &Value, raw: &str, cx: &Context) -> Result<Finding, Re
     let account = get(value, "awsAccountId").ok_or_else(|| common::no_account(&path("awsAccountId")))?;
     let account = common::account(account, &path("awsAccountId"))?;
     let resource = elements(get(value, "resources")).find_map(|resource| text_at(resource, &["region"]));
-    let places = [(resource, path("resources[0].region")), (arn_part(id, 3), path("findingArn")), (cx.region.as_deref(), "$.region".to_owned())];
+    let places =
+        [(resource, path("resources[0].region")), (arn_part(id, 3), path("findingArn")), (cx.region.as_deref(), "$.region".to_owned())];
     let found = places.iter().find_map(|(region, at)| region.map(|region| (region, at)));
     let (region, at_path) = found.ok_or_else(|| common::no_region(&path("resources[0].region")))?;
     let owner = Owner { account, region: common::region(region, at_path)? };
@@ -33,10 +33,9 @@ pub(super) fn read(value: &Value, raw: &str, cx: &Context) -> Result<Finding, Re
         })
         .collect();
     let at_path = format!("{}.resources[0].id", cx.path);
-    common::belongs(resources.first().map(|(id, _)| *id).unwrap_or_default(), &owner, &at_path)?;
-    let subjects = first_or_account(resources.into_iter().map(|(_, subject)| subject).collect(), &owner);
-    let primary = subjects.first().ok_or_else(|| common::no_id(&cx.path))?;
-    common::primary(primary, &owner, &at_path)?;
+    let written = resources.first().map(|(id, _)| *id);
+    let subjects = resources.iter().map(|(_, subject)| subject.clone()).collect();
+    let (primary, subjects) = common::settle(subjects, written, &at_path, false, &owner)?;
 
     let title = ["title", "description"].iter().find_map(|name| text_at(value, &[name])).unwrap_or(kind);
     let last_seen = time_at(value, &["lastObservedAt"]);
@@ -47,7 +46,7 @@ pub(super) fn read(value: &Value, raw: &str, cx: &Context) -> Result<Finding, Re
         kind: kind.to_owned(),
         title: title.to_owned(),
         severity: text_at(value, &["severity"]).and_then(|label| severity::of_label(label, Provider::Inspector)).unwrap_or(0),
-        cell: primary.cell.clone(),
+        cell: primary.cell,
         role: None,
         network: network(value),
         first_seen: time_at(value, &["firstObservedAt"]),

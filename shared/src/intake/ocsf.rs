@@ -3,6 +3,8 @@
 //! A customer can change a finding's `severity_id`, `status_id` and `comment` (`BatchUpdateFindingsV2`), which leaves
 //! `finding_info.modified_time` and `time` alone. The product's own severity is kept in `vendor_attributes`.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use super::{
@@ -10,7 +12,6 @@ use super::{
     asff::{GUARDDUTY, Product, inspector_kind},
     common::{self, Context, Owner, arn_part},
     control::{self, Sources},
-    guardduty::first_or_account,
     kind,
     service::{self, Service},
     severity,
@@ -43,27 +44,23 @@ pub(super) fn read(value: &Value, raw: &str, cx: &Context) -> Result<Finding, Re
     if product.provider == Provider::GuardDuty {
         subject::order(&kind, &mut found, &owner);
     }
-    let subjects = first_or_account(found, &owner);
-    let primary = subjects.first().ok_or_else(|| common::no_id(&cx.path))?;
-    let resource_path = path("resources[0].uid");
-    common::belongs(primary.arn.as_ref().map_or(primary.id.as_str(), crate::arn::Arn::as_str), &owner, &resource_path)?;
-    common::primary(primary, &owner, &resource_path)?;
-
     let title = ["title", "desc"].iter().find_map(|name| text_at(info, &[name])).unwrap_or(&kind).to_owned();
+    let sample = told.sample || title.starts_with("[SAMPLE]") || is_sample(value, unmapped);
+    let (primary, subjects) = common::settle(found, None, &path("resources[0].uid"), sample, &owner)?;
     let record_state = unmapped.and_then(|map| map.get("RecordState")).and_then(text).map(str::to_ascii_uppercase);
     Ok(Finding {
         id: FindingId(product.finding_id(own, &owner)),
         provider: product.provider,
         format: Format::Ocsf,
         severity: severity_of(value, unmapped, product.provider),
-        cell: primary.cell.clone(),
+        cell: primary.cell,
         role,
         network,
         first_seen: told.first_seen.or_else(|| time_of(info, "first_seen_time")).or_else(|| time_of(info, "created_time")),
         last_seen: told.last_seen.or_else(|| time_of(info, "last_seen_time")),
         updated_at: time_of(info, "modified_time").or_else(|| time_of(value, "time")),
         count: told.count.or_else(|| get(value, "count").and_then(whole)).unwrap_or(1),
-        sample: told.sample || title.starts_with("[SAMPLE]") || is_sample(value, unmapped),
+        sample,
         archived: told.archived.unwrap_or_else(|| record_state.as_deref() == Some("ARCHIVED") || is_closed(value)),
         hub: HubState {
             record_state,
@@ -90,8 +87,7 @@ fn info(value: &Value) -> (&Value, &'static str) {
 
 /// The product: its ARN, or for others whatever names it.
 fn product(value: &Value) -> Product {
-    let named = ["uid", "name", "vendor_name"].iter().find_map(|name| text_at(value, &["metadata", "product", name]));
-    Product::of(Some(named.unwrap_or("unknown")))
+    Product::of(["uid", "name", "vendor_name"].iter().find_map(|name| text_at(value, &["metadata", "product", name])))
 }
 
 fn owner(value: &Value, own: &str, cx: &Context) -> Result<Owner, Rejection> {
@@ -120,12 +116,16 @@ fn kind_of(value: &Value, info: &Value, own: &str, provider: Provider) -> Option
     let mut types = elements(get(info, "types")).filter_map(text);
     let generator = text_at(value, &["metadata", "product", "feature", "uid"]);
     match provider {
-        Provider::GuardDuty => types.find_map(kind::native),
+        Provider::GuardDuty => {
+            let all: Vec<&str> = types.collect();
+            all.iter().find_map(|name| kind::native(name)).or_else(|| all.last().map(|name| (*name).to_owned()))
+        }
         Provider::SecurityHub => {
             let links = ["references", "kb_articles"].iter().flat_map(|name| elements(at(value, &["remediation", name])));
             let url = links.filter_map(text).next();
             let control = text_at(value, &["compliance", "control"]);
-            control::id(Sources { control, generator, id: Some(own), standards_control: None, url }).or_else(|| types.next().map(str::to_owned))
+            control::id(Sources { control, generator, id: Some(own), standards_control: None, url })
+                .or_else(|| types.next().map(str::to_owned))
         }
         Provider::Inspector => types.next().map(inspector_kind),
         Provider::Other => {
@@ -178,6 +178,7 @@ fn role(resource: &Value) -> Option<ResourceRole> {
 /// else the source is the other side, as it is for an API call.
 fn network(value: &Value, role: Option<ResourceRole>) -> Network {
     let mut network = Network::default();
+    let (mut local, mut remote) = (BTreeSet::new(), BTreeSet::new());
     for evidence in elements(get(value, "evidences")) {
         let connection = get(evidence, "connection_info").unwrap_or(&Value::Null);
         let direction = match get(connection, "direction_id").and_then(whole) {
@@ -185,23 +186,25 @@ fn network(value: &Value, role: Option<ResourceRole>) -> Network {
             Some(2) => Some("OUTBOUND".to_owned()),
             _ => text_at(connection, &["direction"]).map(str::to_ascii_uppercase),
         };
-        let outward = match direction.as_deref() {
-            Some("OUTBOUND") => true,
-            Some("INBOUND") => false,
-            _ => role == Some(ResourceRole::Actor),
+        let outward = direction.as_deref() == Some("OUTBOUND") || (direction.is_none() && role == Some(ResourceRole::Actor));
+        let (ours, theirs) = match (get(evidence, "src_endpoint"), get(evidence, "dst_endpoint")) {
+            (Some(source), Some(target)) if outward => (Some(source), Some(target)),
+            (Some(source), None) if direction.as_deref() == Some("OUTBOUND") => (Some(source), None),
+            (None, Some(target)) if direction.as_deref() == Some("INBOUND") => (Some(target), None),
+            (None, target) => (None, target),
+            (source, target) => (target, source),
         };
-        let (source, target) = (get(evidence, "src_endpoint"), get(evidence, "dst_endpoint"));
-        let (ours, theirs) = if outward && target.is_some() { (source, target) } else { (target, source.or(target.filter(|_| source.is_none()))) };
-        let ours = ours.filter(|_| source.is_some() && target.is_some());
         let ip = |endpoint: Option<&Value>| endpoint.and_then(|endpoint| get(endpoint, "ip")).and_then(address);
         let port_of = |endpoint: Option<&Value>| endpoint.and_then(|endpoint| get(endpoint, "port")).and_then(port);
         network.remote_ips.extend(ip(theirs));
         network.local_ips.extend(ip(ours));
-        network.local_port = network.local_port.or(port_of(ours));
-        network.remote_port = network.remote_port.or(port_of(theirs));
+        local.extend(port_of(ours));
+        remote.extend(port_of(theirs));
         network.direction = network.direction.or(direction);
         network.protocol = network.protocol.or_else(|| text_at(connection, &["protocol_name"]).map(str::to_ascii_lowercase));
     }
+    network.local_port = service::only(&local);
+    network.remote_port = service::only(&remote);
     network.remote_ips = service::sorted(network.remote_ips);
     network.local_ips = service::sorted(network.local_ips);
     network
@@ -214,7 +217,8 @@ fn severity_of(value: &Value, unmapped: Option<&Map<String, Value>>, provider: P
         let id = get(part, "severity_id").and_then(whole).and_then(|id| severity::of_ocsf(id, provider));
         id.or_else(|| severity::of_label(text_at(part, &["severity"])?, provider))
     };
-    let kept = || unmapped?.get("FindingProviderFields.Severity.Label").and_then(text).and_then(|label| severity::of_label(label, provider));
+    let kept =
+        || unmapped?.get("FindingProviderFields.Severity.Label").and_then(text).and_then(|label| severity::of_label(label, provider));
     get(value, "vendor_attributes").and_then(given).or_else(kept).or_else(|| given(value)).unwrap_or(0)
 }
 

@@ -115,7 +115,7 @@ pub(super) fn network(action: &Value) -> (Network, Option<String>) {
 }
 
 /// The one port; of several none, because acting on one of them is not acting on the finding.
-fn only(ports: &BTreeSet<u16>) -> Option<u16> {
+pub(super) fn only(ports: &BTreeSet<u16>) -> Option<u16> {
     if ports.len() == 1 { ports.first().copied() } else { None }
 }
 

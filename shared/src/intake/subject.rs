@@ -173,14 +173,16 @@ mod tests {
 
     fn told(kind: &str, id: &str) -> String {
         let subject = Resource { kind, id, region: Some("us-east-2") }.subject(&owner());
-        format!("{:?} {} {} {}", subject.kind, subject.id, subject.cell, subject.arn.map_or("-".to_owned(), |arn| arn.to_string()))
+        format!("{:?} {} {} {}", subject.kind, subject.id, subject.cell, subject.arn.map_or_else(|| "-".to_owned(), |arn| arn.to_string()))
     }
 
     #[test]
     fn every_spelling_of_an_instance_is_one_subject() {
         let arn = "arn:aws:ec2:us-east-2:111122223333:instance/i-1";
         let expected = format!("Instance i-1 111122223333/us-east-2 {arn}");
-        for (kind, id) in [("AwsEc2Instance", arn), ("AWS::EC2::Instance", "i-1"), ("AWS_EC2_INSTANCE", "i-1"), ("EC2_INSTANCE", arn), ("", arn)] {
+        for (kind, id) in
+            [("AwsEc2Instance", arn), ("AWS::EC2::Instance", "i-1"), ("AWS_EC2_INSTANCE", "i-1"), ("EC2_INSTANCE", arn), ("", arn)]
+        {
             assert_eq!(told(kind, id), expected, "{kind} {id}");
         }
     }
@@ -188,7 +190,10 @@ mod tests {
     #[test]
     fn principals_and_keys_are_global() {
         assert_eq!(told("AwsIamAccessKey", "AWS::IAM::AccessKey:AKIA1"), "AccessKey AKIA1 111122223333/global -");
-        assert_eq!(told("AwsIamRole", "arn:aws:iam::111122223333:user/team/ann"), "User ann 111122223333/global arn:aws:iam::111122223333:user/team/ann");
+        assert_eq!(
+            told("AwsIamRole", "arn:aws:iam::111122223333:user/team/ann"),
+            "User ann 111122223333/global arn:aws:iam::111122223333:user/team/ann"
+        );
         assert_eq!(told("AwsIamRole", "ci"), "Role ci 111122223333/global -");
         assert_eq!(told("AwsIamRole", "arn:aws:sts::111122223333:assumed-role/ci/session"), "Role ci 111122223333/global -");
         let root = principal(Some("Root"), "whatever", &owner());
@@ -198,7 +203,11 @@ mod tests {
 
     #[test]
     fn accounts_buckets_and_others() {
-        for (kind, id) in [("AwsAccount", "AWS::::Account:111122223333"), ("AWS::::Account", "111122223333"), ("AwsAccount", "arn:aws:iam::111122223333:root")] {
+        for (kind, id) in [
+            ("AwsAccount", "AWS::::Account:111122223333"),
+            ("AWS::::Account", "111122223333"),
+            ("AwsAccount", "arn:aws:iam::111122223333:root"),
+        ] {
             assert_eq!(told(kind, id), "Account 111122223333 111122223333/us-east-2 -");
         }
         assert_eq!(told("AwsS3Bucket", "arn:aws:s3:::b"), "Bucket b 111122223333/us-east-2 arn:aws:s3:::b");
@@ -217,7 +226,10 @@ mod tests {
             order(kind, &mut subjects, &owner());
             subjects.iter().map(|subject| subject.kind).collect::<Vec<_>>()
         };
-        assert_eq!(kinds("PrivilegeEscalation:Runtime/DockerSocketAccessed"), [SubjectKind::Instance, SubjectKind::Other, SubjectKind::AccessKey]);
+        assert_eq!(
+            kinds("PrivilegeEscalation:Runtime/DockerSocketAccessed"),
+            [SubjectKind::Instance, SubjectKind::Other, SubjectKind::AccessKey]
+        );
         assert_eq!(kinds("UnauthorizedAccess:IAMUser/TorIPCaller")[0], SubjectKind::AccessKey);
         assert_eq!(kinds("Discovery:Kubernetes/TorIPCaller")[0], SubjectKind::Other);
         assert_eq!(kinds("Policy:S3/BucketPublicAccessGranted")[0], SubjectKind::Other);

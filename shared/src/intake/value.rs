@@ -8,8 +8,10 @@ use serde_json::Value;
 
 /// Whether two field names are the same but for case and underscores.
 fn same_name(one: &str, other: &str) -> bool {
-    let plain = |name: &str| name.bytes().filter(|b| *b != b'_').map(|b| b.to_ascii_lowercase()).collect::<Vec<_>>();
-    one.len().abs_diff(other.len()) <= 8 && plain(one) == plain(other)
+    fn plain(name: &str) -> impl Iterator<Item = u8> {
+        name.bytes().filter(|byte| *byte != b'_').map(|byte| byte.to_ascii_lowercase())
+    }
+    plain(one).eq(plain(other))
 }
 
 /// The field `name`, in whatever casing; absent when null.
@@ -86,9 +88,9 @@ pub(super) fn flag(value: &Value) -> Option<bool> {
     })
 }
 
-/// An IP address.
+/// An IP address. `0.0.0.0` and `::` stand for none.
 pub(super) fn address(value: &Value) -> Option<IpAddr> {
-    text(value)?.parse().ok()
+    text(value)?.parse().ok().filter(|address: &IpAddr| !address.is_unspecified())
 }
 
 /// The date and time at the end of a path.
@@ -110,7 +112,7 @@ pub(super) fn time(value: &Value) -> Option<Timestamp> {
         return Some(stamp);
     }
     if let Ok(civil) = text.parse::<DateTime>() {
-        return civil.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp());
+        return TimeZone::UTC.to_timestamp(civil).ok();
     }
     if let Ok(number) = text.parse::<i64>() {
         return epoch(number);

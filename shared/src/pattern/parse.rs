@@ -11,8 +11,7 @@ use super::{
 };
 use crate::words::closest;
 
-/// EventBridge refuses a pattern that `$or` makes into more combinations than this
-/// (<https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-create-pattern-operators.html>, "Or matching").
+/// The most combinations that `$or` may make of a pattern: written out, each is a rule of its own.
 const MAX_ALTERNATIVES: usize = 1000;
 
 /// How deep a pattern may nest.
@@ -22,7 +21,20 @@ const OPERATORS: [&str; 8] = ["prefix", "suffix", "equals-ignore-case", "wildcar
 
 /// Names that no field inside `$or` may have, as in Event Ruler.
 const RESERVED: [&str; 14] = [
-    "exactly", "equals-ignore-case", "prefix", "suffix", "anything-but", "exists", "wildcard", "numeric", "cidr", "=", "<", "<=", ">", ">=",
+    "exactly",
+    "equals-ignore-case",
+    "prefix",
+    "suffix",
+    "anything-but",
+    "exists",
+    "wildcard",
+    "numeric",
+    "cidr",
+    "=",
+    "<",
+    "<=",
+    ">",
+    ">=",
 ];
 
 pub(super) fn parse(json: &Value) -> Result<Vec<Alternative>, Vec<PatternError>> {
@@ -157,7 +169,8 @@ impl Parser {
             }
             "cidr" => self.cidr(operand).map(Test::Cidr),
             _ => {
-                let hint = closest(operator, OPERATORS).map_or_else(|| format!("known are {}", OPERATORS.join(", ")), |near| format!("did you mean `{near}`?"));
+                let hint = closest(operator, OPERATORS)
+                    .map_or_else(|| format!("known are {}", OPERATORS.join(", ")), |near| format!("did you mean `{near}`?"));
                 self.error(format!("unknown operator `{operator}`: {hint}"));
                 None
             }
@@ -254,7 +267,7 @@ impl Parser {
             self.error("numbers can be compared from -5e9 to 5e9");
             return None;
         }
-        if parts.len() % 2 != 0 || ends.len() * 2 != parts.len() {
+        if !parts.len().is_multiple_of(2) || ends.len() * 2 != parts.len() {
             self.error(FORM);
             return None;
         }

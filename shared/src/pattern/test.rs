@@ -56,7 +56,7 @@ pub(super) fn millionths(number: &Number) -> Option<f64> {
 }
 
 fn same_number(left: &Number, right: &Number) -> bool {
-    left == right || millionths(left).is_some_and(|left| millionths(right).is_some_and(|right| left.total_cmp(&right).is_eq() || left == right))
+    left == right || millionths(left).is_some_and(|left| millionths(right) == Some(left))
 }
 
 impl Test {

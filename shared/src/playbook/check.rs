@@ -31,7 +31,8 @@ pub(super) fn check(playbook: &Playbook, catalogue: &dyn Catalogue) -> Vec<Playb
     let steps = root.get_ref().iter().find(|(key, _)| key.get_ref() == "steps").and_then(|(_, steps)| steps.get_ref().as_array());
     for (index, step) in playbook.steps.iter().enumerate() {
         let spot = steps.and_then(|steps| steps.get(index));
-        let places = Places { at: spot.map(toml::Spanned::span).unwrap_or_default(), table: spot.and_then(|spot| spot.get_ref().as_table()) };
+        let places =
+            Places { at: spot.map(toml::Spanned::span).unwrap_or_default(), table: spot.and_then(|spot| spot.get_ref().as_table()) };
         check_step(&mut reader, step, &places, catalogue);
     }
     reader.into_errors()
@@ -68,15 +69,20 @@ fn check_step(reader: &mut Reader<'_>, step: &Step, places: &Places<'_>, catalog
     let known: Vec<&str> = action.parameters.iter().map(|(name, _)| name.as_str()).collect();
     for given in step.with.keys().filter(|given| !known.contains(given)) {
         let near = closest(given, &known).map(|near| format!("did you mean `{near}`?"));
-        let help = near.unwrap_or_else(|| if known.is_empty() { "it takes none".to_owned() } else { format!("it takes {}", known.join(", ")) });
+        let help =
+            near.unwrap_or_else(|| if known.is_empty() { "it takes none".to_owned() } else { format!("it takes {}", known.join(", ")) });
         reader.error(places.parameter(given), format!("`{name}` has no parameter `{given}`"), Some(help));
     }
     let given: Vec<&str> = step.with.keys().collect();
-    let missing: Vec<&str> =
-        action.parameters.iter().filter(|(name, required)| *required && !given.contains(&name.as_str())).map(|(name, _)| name.as_str()).collect();
+    let missing: Vec<&str> = action
+        .parameters
+        .iter()
+        .filter(|(name, required)| *required && !given.contains(&name.as_str()))
+        .map(|(name, _)| name.as_str())
+        .collect();
     if !missing.is_empty() {
         let at = if given.is_empty() { places.value("action") } else { places.value("with") };
-        reader.error(at, format!("`{name}` needs {}", missing.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" and ")), None);
+        reader.error(at, format!("`{name}` needs {}", missing.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")), None);
     }
     if step.ttl.is_some() && !action.is_change {
         let why = format!("`{name}` changes nothing, so there is nothing to undo after a `ttl`");

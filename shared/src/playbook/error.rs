@@ -67,15 +67,15 @@ impl fmt::Display for PlaybookError {
         let place = self.place();
         let number = place.line_number.to_string();
         let gutter = " ".repeat(number.len());
-        let line: String = place.line.chars().map(shown).collect();
         let (column, carets) = (place.before.chars().count(), place.marked.chars().count().max(1));
-        writeln!(f, "error: {}", self.why)?;
-        writeln!(f, "{gutter}--> {}:{number}:{}", self.file, column + 1)?;
+        let one_line = |text: &str| -> String { text.chars().map(shown).collect() };
+        writeln!(f, "error: {}", one_line(&self.why))?;
+        writeln!(f, "{gutter}--> {}:{number}:{}", one_line(&self.file), column + 1)?;
         writeln!(f, "{gutter} |")?;
-        writeln!(f, "{}", format!("{number} | {line}").trim_end())?;
+        writeln!(f, "{}", format!("{number} | {}", one_line(place.line)).trim_end())?;
         write!(f, "{gutter} | {}{}", " ".repeat(column), "^".repeat(carets))?;
         match &self.help {
-            Some(help) => write!(f, "\n{gutter} = help: {help}"),
+            Some(help) => write!(f, "\n{gutter} = help: {}", one_line(help)),
             None => Ok(()),
         }
     }

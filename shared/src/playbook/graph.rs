@@ -26,7 +26,7 @@ impl<'s> Graph<'s> {
         found
     }
 
-    /// Each cycle once, as the steps along it, beginning and ending with the same one.
+    /// Cycles, so many that each step on any is on one of them: the steps along it, beginning and ending with the same one.
     pub(super) fn cycles(&self) -> Vec<Vec<&'s str>> {
         let mut cycles = Vec::new();
         let mut seen = BTreeSet::new();
@@ -56,9 +56,6 @@ impl<'s> Graph<'s> {
                     while let Some(previous) = way.last().filter(|last| **last != id).and_then(|last| came_from.get(*last)) {
                         way.push(previous);
                     }
-                    if at == id {
-                        way.truncate(2);
-                    }
                     way.reverse();
                     return Some(way);
                 }
@@ -69,5 +66,33 @@ impl<'s> Graph<'s> {
             }
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn graph(needs: &[(&'static str, &[&'static str])]) -> Graph<'static> {
+        let mut graph = Graph::default();
+        needs.iter().for_each(|(id, needs)| graph.add(id, needs.iter().copied()));
+        graph
+    }
+
+    #[test]
+    fn everything_before_a_step_is_found_even_around_a_cycle() {
+        let graph = graph(&[("a", &[]), ("b", &["a"]), ("c", &["b", "x"]), ("d", &["e"]), ("e", &["d"])]);
+        assert_eq!(graph.before("c"), ["a", "b", "x"].into());
+        assert_eq!(graph.before("d"), ["d", "e"].into());
+        assert_eq!(graph.before("unknown"), [].into());
+    }
+
+    #[test]
+    fn every_step_of_a_cycle_is_in_one_that_is_told() {
+        assert_eq!(graph(&[("a", &["b"]), ("b", &["a"])]).cycles(), [["a", "b", "a"]]);
+        assert_eq!(graph(&[("a", &["a"]), ("b", &["a"])]).cycles(), [["a", "a"]]);
+        let nested = graph(&[("a", &["b"]), ("b", &["c", "d"]), ("c", &["d"]), ("d", &["b"])]);
+        assert_eq!(nested.cycles(), [vec!["b", "d", "b"], vec!["c", "d", "b", "c"]]);
+        assert_eq!(graph(&[("a", &[]), ("b", &["a"]), ("c", &["a", "b"])]).cycles(), Vec::<Vec<&str>>::new());
     }
 }

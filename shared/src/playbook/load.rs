@@ -1,6 +1,6 @@
 //! From text to a playbook.
 
-use std::ops::Range;
+use std::{collections::BTreeSet, ops::Range};
 
 use sha2::Digest as _;
 use toml::de::{DeTable, DeValue};
@@ -134,7 +134,9 @@ fn locate(reader: &Reader<'_>, spot: &Spot<'_>, path: &[String]) -> Range<usize>
     let mut spot = spot;
     for step in path {
         let next = match spot.get_ref() {
-            DeValue::Table(table) => table.iter().find(|(key, _)| key.get_ref() == step).map(|(key, value)| (reader.entry(&key.span(), &value.span()), value)),
+            DeValue::Table(table) => {
+                table.iter().find(|(key, _)| key.get_ref() == step).map(|(key, value)| (reader.entry(&key.span(), &value.span()), value))
+            }
             DeValue::Array(list) => step.parse::<usize>().ok().and_then(|index| list.get(index)).map(|value| (value.span(), value)),
             _ => None,
         };
@@ -167,11 +169,11 @@ fn read_steps<'t>(reader: &mut Reader<'_>, spot: &'t Spot<'t>) -> Vec<Step> {
 
 /// What can be told only when all steps are known: needs, cycles, and the outcomes that expressions read.
 fn check_steps(reader: &mut Reader<'_>, drafts: &[Draft]) {
-    let ids: Vec<&str> = drafts.iter().filter_map(Draft::id).collect();
+    let ids: BTreeSet<&str> = drafts.iter().filter_map(Draft::id).collect();
     let mut graph = Graph::default();
     for draft in drafts {
         for (need, at) in &draft.needs {
-            if !ids.contains(&need.as_str()) {
+            if !ids.contains(need.as_str()) {
                 reader.error(at.clone(), format!("there is no step `{need}`"), step_help(need, &ids));
             }
         }
@@ -180,9 +182,10 @@ fn check_steps(reader: &mut Reader<'_>, drafts: &[Draft]) {
         }
     }
     for cycle in graph.cycles() {
-        let at = drafts.iter().find(|draft| draft.id() == cycle.first().copied()).and_then(|draft| {
-            draft.needs.iter().find(|(need, _)| cycle.get(1) == Some(&need.as_str())).map(|(_, at)| at.clone())
-        });
+        let at = drafts
+            .iter()
+            .find(|draft| draft.id() == cycle.first().copied())
+            .and_then(|draft| draft.needs.iter().find(|(need, _)| cycle.get(1) == Some(&need.as_str())).map(|(_, at)| at.clone()));
         let way: Vec<String> = cycle.iter().map(|id| format!("`{id}`")).collect();
         let why = format!("these steps wait for one another and would never start: {}", way.join(" needs "));
         reader.error(at.unwrap_or_default(), why, None);
@@ -197,22 +200,18 @@ fn check_steps(reader: &mut Reader<'_>, drafts: &[Draft]) {
     }
 }
 
-fn step_help(wrong: &str, ids: &[&str]) -> Option<String> {
-    let near = closest(wrong, ids).map(|near| format!("did you mean `{near}`?"));
-    Some(near.unwrap_or_else(|| format!("there are {}", ids.join(", "))))
+fn step_help(wrong: &str, ids: &BTreeSet<&str>) -> Option<String> {
+    let near = closest(wrong, ids.iter()).map(|near| format!("did you mean `{near}`?"));
+    Some(near.unwrap_or_else(|| format!("there are {}", ids.iter().copied().collect::<Vec<_>>().join(", "))))
 }
 
-fn check_read(
-    read: &Read,
-    own: Option<&str>,
-    drafts: &[Draft],
-    ids: &[&str],
-    before: &std::collections::BTreeSet<&str>,
-) -> Result<(), shape::Fault> {
+fn check_read(read: &Read, own: Option<&str>, drafts: &[Draft], ids: &BTreeSet<&str>, before: &BTreeSet<&str>) -> Result<(), shape::Fault> {
     let keys: Vec<&str> = read.parts.iter().filter_map(|part| if let Part::Key(key) = part { Some(key.as_str()) } else { None }).collect();
-    match keys.as_slice() {
-        ["finding", way @ ..] if read.decides => shape::decides_nothing(way).map_or(Ok(()), Err)?,
-        _ => {}
+    if let ["finding", way @ ..] = keys.as_slice()
+        && read.decides
+        && let Some(fault) = shape::decides_nothing(way)
+    {
+        return Err(fault);
     }
     if keys.first() != Some(&"steps") {
         return shape::check_path(&read.parts);
@@ -220,7 +219,7 @@ fn check_read(
     let (Some(Part::Key(step)), Some(Part::Key(what))) = (read.parts.get(1), read.parts.get(2)) else {
         return Err(("of a step only the outcome can be read".to_owned(), Some("write `steps.<id>.outcome…`".to_owned())));
     };
-    if !ids.contains(&step.as_str()) {
+    if !ids.contains(step.as_str()) {
         return Err((format!("there is no step `{step}`"), step_help(step, ids)));
     }
     if what != "outcome" {

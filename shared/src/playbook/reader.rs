@@ -258,7 +258,13 @@ fn decode(token: &str) -> (Cow<'_, str>, Vec<usize>) {
                 'r' => '\r',
                 'e' => '\u{1b}',
                 'x' | 'u' | 'U' => {
-                    let digits = if escape == 'x' { 2 } else if escape == 'u' { 4 } else { 8 };
+                    let digits = if escape == 'x' {
+                        2
+                    } else if escape == 'u' {
+                        4
+                    } else {
+                        8
+                    };
                     let hex: String = chars.by_ref().take(digits).map(|(_, digit)| digit).collect();
                     u32::from_str_radix(&hex, 16).ok().and_then(char::from_u32).unwrap_or(char::REPLACEMENT_CHARACTER)
                 }

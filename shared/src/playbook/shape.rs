@@ -94,7 +94,10 @@ pub(super) fn check_field(way: &[&str]) -> Result<(), Fault> {
     match through(shape) {
         Object(fields) => {
             let names: Vec<_> = fields.iter().map(|(name, _)| *name).collect();
-            Err((format!("`{named}` has fields of its own and no value that could match"), Some(format!("name one of them: {}", names.join(", ")))))
+            Err((
+                format!("`{named}` has fields of its own and no value that could match"),
+                Some(format!("name one of them: {}", names.join(", "))),
+            ))
         }
         _ => Ok(()),
     }
@@ -145,7 +148,11 @@ mod tests {
             (Object(fields), Value::Object(object)) => {
                 let mut names: Vec<_> = fields.iter().map(|(name, _)| name.to_string()).collect();
                 names.sort();
-                assert_eq!(names, object.keys().cloned().collect::<std::collections::BTreeSet<_>>().into_iter().collect::<Vec<_>>(), "{way}");
+                assert_eq!(
+                    names,
+                    object.keys().cloned().collect::<std::collections::BTreeSet<_>>().into_iter().collect::<Vec<_>>(),
+                    "{way}"
+                );
                 fields.iter().for_each(|(name, shape)| agree(shape, &json[name], &format!("{way}.{name}")));
             }
             _ => panic!("{way}: {shape:?} is not the shape of {json}"),

@@ -57,10 +57,9 @@ pub(super) fn draft<'t>(reader: &mut Reader<'_>, mut keys: Keys<'t>, above: Opti
     let id = keys.required(reader, "id", "a name within the playbook: `id = \"record\"`");
     let id = id.and_then(|spot| identifier(reader, spot, "a step's id").map(|id| (id, spot.span())));
     let work = work(reader, &mut keys);
-    let needs = keys.take("needs").map_or_else(
-        || above.and_then(|above| above.id.clone()).map(|(id, _)| vec![(id, keys.at())]),
-        |spot| needs(reader, spot),
-    );
+    let needs = keys
+        .take("needs")
+        .map_or_else(|| above.and_then(|above| above.id.clone()).map(|(id, _)| vec![(id, keys.at())]), |spot| needs(reader, spot));
     let even_if: Option<Option<EvenIf>> = optional(keys.take("even_if"), |spot| reader.word(spot));
     let when = optional(keys.take("when"), |spot| condition(reader, spot, &mut reads));
     let is_hold = matches!(work, Some(Work::Hold(_)));
@@ -82,8 +81,8 @@ pub(super) fn draft<'t>(reader: &mut Reader<'_>, mut keys: Keys<'t>, above: Opti
     let value = |entry: Option<(Range<usize>, &'t Spot<'t>)>| entry.map(|(_, spot)| spot);
     let with = value(with).map_or_else(|| Some(Template::empty()), |spot| parameters(reader, spot, &mut reads));
     let within = value(within).map_or(Some(DEFAULT_WITHIN), |spot| duration(reader, spot));
-    let on_timeout = value(on_timeout).map_or(Some(OnTimeout::default()), |spot| reader.word(spot));
-    let on_failure = value(on_failure).map_or(Some(OnFailure::default()), |spot| reader.word(spot));
+    let on_timeout = value(on_timeout).map_or_else(|| Some(OnTimeout::default()), |spot| reader.word(spot));
+    let on_failure = value(on_failure).map_or_else(|| Some(OnFailure::default()), |spot| reader.word(spot));
     let ttl = optional(value(ttl), |spot| duration(reader, spot));
     let ask = value(ask).map_or(Some(false), |spot| reader.boolean(spot));
     keys.finish(reader);
@@ -134,8 +133,9 @@ fn needs<'t>(reader: &mut Reader<'_>, spot: &'t Spot<'t>) -> Option<Vec<(String,
         let Some(need) = reader.string(spot) else { continue };
         if needs.iter().any(|(known, _)| known == need) {
             reader.error(spot.span(), format!("`{need}` is named twice"), None);
+        } else {
+            needs.push((need.to_owned(), spot.span()));
         }
-        needs.push((need.to_owned(), spot.span()));
     }
     Some(needs)
 }
@@ -179,6 +179,7 @@ fn parameters(reader: &mut Reader<'_>, spot: &Spot<'_>, reads: &mut Vec<Read>) -
     }
 }
 
+/// Whether every text in it is a template; complains of each one that is not.
 fn texts(reader: &mut Reader<'_>, spot: &Spot<'_>, reads: &mut Vec<Read>) -> bool {
     match spot.get_ref() {
         DeValue::String(text) => match Template::parse(&serde_json::Value::String(text.to_string())) {
@@ -193,8 +194,8 @@ fn texts(reader: &mut Reader<'_>, spot: &Spot<'_>, reads: &mut Vec<Read>) -> boo
                 false
             }
         },
-        DeValue::Array(list) => list.iter().fold(true, |fine, spot| texts(reader, spot, reads) && fine),
-        DeValue::Table(table) => table.iter().fold(true, |fine, (_, spot)| texts(reader, spot, reads) && fine),
+        DeValue::Array(list) => list.iter().filter(|spot| !texts(reader, spot, reads)).count() == 0,
+        DeValue::Table(table) => table.iter().filter(|(_, spot)| !texts(reader, spot, reads)).count() == 0,
         _ => true,
     }
 }

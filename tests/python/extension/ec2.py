@@ -123,6 +123,12 @@ def mend_network_acls() -> None:
                     NetworkAclEntry(self, acl.id, number, "-1", action, egress, ipv4, None, None, None, None, ipv6)
                 )
 
+    def add_default_entries(self, network_acl_id):
+        acl = self.get_network_acl(network_acl_id)
+        for egress in (True, False):
+            acl.network_acl_entries.append(NetworkAclEntry(self, acl.id, 100, "-1", "allow", egress, "0.0.0.0/0", None, None, None, None, None))
+        default_entries(self, acl)
+
     def create_network_acl(self, vpc_id, tags=None, default=False):
         acl = create_acl(self, vpc_id, tags, default)
         default_entries(self, acl)
@@ -134,8 +140,7 @@ def mend_network_acls() -> None:
     ):
         number, egress = int(rule_number), egress in (True, "true", "True")
         acl = self.get_network_acl(network_acl_id)
-        default_rule = number == 32767 and not any(entry.rule_number == number and entry.egress == egress for entry in acl.network_acl_entries)
-        if not default_rule and not 1 <= number <= 32766:
+        if not 1 <= number <= 32766:
             raise error("InvalidParameterValue", f"Value ({number}) for parameter ruleNumber is invalid. It must be between 1 and 32766.")
         if bool(cidr_block) == bool(ipv6_cidr_block):
             raise error("InvalidParameterCombination", "Exactly one of CidrBlock and Ipv6CidrBlock must be given.")
@@ -192,7 +197,7 @@ def mend_network_acls() -> None:
         return describe(self, network_acl_ids, filters)
 
     for function in (
-        create_network_acl, create_network_acl_entry, delete_network_acl_entry, replace_network_acl_entry, replace_network_acl_association,
+        add_default_entries, create_network_acl, create_network_acl_entry, delete_network_acl_entry, replace_network_acl_entry, replace_network_acl_association,
         describe_network_acls,
     ):
         setattr(Backend, function.__name__, function)

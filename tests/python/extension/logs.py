@@ -1,7 +1,7 @@
 """CloudWatch Logs: FilterLogEvents as AWS answers it.
 
-- Patterns: terms, "phrases", -excluded, ?any and %regular expressions%; what this file does not understand (JSON and space-delimited patterns)
-  is refused, where moto would give every event.
+- Patterns: terms (of letters, digits and underscores; anything else needs quotes), "phrases", -excluded, ?any and %regular expressions%; what
+  this file does not understand (JSON and space-delimited patterns) is refused, where moto would give every event.
 - Events of several streams come in the order of time; logStreamNamePrefix and logGroupIdentifier are heeded; an unknown stream is an error.
 - A page holds at most 10,000 events or 1 MB, and when several streams are searched the first page is empty but for its token, as may happen in
   AWS: whoever stops at an empty page has not read the log.
@@ -34,8 +34,8 @@ def mend() -> None:
             raise InvalidParameterException(constraint="Member must have value less than or equal to 10000", parameter="limit", value=limit)
         try:
             accepts = compile_pattern(self._get_param("filterPattern") or "")
-        except ValueError:
-            raise InvalidParameterException(msg="Invalid filter pattern") from None
+        except ValueError as reason:
+            raise InvalidParameterException(msg=f"Invalid filter pattern: {reason}") from None
         streams = [
             stream for key, stream in group.streams.items() if (not names or key in names) and (not prefix or key.startswith(prefix))
         ]
@@ -88,6 +88,8 @@ def compile_pattern(pattern: str):
         if expression is not None:
             test = re.compile(expression).search
         else:
+            if word is not None and not re.fullmatch(r"\w+", word):
+                raise ValueError(f"Invalid character(s) in term '{word}'")
             text = re.sub(r"\\(.)", r"\1", phrase) if phrase is not None else word
             test = functools.partial(contains, text)
         {"-": excluded, "?": optional, "": required}[sign].append(test)

@@ -1,0 +1,522 @@
+//! Random histories over toy actions: crashes at any point, throttles, drift, later findings, approvals, undo.
+//!
+//! The toy world is a set of switches, one to a resource. Every change of it is made through a warrant, and the world itself counts
+//! changes made without one, changes that differ from the first attempt's, and switches left behind.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use futures::executor::block_on;
+use jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::{Command, Entry, FindingNote, Pace, Person, RunState, StepState, UndoCause, View, next, summary};
+use crate::{
+    finding::{FindingId, ResourceRole, Subject, SubjectKind, Version},
+    gate::{self, Ask, Caps, Decision, Facts, Lease, UndoDecision},
+    id::{CellId, IncidentId},
+    journal::{Accepted, Journal, JournalError, mem::MemStore, ops},
+    mode::Mode,
+    plan::{Change, ChangeKey, Effect, Plan, Risk, StepKey, Verdict},
+    playbook::{Playbook, Work},
+};
+
+const PLAYBOOK: &str = r#"
+name = "toy"
+title = "Toy"
+subject = "instance"
+[[match]]
+type = ["Toy"]
+[[steps]]
+id = "look"
+action = "toy.look"
+[[steps]]
+id = "first"
+action = "toy.switch"
+needs = ["look"]
+with = { switches = "${finding.network.remote_ips}" }
+ttl = "24h"
+[[steps]]
+id = "second"
+action = "toy.switch"
+when = "finding.role == 'ACTOR'"
+with = { switches = ["b"] }
+[[steps]]
+id = "person"
+hold = "a person is needed"
+when = "finding.role == 'ACTOR'"
+"#;
+
+/// What a move does to the history.
+#[derive(Debug, Clone, Copy)]
+enum Move {
+    Step(Fate),
+    Crash,
+    Wait(i64),
+    Finding { actor: bool, more: bool, repeat: bool },
+    Drift(u8),
+    Approve,
+    Release,
+    Undo,
+}
+
+/// How the next call ends.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Fate {
+    Well,
+    CrashBefore,
+    CrashAfter,
+    LostAnswer,
+    Throttled,
+}
+
+struct Lab {
+    store: Arc<MemStore>,
+    journal: Journal,
+    lease: Arc<Lease>,
+    now: Timestamp,
+    mode: Mode,
+    runs: Vec<IncidentId>,
+    /// The switches that are on, and who turned each one on.
+    world: BTreeMap<String, String>,
+    first: BTreeMap<(IncidentId, StepKey), Value>,
+    unwarranted: u32,
+    finding: u32,
+}
+
+impl Lab {
+    fn new(mode: Mode) -> Self {
+        let store = Arc::new(MemStore::default());
+        let lease = Lease::new(store.next_epoch());
+        let dynamic: Arc<dyn crate::journal::Store> = store.clone();
+        Self {
+            journal: Journal::new(dynamic),
+            store,
+            lease,
+            now: "2026-11-24T00:00:00Z".parse().unwrap(),
+            mode,
+            runs: Vec::new(),
+            world: BTreeMap::new(),
+            first: BTreeMap::new(),
+            unwarranted: 0,
+            finding: 0,
+        }
+    }
+
+    fn pace(&self) -> Pace {
+        Pace { epoch: self.lease.epoch(), attempt_timeout: SignedDuration::from_secs(10) }
+    }
+
+    fn crash(&mut self) {
+        self.lease.lose();
+        self.lease = Lease::new(self.store.next_epoch());
+    }
+
+    fn view(&self, run: IncidentId) -> View {
+        let entries = self.store.tables().entries.get(&run).cloned().unwrap_or_default();
+        ops::fold(run, &entries).unwrap()
+    }
+
+    fn append(&self, run: IncidentId, entries: Vec<Entry>) -> Result<(), JournalError> {
+        let (now, pace) = (self.now, self.pace());
+        block_on(self.journal.with(move |tx| {
+            let mut view = ops::load(tx, run)?;
+            ops::append(tx, &mut view, entries, now, pace)
+        }))
+    }
+
+    fn arrive(&mut self, instance: u8, actor: bool, more: bool, repeat: bool) {
+        if !repeat {
+            self.finding += 1;
+        }
+        let cell = CellId::new("111122223333".parse().unwrap(), "us-east-1".parse().unwrap());
+        let subject = Subject { cell, kind: SubjectKind::Instance, id: format!("i-{instance}"), arn: None };
+        let role = if actor { ResourceRole::Actor } else { ResourceRole::Target };
+        let version = Version { updated_at: Some(self.now), count: 1, severity: 20, role: Some(role), remote_ips: vec![] };
+        let switches = if more { json!(["a", "c"]) } else { json!(["a"]) };
+        let note = FindingNote {
+            id: FindingId(format!("f-{instance}-{}", self.finding)),
+            version,
+            input: "-".into(),
+            finding: json!({ "type": format!("Toy{more}"), "role": role, "network": { "remote_ips": switches } }),
+            raw_sha256: String::new(),
+        };
+        let run = IncidentId::from_u128(self.runs.len() as u128 + 1);
+        let playbook = Playbook::parse(PLAYBOOK, "toy.toml").unwrap();
+        let entry = Entry::Opened {
+            playbook: "toy".into(),
+            source: PLAYBOOK.into(),
+            digest: playbook.digest,
+            subject: subject.clone(),
+            finding: Box::new(note.clone()),
+            mode: self.mode,
+            observe_only: None,
+            detected_at: self.now,
+        };
+        let opening = ops::Opening { run, entry, keys: ops::keys("toy", &[subject]), sweep: None };
+        let arrival = ops::Arrival { note, opening: Some(opening), ignored: None };
+        let (now, pace) = (self.now, self.pace());
+        let accepted = block_on(self.journal.with(move |tx| ops::accept(tx, &arrival, now, pace))).unwrap();
+        if let Accepted::Opened(run) = accepted {
+            self.runs.push(run);
+        }
+    }
+
+    /// One command of one run, ending as `fate` says.
+    fn step(&mut self, fate: Fate) -> bool {
+        for run in self.runs.clone() {
+            let view = self.view(run);
+            let wanted = next(&view, self.now, self.pace());
+            if let Some(command) = wanted.commands.into_iter().next() {
+                self.obey(&view, command, fate);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn obey(&mut self, view: &View, command: Command, fate: Fate) {
+        let run = view.run;
+        match command {
+            Command::Admit => self.append(run, vec![Entry::Admitted { account: json!({}) }]).unwrap(),
+            Command::Begin(key) => self.begin(view, &key, fate),
+            Command::Renew(key) => {
+                let step = view.step(&key).unwrap();
+                let definition = view.definition(step).unwrap();
+                let with = definition.with.render(&view.data()).unwrap();
+                let wanted = definition.when.as_ref().is_none_or(|when| when.truth(&view.data()).unwrap());
+                let generation = view.generation;
+                let entry = if wanted && with != step.with { Entry::Renewed { step: key.next(), generation } } else { Entry::Kept { step: key, generation } };
+                self.append(run, vec![entry]).unwrap();
+            }
+            Command::Expire(key) => self.append(run, vec![Entry::AskExpired { step: key }]).unwrap(),
+            Command::Poll(_) | Command::Timeout(_) => panic!("toy actions give no tickets"),
+            Command::Verify(key) => {
+                let verdict = self.verdict(view, &key);
+                let entries = match verdict {
+                    Verdict::InEffect => vec![Entry::Verified { step: key, verdict, again: None }],
+                    other => vec![
+                        Entry::Verified { step: key.clone(), verdict: other, again: None },
+                        Entry::Failed { step: key, code: "not-in-effect".into(), why: "toy".into() },
+                    ],
+                };
+                self.append(run, entries).unwrap();
+            }
+            Command::Recover(key) => {
+                let verdict = self.verdict(view, &key);
+                self.append(run, vec![Entry::Recovered { step: key, verdict }]).unwrap();
+            }
+            Command::Undo(key, cause) => self.undo(view, &key, cause, fate),
+        }
+    }
+
+    fn begin(&mut self, view: &View, key: &StepKey, fate: Fate) {
+        let run = view.run;
+        let step = view.step(key).unwrap();
+        let definition = view.definition(step).unwrap();
+        if fate == Fate::Throttled {
+            let until = self.now + SignedDuration::from_secs(1);
+            return self.append(run, vec![Entry::Deferred { step: Some(key.clone()), why: "throttled".into(), until, counts: true }]).unwrap();
+        }
+        let data = view.data();
+        if !step.fixed && !definition.when.as_ref().is_none_or(|when| when.truth(&data).unwrap()) {
+            return self.append(run, vec![Entry::Skipped { step: key.clone(), why: "when".into() }]).unwrap();
+        }
+        let action = match &definition.work {
+            Work::Hold(why) => return self.append(run, vec![Entry::Held { step: Some(key.clone()), hold: gate::hold("playbook", why.clone()) }]).unwrap(),
+            Work::Action(action) => action.clone(),
+        };
+        let with = if step.fixed { step.with.clone() } else { definition.with.render(&data).unwrap() };
+        if action == "toy.look" {
+            return self.append(run, vec![Entry::ProbeDone { step: key.clone(), with, outcome: json!({}), evidence: vec![] }]).unwrap();
+        }
+        let plan = if step.fixed { step.plan.clone().unwrap() } else { self.plan(&with) };
+        let ask = Ask {
+            step: key.clone(),
+            action: "toy.switch",
+            risk: Risk::Reversible,
+            with,
+            plan: plan.clone(),
+            mode: self.mode,
+            ask: false,
+            facts: Facts { read_at: self.now, ..Facts::default() },
+            caps: Caps { per_account_hour: 2, per_organization_hour: 3 },
+            question_lasts: SignedDuration::from_hours(1),
+            stand_down: gate::stand_down_key(view),
+        };
+        let (view, decision) = block_on(gate::commit(&self.journal, &self.lease, view, ask, self.now, self.pace())).unwrap();
+        let Decision::Go(warrant) = decision else { return };
+        // `before` never changes once a warrant was given.
+        let before = self.first.entry((run, key.clone())).or_insert_with(|| plan.before.clone());
+        assert_eq!(*before, plan.before);
+        if fate == Fate::CrashBefore {
+            return self.crash();
+        }
+        let watch = warrant.watch();
+        for change in &plan.changes {
+            if watch.stopped(self.now).is_some() {
+                self.unwarranted += 1;
+            }
+            self.world.entry(change.resource.clone()).or_insert_with(|| "ours".into());
+        }
+        drop(warrant);
+        assert!(watch.stopped(self.now).is_some(), "a warrant outlived its use");
+        match fate {
+            Fate::CrashAfter => self.crash(),
+            Fate::LostAnswer => {
+                let again = Some(self.now + SignedDuration::from_secs(2));
+                self.append(view.run, vec![Entry::ApplyFailed { step: key.clone(), effect: Effect::Unknown, error: "lost".into(), again }]).unwrap();
+            }
+            _ => self.append(view.run, vec![Entry::Applied { step: key.clone(), outcome: json!({}) }]).unwrap(),
+        }
+    }
+
+    fn plan(&self, with: &Value) -> Plan {
+        let mut plan = Plan { before: json!(self.world), ..Plan::default() };
+        for switch in with["switches"].as_array().unwrap() {
+            let resource = switch.as_str().unwrap().to_owned();
+            let change = Change { resource: resource.clone(), attribute: "on".into(), before: json!(false), after: json!(true) };
+            plan.touches.insert(resource.clone());
+            if self.world.contains_key(&resource) { plan.already.push(change) } else { plan.changes.push(change) }
+        }
+        plan
+    }
+
+    fn verdict(&self, view: &View, key: &StepKey) -> Verdict {
+        let plan = view.step(key).unwrap().plan.clone().unwrap();
+        let missing: Vec<_> = plan.changes.iter().filter(|change| !self.world.contains_key(&change.resource)).collect();
+        if missing.is_empty() { Verdict::InEffect } else { Verdict::NotInEffect { detail: "off".into() } }
+    }
+
+    fn undo(&mut self, view: &View, key: &StepKey, cause: UndoCause, fate: Fate) {
+        let (view, decision) = block_on(gate::commit_undo(&self.journal, &self.lease, view, key.clone(), cause, self.now, self.pace())).unwrap();
+        let UndoDecision::Go { warrant, from, left } = decision else { return };
+        if fate == Fate::CrashBefore {
+            return self.crash();
+        }
+        let mut restored = Vec::new();
+        for claim in &from {
+            if warrant.watch().stopped(self.now).is_some() {
+                self.unwarranted += 1;
+            }
+            // Only what we turned on is turned off.
+            if self.world.get(&claim.key.resource).is_some_and(|by| by == "ours") {
+                self.world.remove(&claim.key.resource);
+                restored.push(Change { resource: claim.key.resource.clone(), attribute: "on".into(), before: json!(true), after: json!(false) });
+            }
+        }
+        if fate == Fate::CrashAfter {
+            return self.crash();
+        }
+        self.append(view.run, vec![Entry::Undone { step: key.clone(), restored, left }]).unwrap();
+    }
+
+    /// Lets everything that is due happen, well, for some days.
+    fn settle(&mut self) {
+        for _ in 0..40 {
+            for _ in 0..400 {
+                if !self.step(Fate::Well) {
+                    break;
+                }
+            }
+            let wake = self.runs.iter().filter_map(|run| next(&self.view(*run), self.now, self.pace()).wake).min();
+            match wake {
+                Some(wake) => self.now = wake,
+                None => return,
+            }
+        }
+        panic!("the runs do not come to rest");
+    }
+
+    fn person(&mut self, what: Move) {
+        let by = Person("ann".into());
+        for run in self.runs.clone() {
+            let view = self.view(run);
+            for step in &view.steps {
+                let entry = match (&step.state, what) {
+                    (StepState::Asked { digest, .. }, Move::Approve) => {
+                        let expires = self.now + SignedDuration::from_hours(1);
+                        Entry::Approved { step: step.key.clone(), digest: digest.clone(), by: by.clone(), expires }
+                    }
+                    (StepState::Held(_), Move::Release) => Entry::Released { step: Some(step.key.clone()), by: by.clone() },
+                    (StepState::InEffect | StepState::AlreadyDone, Move::Undo) => {
+                        Entry::UndoAsked { step: step.key.clone(), cause: UndoCause::Person { by: by.clone() } }
+                    }
+                    _ => continue,
+                };
+                self.append(run, vec![entry]).unwrap();
+            }
+        }
+    }
+}
+
+fn fate() -> impl Strategy<Value = Fate> {
+    prop_oneof![
+        4 => Just(Fate::Well),
+        1 => Just(Fate::CrashBefore),
+        1 => Just(Fate::CrashAfter),
+        1 => Just(Fate::LostAnswer),
+        1 => Just(Fate::Throttled),
+    ]
+}
+
+fn moves() -> impl Strategy<Value = Vec<(u8, Move)>> {
+    let one = prop_oneof![
+        8 => fate().prop_map(Move::Step),
+        1 => Just(Move::Crash),
+        2 => (1_i64..4000).prop_map(Move::Wait),
+        1 => Just(Move::Wait(-5000)),
+        3 => (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(actor, more, repeat)| Move::Finding { actor, more, repeat }),
+        1 => (0_u8..3).prop_map(Move::Drift),
+        1 => Just(Move::Approve),
+        1 => Just(Move::Release),
+        1 => Just(Move::Undo),
+    ];
+    proptest::collection::vec((0_u8..2, one), 1..60)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_every_run_ends_in_a_state_that_says_why(ask in any::<bool>(), moves in moves()) {
+        let mut lab = Lab::new(if ask { Mode::Ask } else { Mode::Act });
+        lab.arrive(0, false, false, false);
+        for (instance, what) in moves {
+            match what {
+                Move::Step(fate) => { lab.step(fate); }
+                Move::Crash => lab.crash(),
+                Move::Wait(seconds) => lab.now += SignedDuration::from_secs(seconds),
+                Move::Finding { actor, more, repeat } => lab.arrive(instance, actor, more, repeat),
+                Move::Drift(which) => { lab.world.remove(["a", "b", "c"][usize::from(which)]); }
+                other => lab.person(other),
+            }
+        }
+        lab.settle();
+        prop_assert_eq!(lab.unwarranted, 0);
+        let tables = lab.store.tables();
+        prop_assert!(tables.locks.is_empty(), "locks left: {:?}", tables.locks);
+        for run in &lab.runs {
+            let view = lab.view(*run);
+            let sum = summary(&view);
+            prop_assert!(!matches!(sum.state, RunState::Running), "{:?} {:?}", sum, view.steps);
+            // The row tells what the fold tells.
+            prop_assert_eq!(tables.runs.get(run).map(|row| row.state), Some(sum.state));
+        }
+        // No switch is on without a run that answers for it.
+        for (switch, by) in &lab.world {
+            let key = ChangeKey { resource: switch.clone(), attribute: "on".into() };
+            prop_assert!(by != "ours" || tables.claims.iter().any(|claim| claim.from.key == key), "{} is on and nobody claims it", switch);
+        }
+    }
+
+    #[test]
+    fn a_fold_of_random_entries_never_panics_and_refuses_what_cannot_follow(steps in proptest::collection::vec((0_usize..6, 0_u8..12), 0..40)) {
+        let mut lab = Lab::new(Mode::Act);
+        lab.arrive(0, false, false, false);
+        let mut view = lab.view(lab.runs[0]);
+        let names = ["look", "first", "second", "person", "nobody", "first#2"];
+        for (name, kind) in steps {
+            let step: StepKey = names[name].parse().unwrap();
+            let entry = match kind {
+                0 => Entry::Skipped { step, why: String::new() },
+                1 => Entry::AskExpired { step },
+                2 => Entry::Applied { step, outcome: json!({}) },
+                3 => Entry::Undone { step, restored: vec![], left: vec![] },
+                4 => Entry::ApplyStarted { step, attempt: 1, epoch: 1 },
+                5 => Entry::Planned { step, with: json!({}), plan: Box::default(), digest: String::new() },
+                6 => Entry::Verified { step, verdict: Verdict::InEffect, again: None },
+                7 => Entry::Renewed { step, generation: 2 },
+                8 => Entry::Held { step: Some(step), hold: gate::hold("x", "y") },
+                9 => Entry::Released { step: Some(step), by: Person("ann".into()) },
+                10 => Entry::UndoAsked { step, cause: UndoCause::Ttl },
+                _ => Entry::Recovered { step, verdict: Verdict::InEffect },
+            };
+            let before = view.clone();
+            if view.fold(lab.now, &entry).is_err() {
+                prop_assert_eq!(&before.steps, &view.steps);
+                prop_assert_eq!(before.seq, view.seq);
+            }
+            let _ = (next(&view, lab.now, lab.pace()), summary(&view));
+        }
+    }
+}
+
+#[test]
+fn two_incidents_on_one_switch_undoing_the_first_leaves_it_for_the_second() {
+    let mut lab = Lab::new(Mode::Act);
+    lab.arrive(0, false, false, false);
+    while lab.step(Fate::Well) {}
+    lab.arrive(1, false, false, false);
+    while lab.step(Fate::Well) {}
+    assert_eq!(lab.view(lab.runs[1]).latest("first").unwrap().state, StepState::AlreadyDone);
+    let undo = |lab: &mut Lab, run: usize| {
+        let cause = UndoCause::Person { by: Person("ann".into()) };
+        lab.append(lab.runs[run], vec![Entry::UndoAsked { step: StepKey::first("first"), cause }]).unwrap();
+        while lab.step(Fate::Well) {}
+    };
+    undo(&mut lab, 0);
+    assert!(lab.world.contains_key("a"), "the second incident still needs it");
+    undo(&mut lab, 1);
+    assert!(!lab.world.contains_key("a"), "nobody needs it any more");
+}
+
+#[test]
+fn the_same_finding_again_changes_nothing() {
+    let mut lab = Lab::new(Mode::Act);
+    lab.arrive(0, false, false, false);
+    while lab.step(Fate::Well) {}
+    let entries = lab.view(lab.runs[0]).seq;
+    lab.arrive(0, false, false, true);
+    assert!(!lab.step(Fate::Well));
+    assert_eq!((lab.runs.len(), lab.view(lab.runs[0]).seq), (1, entries));
+}
+
+#[test]
+fn a_target_that_turns_actor_begins_a_new_generation() {
+    let mut lab = Lab::new(Mode::Act);
+    lab.arrive(0, false, false, false);
+    while lab.step(Fate::Well) {}
+    assert!(matches!(lab.view(lab.runs[0]).latest("second").unwrap().state, StepState::Skipped { .. }));
+    lab.arrive(0, true, true, false);
+    while lab.step(Fate::Well) {}
+    let view = lab.view(lab.runs[0]);
+    assert_eq!(view.generation, 2);
+    assert_eq!(view.latest("first").unwrap().key.to_string(), "first#2");
+    assert_eq!(view.latest("second").unwrap().state, StepState::InEffect);
+    assert!(matches!(view.latest("person").unwrap().state, StepState::Held(_)));
+    assert_eq!(summary(&view).state, RunState::Held);
+}
+
+#[test]
+fn a_cap_holds_what_goes_over_it() {
+    let mut lab = Lab::new(Mode::Act);
+    lab.arrive(0, true, true, false);
+    while lab.step(Fate::Well) {}
+    let view = lab.view(lab.runs[0]);
+    let StepState::Held(hold) = &view.latest("second").unwrap().state else { panic!("{:?}", view.steps) };
+    assert_eq!(hold.code, "cap-spent");
+    assert!(!lab.world.contains_key("b"));
+}
+
+#[test]
+fn a_lost_lease_writes_nothing_more() {
+    let mut lab = Lab::new(Mode::Act);
+    lab.arrive(0, false, false, false);
+    lab.store.next_epoch();
+    assert!(matches!(lab.append(lab.runs[0], vec![Entry::Admitted { account: json!({}) }]), Err(JournalError::LeaseLost { .. })));
+}
+
+#[test]
+fn a_changed_entry_breaks_its_chain() {
+    let mut lab = Lab::new(Mode::Act);
+    lab.arrive(0, false, false, false);
+    while lab.step(Fate::Well) {}
+    let mut entries = lab.store.tables().entries[&lab.runs[0]].clone();
+    entries[2].entry = Entry::Admitted { account: json!({ "forged": true }) };
+    let error = crate::journal::chain::verify(lab.runs[0], &entries).unwrap_err().to_string();
+    assert!(error.contains("entry 3"), "{error}");
+    let whole = lab.store.tables().entries[&lab.runs[0]].clone();
+    let removed: Vec<_> = whole.iter().filter(|sealed| sealed.seq != 2).cloned().collect();
+    assert!(crate::journal::chain::verify(lab.runs[0], &removed).is_err());
+}
