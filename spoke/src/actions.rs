@@ -14,6 +14,6 @@ pub fn all() -> Vec<Action> {
         action_of(AsChange(ec2::close_open_ingress::CloseOpenIngress)),
         action_of(AsChange(ec2::block_source_in_nacl::BlockSourceInNacl)),
         action_of(AsProbe(logs::find_logins::FindLogins)),
-        action_of(AsChange(securityhub::update_finding::UpdateFinding)),
+        action_of(AsChange(securityhub::update_finding::UpdateFinding::default())),
     ]
 }

@@ -31,7 +31,7 @@ use cordon_shared::{
     id::{AccountId, CellId, Region},
 };
 
-use crate::limits::{Access, Charge, Class, Limits, PATIENCE, Service};
+use crate::limits::{Access, Charge, Class, Limits, PATIENCE, Service, asking};
 
 /// How long `ReceiveMessage` may wait on the other side (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html>).
 const LONG_POLL: Duration = Duration::from_secs(20);
@@ -40,7 +40,7 @@ const LONG_POLL: Duration = Duration::from_secs(20);
 const CODE_WITHIN: usize = 4_096;
 
 /// Error codes that mean throttling: the SDK's own list (`aws-runtime`, `retries/classifiers.rs`), and those of EC2 and Organizations.
-const THROTTLING: &[&str] = &[
+pub(crate) const THROTTLING: &[&str] = &[
     "Throttling",
     "ThrottlingException",
     "ThrottledException",
@@ -109,13 +109,14 @@ pub(crate) struct Meter {
     pub(crate) access: Access,
     pub(crate) payer: AccountId,
     pub(crate) region: Region,
-    pub(crate) asking: CellId,
+    /// The cell that is called, and in whose turn, unless it is on behalf of another.
+    pub(crate) cell: CellId,
     pub(crate) attempt_timeout: Duration,
 }
 
 impl fmt::Debug for Meter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Meter({} {:?} of {}/{} for {})", self.service, self.access, self.payer, self.region, self.asking)
+        write!(f, "Meter({} {:?} of {}/{} for {})", self.service, self.access, self.payer, self.region, self.cell)
     }
 }
 
@@ -173,7 +174,7 @@ impl Meter {
         self.stopped()?;
         let path = request.uri_mut().path().to_owned();
         let class = Class::of(self.service, self.access, request.headers().get("x-amz-target"), &path);
-        let charge = class.map(|class| Charge { payer: self.payer.clone(), region: self.region.clone(), class, asking: self.asking.clone() });
+        let charge = class.map(|class| Charge { payer: self.payer.clone(), region: self.region.clone(), class, asking: asking(&self.cell) });
         if let Some(charge) = &charge {
             let token = self.limits.take(charge, PATIENCE).await.ok_or_else(|| Refusal::NotSent(charge.to_string()).into_error())?;
             // The world may have changed while it waited; a token dropped here goes back.

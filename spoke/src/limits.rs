@@ -51,6 +51,21 @@ impl fmt::Display for Charge {
     }
 }
 
+tokio::task_local! {
+    static ON_BEHALF: CellId;
+}
+
+/// Does `work` on behalf of a cell: calls that the hub's quotas pay for (STS, Security Hub, Organizations) wait in that cell's turn.
+/// It holds for calls of the same task.
+pub async fn on_behalf<F: Future>(cell: &CellId, work: F) -> F::Output {
+    ON_BEHALF.scope(cell.clone(), work).await
+}
+
+/// On whose behalf a call to `cell` is made.
+pub(crate) fn asking(cell: &CellId) -> CellId {
+    ON_BEHALF.try_with(CellId::clone).unwrap_or_else(|_| cell.clone())
+}
+
 type Key = (AccountId, Region, Class);
 
 /// All buckets. Cheap to clone; clones share them.

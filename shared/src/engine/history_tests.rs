@@ -76,6 +76,7 @@ struct Lab {
     lease: Arc<Lease>,
     now: Timestamp,
     mode: Mode,
+    caps: Caps,
     runs: Vec<IncidentId>,
     /// The switches that are on, and who turned each one on.
     world: BTreeMap<String, String>,
@@ -95,6 +96,7 @@ impl Lab {
             lease,
             now: "2026-11-24T00:00:00Z".parse().unwrap(),
             mode,
+            caps: Caps { per_account_hour: 2, per_organization_hour: 3 },
             runs: Vec::new(),
             world: BTreeMap::new(),
             first: BTreeMap::new(),
@@ -240,7 +242,7 @@ impl Lab {
             mode: self.mode,
             ask: false,
             facts: Facts { read_at: self.now, ..Facts::default() },
-            caps: Caps { per_account_hour: 2, per_organization_hour: 3 },
+            caps: self.caps,
             question_lasts: SignedDuration::from_hours(1),
             stand_down: gate::stand_down_key(view),
         };
@@ -313,7 +315,7 @@ impl Lab {
 
     /// Lets everything that is due happen, well, for some days.
     fn settle(&mut self) {
-        for _ in 0..40 {
+        for _ in 0..2000 {
             for _ in 0..400 {
                 if !self.step(Fate::Well) {
                     break;
@@ -475,6 +477,7 @@ fn the_same_finding_again_changes_nothing() {
 #[test]
 fn a_target_that_turns_actor_begins_a_new_generation() {
     let mut lab = Lab::new(Mode::Act);
+    lab.caps.per_account_hour = 3;
     lab.arrive(0, false, false, false);
     while lab.step(Fate::Well) {}
     assert!(matches!(lab.view(lab.runs[0]).latest("second").unwrap().state, StepState::Skipped { .. }));

@@ -176,6 +176,8 @@ pub struct StepView {
     pub not_before: Option<Timestamp>,
     /// The last reason it was put off for.
     pub deferred: Option<String>,
+    /// How often in a row its turn did not come.
+    pub waits: u32,
     /// A person's yes.
     pub approval: Option<Approval>,
     /// A person's release of a hold that the playbook wrote, or of this hold code.
@@ -208,6 +210,7 @@ impl StepView {
             tries: 0,
             not_before: None,
             deferred: None,
+            waits: 0,
             approval: None,
             released: None,
             first_change: None,
@@ -522,6 +525,7 @@ impl StepView {
             Entry::ApplyStarted { attempt, epoch, .. } => match self.state {
                 S::Waiting | S::Reapply if self.plan.is_some() && *attempt == self.attempts.saturating_add(1) => {
                     self.attempts = *attempt;
+                    self.waits = 0;
                     self.fixed = true;
                     self.approval = None;
                     self.first_change.get_or_insert(at);
@@ -591,6 +595,7 @@ impl StepView {
             Entry::Deferred { until, counts, why, .. } => match self.state {
                 S::Waiting | S::Reapply | S::UndoWanted { .. } | S::Pending { .. } | S::Unverified { .. } | S::Applying { .. } | S::Broken { .. } => {
                     self.tries = self.tries.saturating_add(u32::from(*counts));
+                    self.waits = self.waits.saturating_add(u32::from(!*counts));
                     self.not_before = Some(*until);
                     self.deferred = Some(why.clone());
                 }

@@ -16,8 +16,9 @@ use crate::{
 pub const STAND_DOWN: SignedDuration = SignedDuration::from_hours(24 * 7);
 /// The window of the caps.
 const WINDOW: SignedDuration = SignedDuration::from_hours(1);
-/// How long a step whose resource is taken waits before it is planned again.
+/// How long a step whose resource is taken waits before it is planned again: half a second, doubled each time, at most half a minute.
 const BUSY_WAIT: SignedDuration = SignedDuration::from_millis(500);
+const BUSY_WAIT_MOST: SignedDuration = SignedDuration::from_secs(30);
 
 /// An opt-out tag that counts for a step, and whose it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,7 +148,9 @@ pub fn rule(tx: &mut dyn Tx, view: &View, ask: &Ask, digest: &str, now: Timestam
         if let Some((run, step)) = tx.lock_holder(resource)?
             && (run != view.run || step != ask.step)
         {
-            let until = now.checked_add(BUSY_WAIT).unwrap_or(now);
+            let waits = view.step(&ask.step).map_or(0, |step| step.waits);
+            let wait = BUSY_WAIT.saturating_mul(1 << waits.min(6)).min(BUSY_WAIT_MOST);
+            let until = now.checked_add(wait).unwrap_or(now);
             return Ok(Ruling::Later { why: format!("`{step}` of {run} works on {resource}"), until });
         }
     }

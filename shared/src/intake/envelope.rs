@@ -308,7 +308,8 @@ fn shape_of_keys(fields: &Fields<'_>) -> Option<Shape> {
     if has("findingArn") || (has("awsAccountId") && any(&["inspectorScore", "severity", "resources"]) && has("type")) {
         return Some(Shape::Inspector);
     }
-    if has("eventVersion") && has("eventName") && has("eventSource") {
+    let source = fields.get("eventSource").filter(|_| has("eventName")).and_then(|raw| string(raw));
+    if source.is_some_and(|source| source.contains(".amazonaws.com")) {
         return Some(Shape::CloudTrail);
     }
     let about = any(&["resource", "Resource", "service", "Service"]);

@@ -114,6 +114,7 @@ fn other_events_are_known_not_to_be_findings() {
         r#"{"eventVersion":"1.08","eventSource":"iam.amazonaws.com","eventName":"CreateUser"}"#.to_owned(),
         r#"{"Records":[{"eventVersion":"1.08","eventSource":"iam.amazonaws.com","eventName":"CreateUser"}]}"#.to_owned(),
         r#"{"Records":[{"eventSource":"aws:ses","ses":{}}]}"#.to_owned(),
+        r#"{"Records":[{"eventVersion":"2.1","eventSource":"aws:s3","eventName":"ObjectCreated:Put","s3":{}}]}"#.to_owned(),
         r#"{"Type":"SubscriptionConfirmation","Message":"You have chosen to subscribe"}"#.to_owned(),
         r#"{"class_uid":3002,"class_name":"Authentication","metadata":{}}"#.to_owned(),
         r#"{"Findings":[]}"#.to_owned(),

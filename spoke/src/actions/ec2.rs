@@ -2,4 +2,6 @@
 
 pub mod block_source_in_nacl;
 pub mod close_open_ingress;
+mod controller;
+mod look;
 pub mod record_all;

@@ -198,7 +198,7 @@ pub struct Page {
 /// Those of the call. A token that Security Hub no longer takes is `InvalidInputException`: begin the part again, intake knows
 /// what it has seen.
 pub async fn page(clients: &Clients, filter: &FindingsFilter, at: &Cursor) -> Result<Page, ActionError> {
-    let client = clients.securityhub().clone();
+    let client = clients.securityhub();
     read_page(&client, filter, at).await
 }
 
@@ -260,7 +260,7 @@ fn cut(call: &str, body: &[u8], list: &str) -> Result<Vec<Vec<u8>>, ActionError>
 /// # Errors
 /// [`ActionError::Gone`] when the account has no detector in that Region, and those of the calls.
 pub async fn guardduty_finding(clients: &Clients, finding: &str) -> Result<Option<Vec<u8>>, ActionError> {
-    let client = clients.guardduty().clone();
+    let client = clients.guardduty();
     read_guardduty(&client, finding).await
 }
 

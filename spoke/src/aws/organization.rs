@@ -270,7 +270,7 @@ fn time(at: Option<&aws_smithy_types::DateTime>) -> Option<Timestamp> {
 /// # Errors
 /// [`OrganizationError`].
 pub async fn list_accounts(clients: &Clients) -> Result<Vec<Account>, OrganizationError> {
-    read_accounts(&clients.organizations().clone()).await
+    read_accounts(&clients.organizations()).await
 }
 
 async fn read_accounts(client: &aws_sdk_organizations::Client) -> Result<Vec<Account>, OrganizationError> {
@@ -306,7 +306,7 @@ fn to_account(call: &'static str, account: &aws_sdk_organizations::types::Accoun
 /// [`OrganizationError::Outside`] when it is not in the organization.
 pub async fn account(clients: &Clients, account: &AccountId) -> Result<Account, OrganizationError> {
     const CALL: &str = "organizations:DescribeAccount";
-    let client = clients.organizations().clone();
+    let client = clients.organizations();
     let answer = ask(CALL, account.as_str(), || client.describe_account().account_id(account.as_str()).send()).await?;
     let found = answer.account().ok_or_else(|| OrganizationError::Unusable { call: CALL, why: "no account in it".to_owned() })?;
     to_account(CALL, found)
@@ -317,7 +317,7 @@ pub async fn account(clients: &Clients, account: &AccountId) -> Result<Account, 
 /// # Errors
 /// [`OrganizationError::Outside`] when there is no such account or OU in the organization.
 pub async fn parent(clients: &Clients, child: &str) -> Result<Parent, OrganizationError> {
-    read_parent(&clients.organizations().clone(), child).await
+    read_parent(&clients.organizations(), child).await
 }
 
 async fn read_parent(client: &aws_sdk_organizations::Client, child: &str) -> Result<Parent, OrganizationError> {
@@ -346,7 +346,7 @@ async fn read_parent(client: &aws_sdk_organizations::Client, child: &str) -> Res
 /// # Errors
 /// [`OrganizationError`].
 pub async fn ou_name(clients: &Clients, ou: &str) -> Result<String, OrganizationError> {
-    read_name(&clients.organizations().clone(), ou).await
+    read_name(&clients.organizations(), ou).await
 }
 
 async fn read_name(client: &aws_sdk_organizations::Client, ou: &str) -> Result<String, OrganizationError> {
@@ -362,7 +362,7 @@ async fn read_name(client: &aws_sdk_organizations::Client, ou: &str) -> Result<S
 /// # Errors
 /// [`OrganizationError::Outside`] when the account is not in the organization.
 pub async fn ou_path(clients: &Clients, account: &AccountId) -> Result<OuPath, OrganizationError> {
-    walk(&clients.organizations().clone(), account).await
+    walk(&clients.organizations(), account).await
 }
 
 async fn walk(client: &aws_sdk_organizations::Client, account: &AccountId) -> Result<OuPath, OrganizationError> {
@@ -388,7 +388,7 @@ async fn walk(client: &aws_sdk_organizations::Client, account: &AccountId) -> Re
 /// # Errors
 /// [`OrganizationError::Outside`] when it is not in the organization.
 pub async fn account_tags(clients: &Clients, account: &AccountId) -> Result<BTreeMap<String, String>, OrganizationError> {
-    read_tags(&clients.organizations().clone(), account.as_str()).await
+    read_tags(&clients.organizations(), account.as_str()).await
 }
 
 /// The tags of an OU or of the root, live.
@@ -396,7 +396,7 @@ pub async fn account_tags(clients: &Clients, account: &AccountId) -> Result<BTre
 /// # Errors
 /// [`OrganizationError`].
 pub async fn ou_tags(clients: &Clients, ou: &str) -> Result<BTreeMap<String, String>, OrganizationError> {
-    read_tags(&clients.organizations().clone(), ou).await
+    read_tags(&clients.organizations(), ou).await
 }
 
 async fn read_tags(client: &aws_sdk_organizations::Client, resource: &str) -> Result<BTreeMap<String, String>, OrganizationError> {
@@ -418,7 +418,7 @@ async fn read_tags(client: &aws_sdk_organizations::Client, resource: &str) -> Re
 /// [`OrganizationError`].
 pub async fn delegated_administrators(clients: &Clients, service: Option<&str>) -> Result<Vec<Administrator>, OrganizationError> {
     const CALL: &str = "organizations:ListDelegatedAdministrators";
-    let client = clients.organizations().clone();
+    let client = clients.organizations();
     let (mut found, mut token) = (Vec::new(), None);
     loop {
         let service = service.map(str::to_owned);
@@ -446,7 +446,7 @@ pub async fn delegated_administrators(clients: &Clients, service: Option<&str>) 
 /// [`OrganizationError::NotInUse`] when the account is in none.
 pub async fn organization(clients: &Clients) -> Result<Organization, OrganizationError> {
     const CALL: &str = "organizations:DescribeOrganization";
-    let client = clients.organizations().clone();
+    let client = clients.organizations();
     let answer = ask(CALL, "", || client.describe_organization().send()).await?;
     let found = answer.organization().ok_or_else(|| OrganizationError::Unusable { call: CALL, why: "no organization in it".to_owned() })?;
     Ok(Organization { id: found.id().unwrap_or_default().to_owned(), management: account_id(CALL, found.master_account_id())? })

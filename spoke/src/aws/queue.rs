@@ -88,18 +88,18 @@ impl Queue {
     /// # Errors
     /// Those of the call.
     pub async fn receive(&self, clients: &Clients, max: usize, wait: Duration, visibility: Duration) -> Result<Vec<Message>, ActionError> {
-        receive(&clients.sqs().clone(), &self.url, max, wait, visibility).await
+        receive(&clients.sqs(), &self.url, max, wait, visibility).await
     }
 
     /// Deletes messages; those that could not be deleted come back and are delivered again.
     pub async fn delete_batch(&self, clients: &Clients, messages: &[Message]) -> Vec<Failed> {
-        delete(&clients.sqs().clone(), &self.url, messages).await
+        delete(&clients.sqs(), &self.url, messages).await
     }
 
     /// Keeps messages invisible for `visibility` from now on: the heartbeat of who still works on them. Those for which it failed
     /// come back: a receipt may have expired, then somebody else has the message.
     pub async fn extend_visibility_batch(&self, clients: &Clients, messages: &[Message], visibility: Duration) -> Vec<Failed> {
-        extend(&clients.sqs().clone(), &self.url, messages, visibility).await
+        extend(&clients.sqs(), &self.url, messages, visibility).await
     }
 
     /// Sends the body of a message that cannot be used to this queue, with the reason and where it came from as attributes
@@ -108,7 +108,7 @@ impl Queue {
     /// # Errors
     /// Those of the call. A body of the greatest size has no room for attributes; SQS's own redrive moves it in the end.
     pub async fn send_to_dlq(&self, clients: &Clients, message: &Message, code: &str, reason: &str) -> Result<(), ActionError> {
-        send(&clients.sqs().clone(), &self.url, message, code, reason).await
+        send(&clients.sqs(), &self.url, message, code, reason).await
     }
 }
 

@@ -47,18 +47,18 @@ impl Base {
     }
 
     /// Settings of one service's client in one session.
-    pub(super) fn config(&self, session: &Session, service: Service) -> SdkConfig {
-        let place = self.place(&session.cell.region);
-        let payer = if service.paid_by_hub() { self.hub.clone() } else { session.cell.account.clone() };
+    pub(super) fn config(&self, site: &Site, service: Service) -> SdkConfig {
+        let place = self.place(&site.cell.region);
+        let payer = if service.paid_by_hub() { self.hub.clone() } else { site.cell.account.clone() };
         let meter = Meter {
             limits: self.limits.clone(),
             clock: Arc::clone(&self.clock),
-            watch: session.watch.clone(),
+            watch: site.watch.clone(),
             service,
-            access: session.access,
+            access: site.access,
             payer,
             region: if service.is_global() { Region::global() } else { place.clone() },
-            asking: session.asking.clone(),
+            cell: site.cell.clone(),
             attempt_timeout: self.attempt_timeout,
         };
         let mut builder = self
@@ -70,7 +70,7 @@ impl Base {
             // The connector times attempts, from the moment the token is spent; the SDK would count the wait for the token too.
             .timeout_config(TimeoutConfig::builder().disable_operation_timeout().disable_operation_attempt_timeout().disable_read_timeout().build())
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
-        if let Some(credentials) = &session.credentials {
+        if let Some(credentials) = &site.credentials {
             // They are kept where they come from; a second cache here would hold them too long.
             builder = builder.credentials_provider(credentials.clone()).identity_cache(IdentityCache::no_cache());
         }
@@ -78,9 +78,19 @@ impl Base {
     }
 
     /// A client's own retry quota: a cell that is throttled drains nobody else's.
-    pub(super) fn partition(&self, session: &Session, service: Service) -> RetryPartition {
-        RetryPartition::custom(format!("{}/{service}", session.cell)).build()
+    pub(super) fn partition(site: &Site, service: Service) -> RetryPartition {
+        RetryPartition::custom(format!("{}/{service}", site.cell)).build()
     }
+}
+
+/// Where calls go, and by what right.
+pub(super) struct Site {
+    pub(super) cell: CellId,
+    pub(super) access: Access,
+    /// `None`: the hub's own.
+    pub(super) credentials: Option<SharedCredentialsProvider>,
+    /// Of the warrant behind a write session.
+    pub(super) watch: Option<Watch>,
 }
 
 /// Whose credentials, where.
@@ -99,13 +109,7 @@ pub(super) enum SessionKey {
 /// One session in one cell.
 pub(super) struct Session {
     pub(super) key: SessionKey,
-    pub(super) cell: CellId,
-    pub(super) access: Access,
-    /// `None`: the hub's own.
-    pub(super) credentials: Option<SharedCredentialsProvider>,
-    pub(super) watch: Option<Watch>,
-    /// In whose turn its calls are made.
-    pub(super) asking: CellId,
+    pub(super) site: Site,
     /// Where its clients are kept.
     pub(super) pool: Arc<Pool>,
 }
@@ -196,7 +200,7 @@ impl fmt::Debug for Clients {
             SessionKey::Read(_) => "read",
             SessionKey::Write(_) => "write",
         };
-        write!(f, "Clients({kind}, {})", self.session.cell)
+        write!(f, "Clients({kind}, {})", self.cell())
     }
 }
 
@@ -206,15 +210,15 @@ macro_rules! client {
         #[must_use]
         pub fn $name(&self) -> $sdk::Client {
             let build = || {
-                let config = self.base.config(&self.session, Service::$service);
-                let partition = self.base.partition(&self.session, Service::$service);
+                let config = self.base.config(&self.session.site, Service::$service);
+                let partition = Base::partition(&self.session.site, Service::$service);
                 Client::$service($sdk::Client::from_conf($sdk::config::Builder::from(&config).retry_partition(partition).build()))
             };
-            let key = (self.session.key.clone(), self.session.cell.clone(), Service::$service);
+            let key = (self.session.key.clone(), self.cell().clone(), Service::$service);
             match self.session.pool.get(key, build) {
                 Client::$service(client) => client,
                 // Kept under this service's name, it is of this service.
-                _ => $sdk::Client::new(&self.base.config(&self.session, Service::$service)),
+                _ => $sdk::Client::new(&self.base.config(&self.session.site, Service::$service)),
             }
         }
     };
@@ -224,7 +228,7 @@ impl Clients {
     /// The account and Region that the calls go to.
     #[must_use]
     pub fn cell(&self) -> &CellId {
-        &self.session.cell
+        &self.session.site.cell
     }
 
     client!(

@@ -1,4 +1,5 @@
-"""EventBridge: patterns that look into arrays of objects, targets in other accounts, and events that only AWS may send.
+"""EventBridge: patterns that look into arrays of objects, targets in other accounts, whole events (moto leaves out the account, and changes it
+from bus to bus), and events that only AWS may send.
 
 Seeds whole events ({"source", "detail-type", "detail", "resources", "time"}): they are matched by the rules of the account's default bus.
 """
@@ -36,11 +37,30 @@ def mend() -> None:
     send = models.Rule.send_to_targets
 
     def send_to_targets(self, original_event, transform_input=True):
-        if getattr(self, "state", "ENABLED") == "DISABLED":
+        if getattr(self, "state", "ENABLED") == "DISABLED" or not self.event_pattern.matches_event(original_event):
             return
-        send(self, original_event, transform_input)
+        here = copy.copy(self)
+        here.targets = []
+        for target in self.targets:
+            arn = models.parse_arn(target["Arn"])
+            if arn.service == "events" and arn.resource_type == "event-bus":
+                # The event stays as it is: its account and Region are those where it arose.
+                bus = models.events_backends[arn.account][arn.region].event_buses.get(arn.resource_id)
+                for rule in list(bus.rules.values()) if bus else []:
+                    rule.send_to_targets(copy.deepcopy(original_event))
+            else:
+                here.targets.append(target)
+        send(here, original_event, transform_input)
 
     models.Rule.send_to_targets = send_to_targets
+    transform = models.EventTemplateParser.parse
+
+    def parse(input_template, input_paths_map, event):
+        if input_template:
+            return transform(input_template, input_paths_map, event)
+        return {name: copy.deepcopy(value) for name, value in event.items() if name != "ingestion-time"}
+
+    models.EventTemplateParser.parse = staticmethod(parse)
     send_to_queue = models.Rule._send_to_sqs_queue
 
     def _send_to_sqs_queue(self, resource_id, event, group_id=None):
@@ -50,7 +70,7 @@ def mend() -> None:
         for target in self.targets:
             arn = models.parse_arn(target["Arn"])
             if arn.service == "sqs" and arn.resource_id == resource_id and arn.account != self.account_id:
-                text = json.dumps({**event, "time": stamp(event.get("time"))})
+                text = json.dumps({**event, "time": stamp(event["time"])} if isinstance(event, dict) and "time" in event else event)
                 if resource_id in sqs_backends[arn.account][arn.region].queues:
                     sqs_backends[arn.account][arn.region].send_message(queue_name=resource_id, message_body=text, group_id=group_id)
                 return
@@ -77,7 +97,7 @@ def emit(account: str, region: str, source: str, detail_type: str, detail: dict,
     moment = datetime.datetime.fromisoformat(time.replace("Z", "+00:00")).timestamp() if time else unix_time()
     event = {
         "version": "0", "id": str(uuid.uuid4()), "detail-type": detail_type, "source": source, "account": account, "time": moment,
-        "region": region, "resources": list(resources), "detail": detail,
+        "ingestion-time": unix_time(), "region": region, "resources": list(resources), "detail": detail,
     }
     for rule in list(bus.rules.values()):
         rule.send_to_targets(copy.deepcopy(event))

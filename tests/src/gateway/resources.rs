@@ -84,6 +84,14 @@ pub fn needs(parsed: &Parsed, account: &str, write: bool) -> Vec<Need> {
     if parsed.service == "ec2" && write {
         found.extend(tags_at_creation(parsed, account));
     }
+    if parsed.service == "sts" && parsed.operation == "AssumeRole" {
+        let resource = found.first().map(|need| need.resource.clone()).unwrap_or_default();
+        for (parameter, action) in [("SourceIdentity", "sts:SetSourceIdentity"), ("Tags", "sts:TagSession")] {
+            if parsed.params.get(parameter).is_some() {
+                found.push(Need { action: action.to_owned(), resource: resource.clone(), context: request_tags(parsed.params.get("Tags")) });
+            }
+        }
+    }
     found
 }
 
@@ -104,7 +112,11 @@ fn ec2(parsed: &Parsed, account: &str) -> Vec<String> {
         return found;
     }
     let mut ids = Vec::new();
-    all_texts(&parsed.params, &mut ids);
+    match parsed.operation.as_str() {
+        // A tag may hold anything, an id too.
+        "CreateTags" | "DeleteTags" => parsed.params.get("ResourceId").into_iter().for_each(|node| all_texts(node, &mut ids)),
+        _ => all_texts(&parsed.params, &mut ids),
+    }
     ids.iter().filter_map(|id| PREFIXES.iter().find(|(prefix, _)| id.starts_with(prefix)).map(|(_, kind)| arn(kind, id))).collect()
 }
 

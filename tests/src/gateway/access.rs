@@ -1,0 +1,249 @@
+//! Access control: what AWS would say to a call of a session that was opened through the gateway, and to the opening of one.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::{
+    ledger::{Decision, Need},
+    parse::Parsed,
+    policy::{Context, Policy, Verdict},
+    sessions::Session,
+    upstream::{Role, Upstream},
+    wire::{self, AwsError},
+};
+
+/// How long a role that was read from moto is taken for true.
+const FRESH: Duration = Duration::from_secs(2);
+/// STS's limit for the text of a session policy.
+const POLICY_LIMIT: usize = 2048;
+
+type Read = (Instant, Option<Arc<Role>>);
+
+/// The roles' trust and policies, read from moto.
+#[derive(Debug, Clone)]
+pub(crate) struct Access {
+    upstream: Upstream,
+    roles: Arc<Mutex<HashMap<(String, String), Read>>>,
+}
+
+impl Access {
+    pub(crate) fn new(upstream: Upstream) -> Self {
+        Self { upstream, roles: Arc::default() }
+    }
+
+    pub(crate) fn forget(&self) {
+        self.roles.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    async fn role(&self, account: &str, name: &str) -> Result<Option<Arc<Role>>, String> {
+        let key = (account.to_owned(), name.to_owned());
+        let known = self.roles.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        if let Some((read, role)) = known
+            && read.elapsed() < FRESH
+        {
+            return Ok(role);
+        }
+        let role = self.upstream.role(account, name).await?.map(Arc::new);
+        self.roles.lock().unwrap_or_else(PoisonError::into_inner).insert(key, (Instant::now(), role.clone()));
+        Ok(role)
+    }
+
+    /// Decides a call of a session: the role's policies, its boundary and the session's policies must each allow everything that it needs.
+    pub(crate) async fn decide(&self, parsed: &Parsed, session: &Session, needs: Vec<Need>, now: Timestamp) -> Decision {
+        let mut context = session.context(&parsed.region, now);
+        context.extend(call_context(parsed));
+        let principal = &session.principal;
+        let role = self.role(&principal.account, principal.role.as_deref().unwrap_or_default()).await;
+        let (identity, boundary, problem) = match role {
+            Ok(Some(role)) => (role.policies.clone(), role.boundary.clone(), None),
+            Ok(None) => (Vec::new(), None, None),
+            Err(problem) => (Vec::new(), None, Some(problem)),
+        };
+        let reason = match problem {
+            Some(problem) => Some(format!("because the lab could not read the role: {problem}")),
+            None => weigh(&needs, &context, &identity, &session.policies, boundary.as_ref()),
+        };
+        let reason = reason.map(|why| format!("User: {} is not authorized to perform: {why}", principal.arn));
+        let allowed = reason.is_none();
+        Decision { needs, context, identity, session: session.policies.clone(), boundary, allowed, reason: reason.unwrap_or_default() }
+    }
+
+    /// Checks an AssumeRole as STS does, and gives the documents of the managed policies that it names.
+    pub(crate) async fn check_assume(&self, parsed: &Parsed, caller: &Session, now: Timestamp) -> Result<Vec<Value>, AwsError> {
+        let text = |name: &str| parsed.params.get(name).and_then(Value::as_str);
+        let arn = text("RoleArn").unwrap_or_default();
+        check_shape(parsed, caller)?;
+        let denied = |action: &str| {
+            let message = format!("User: {} is not authorized to perform: {action} on resource: {arn}", caller.principal.arn);
+            wire::denied(parsed.protocol, message)
+        };
+        let account = arn.split(':').nth(4).unwrap_or_default();
+        let name = arn.rsplit('/').next().unwrap_or_default();
+        let fault = |problem: String| AwsError::new(500, "InternalFailure", problem);
+        // STS does not tell a role that is not there from one that does not trust the caller.
+        let role = self.role(account, name).await.map_err(fault)?.ok_or_else(|| denied("sts:AssumeRole"))?;
+        let limit = role.max_session.unwrap_or(3600);
+        if text("DurationSeconds").and_then(|seconds| seconds.parse::<u64>().ok()).is_some_and(|seconds| seconds > limit) {
+            return Err(AwsError::new(400, "ValidationError", "The requested DurationSeconds exceeds the MaxSessionDuration set for this role."));
+        }
+        let trust = Policy::parse(&role.trust).map_err(fault)?;
+        let mut context = caller.context(&parsed.region, now);
+        context.extend(call_context(parsed));
+        if role.trust.to_string().contains("PrincipalOrg")
+            && let Some(organization) = self.upstream.organization(&caller.principal.account).await
+        {
+            context.insert("aws:principalorgid".to_owned(), vec![organization]);
+        }
+        let mut actions = vec!["sts:AssumeRole"];
+        actions.extend(parsed.params.get("SourceIdentity").map(|_| "sts:SetSourceIdentity"));
+        actions.extend(parsed.params.get("Tags").map(|_| "sts:TagSession"));
+        for action in actions {
+            if trust.trusts(action, &caller.principal.arn, &context) != Verdict::Allow {
+                return Err(denied(action));
+            }
+        }
+        if let (Some(given), Some(carried)) = (text("SourceIdentity"), &caller.principal.source_identity)
+            && given != carried
+        {
+            return Err(denied("sts:SetSourceIdentity"));
+        }
+        self.managed(parsed, account).await
+    }
+
+    /// The documents of the managed policies that an AssumeRole names for the session.
+    pub(crate) async fn managed(&self, parsed: &Parsed, account: &str) -> Result<Vec<Value>, AwsError> {
+        let mut documents = Vec::new();
+        for item in parsed.params.get("PolicyArns").and_then(Value::as_array).into_iter().flatten() {
+            let arn = item.get("arn").and_then(Value::as_str).unwrap_or_default();
+            let found = self.upstream.managed_policy(account, arn).await;
+            documents.push(found.map_err(|problem| AwsError::new(400, "MalformedPolicyDocument", problem))?);
+        }
+        Ok(documents)
+    }
+}
+
+/// Why a call is not allowed, if it is not: what follows "is not authorized to perform: " in AWS's words.
+fn weigh(needs: &[Need], context: &Context, identity: &[Value], session: &[Value], boundary: Option<&Value>) -> Option<String> {
+    let kinds = [
+        ("identity-based policy", Some(identity)),
+        ("session policy", (!session.is_empty()).then_some(session)),
+        ("permissions boundary", boundary.map(std::slice::from_ref)),
+    ];
+    for need in needs {
+        let mut here = context.clone();
+        here.extend(need.context.clone());
+        let start = format!("{} on resource: {}", need.action, need.resource);
+        let mut missing = None;
+        for (kind, documents) in &kinds {
+            let Some(documents) = documents else { continue };
+            let mut allowed = false;
+            for document in *documents {
+                match Policy::parse(document).map(|policy| policy.evaluate(&need.action, &need.resource, &here)) {
+                    Ok(Verdict::ExplicitDeny) => return Some(format!("{start} with an explicit deny in a {kind}")),
+                    Ok(Verdict::Allow) => allowed = true,
+                    Ok(Verdict::ImplicitDeny) => {}
+                    Err(problem) => return Some(format!("{start}: the lab does not understand a {kind}: {problem}")),
+                }
+            }
+            if !allowed && missing.is_none() {
+                missing = Some(format!("{start} because no {kind} allows the {} action", need.action));
+            }
+        }
+        if missing.is_some() {
+            return missing;
+        }
+    }
+    None
+}
+
+/// What STS refuses before it looks at any policy.
+fn check_shape(parsed: &Parsed, caller: &Session) -> Result<(), AwsError> {
+    let text = |name: &str| parsed.params.get(name).and_then(Value::as_str);
+    let invalid = |message: String| Err(AwsError::new(400, "ValidationError", message));
+    let plain = |value: &str| value.chars().all(|letter| letter.is_ascii_alphanumeric() || "_+=,.@-".contains(letter));
+    let violates = |name: &str, value: &str, rule: &str| {
+        invalid(format!("1 validation error detected: Value '{value}' at '{name}' failed to satisfy constraint: {rule}"))
+    };
+    for (parameter, name, needed) in [("RoleSessionName", "roleSessionName", true), ("SourceIdentity", "sourceIdentity", false)] {
+        match text(parameter) {
+            None if needed => return violates(name, "null", "Member must not be null"),
+            Some(value) if !(2..=64).contains(&value.len()) || !plain(value) => {
+                return violates(name, value, "Member must satisfy regular expression pattern: [\\w+=,.@-]* and have length between 2 and 64");
+            }
+            _ => {}
+        }
+    }
+    if let Some(policy) = text("Policy") {
+        if policy.chars().count() > POLICY_LIMIT {
+            return violates("policy", policy, "Member must have length less than or equal to 2048");
+        }
+        let document = serde_json::from_str::<Value>(policy).map_err(|problem| problem.to_string());
+        if let Err(problem) = document.and_then(|document| Policy::parse(&document)) {
+            return Err(AwsError::new(400, "MalformedPolicyDocument", format!("Syntax errors in policy. ({problem})")));
+        }
+    }
+    if let Some(seconds) = text("DurationSeconds") {
+        match seconds.parse::<u64>() {
+            Ok(900..=43200) => {}
+            _ => return violates("durationSeconds", seconds, "Member must have value between 900 and 43200"),
+        }
+        if caller.principal.role.is_some() && seconds.parse::<u64>().is_ok_and(|seconds| seconds > 3600) {
+            return invalid("The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining".to_owned());
+        }
+    }
+    if parsed.params.get("Tags").and_then(Value::as_array).is_some_and(|tags| tags.len() > 50) {
+        return violates("tags", "…", "Member must have length less than or equal to 50");
+    }
+    Ok(())
+}
+
+/// The condition keys that come from the call itself.
+fn call_context(parsed: &Parsed) -> Context {
+    let mut context = Context::new();
+    let text = |name: &str| parsed.params.get(name).and_then(Value::as_str).map(str::to_owned);
+    match (parsed.service.as_str(), parsed.operation.as_str()) {
+        ("ec2", _) => {
+            context.insert("ec2:region".to_owned(), vec![parsed.region.clone()]);
+            if let Some(attribute) = text("Attribute") {
+                context.insert("ec2:attribute".to_owned(), vec![attribute]);
+            }
+        }
+        ("sts", "AssumeRole") => {
+            for (parameter, key) in
+                [("ExternalId", "sts:externalid"), ("RoleSessionName", "sts:rolesessionname"), ("SourceIdentity", "sts:sourceidentity")]
+            {
+                context.extend(text(parameter).map(|value| (key.to_owned(), vec![value])));
+            }
+            for tag in parsed.params.get("Tags").and_then(Value::as_array).into_iter().flatten() {
+                let (Some(key), Some(value)) = (tag.get("Key").and_then(Value::as_str), tag.get("Value").and_then(Value::as_str)) else { continue };
+                context.entry("aws:tagkeys".to_owned()).or_default().push(key.to_owned());
+                context.insert(format!("aws:requesttag/{}", key.to_lowercase()), vec![value.to_owned()]);
+            }
+        }
+        ("securityhub", "BatchUpdateFindings") => {
+            for (name, value) in parsed.params.as_object().into_iter().flatten().filter(|(name, _)| *name != "FindingIdentifiers") {
+                for (path, value) in leaves(name, value) {
+                    context.entry(format!("securityhub:asffsyntaxpath/{}", path.to_lowercase())).or_default().push(value);
+                }
+            }
+        }
+        _ => {}
+    }
+    context
+}
+
+/// The values below a name, with their dotted paths.
+fn leaves(name: &str, value: &Value) -> Vec<(String, String)> {
+    match value {
+        Value::Object(map) => map.iter().flat_map(|(key, item)| leaves(&format!("{name}.{key}"), item)).collect(),
+        Value::Array(items) => items.iter().flat_map(|item| leaves(name, item)).collect(),
+        Value::String(text) => vec![(name.to_owned(), text.clone())],
+        other => vec![(name.to_owned(), other.to_string())],
+    }
+}
