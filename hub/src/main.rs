@@ -1,1 +1,5 @@
-fn main() {}
+//! The command `cordon`.
+
+fn main() -> std::process::ExitCode {
+    cordon_hub::cli::main()
+}

@@ -16,7 +16,7 @@ pub use rule::{Caps, Facts, OptOutFact, Ruling, rule};
 pub use warrant::{Lease, Purpose, Warrant, Watch};
 
 use crate::{
-    engine::{ClaimFrom, Entry, Hold, Pace, UndoCause, View},
+    engine::{ClaimFrom, Entry, Hold, Pace, StepState, UndoCause, View},
     journal::{Journal, JournalError, Tx, ops},
     mode::Mode,
     plan::{Plan, Risk, StepKey},
@@ -50,6 +50,10 @@ pub struct Ask {
     pub question_lasts: SignedDuration,
     /// What a stand-down of this subject for this playbook is filed under.
     pub stand_down: String,
+    /// It changes nothing in a member account (a note on a finding): it counts for no cap and minds no stand-down.
+    pub uncounted: bool,
+    /// Nothing is done whatever the answer: it is only said what would be.
+    pub rehearsal: bool,
 }
 
 /// What the gate says to a step.
@@ -70,13 +74,22 @@ pub async fn commit(journal: &Journal, lease: &Arc<Lease>, view: &View, ask: Ask
     let (moved, ruling, digest) = journal
         .with(move |tx| {
             let digest = ask.plan.digest(ask.action, &ask.with);
-            let ruling = rule(tx, &moved, &ask, &digest, now)?;
+            let mut ruling = rule(tx, &moved, &ask, &digest, now)?;
+            if ask.rehearsal {
+                // What would be changed counts, so that a plan of many incidents meets the caps where the deed would.
+                if ruling == Ruling::Go && !ask.uncounted {
+                    for resource in ask.plan.resources() {
+                        tx.spend(now, moved.subject.cell.account.as_str(), &resource)?;
+                    }
+                }
+                ruling = rehearsed(ruling, ask.mode);
+            }
             let entries = entries(&moved, &ask, &digest, &ruling, now, pace);
             if ruling == Ruling::Go {
                 for resource in &ask.plan.touches {
                     tx.lock(resource, moved.run, &ask.step)?;
                 }
-                for resource in ask.plan.resources() {
+                for resource in if ask.uncounted { Default::default() } else { ask.plan.resources() } {
                     tx.spend(now, moved.subject.cell.account.as_str(), &resource)?;
                 }
             }
@@ -86,13 +99,23 @@ pub async fn commit(journal: &Journal, lease: &Arc<Lease>, view: &View, ask: Ask
         .await?;
     let decision = match ruling {
         Ruling::Go => {
-            let step = moved.steps.iter().find(|step| matches!(step.state, crate::engine::StepState::Applying { epoch, .. } if epoch == pace.epoch) && step.digest == digest);
+            let step = moved.steps.iter().find(|step| matches!(step.state, StepState::Applying { epoch, .. } if epoch == pace.epoch) && step.digest == digest);
             let (key, attempt) = step.map_or_else(|| (StepKey::first(""), 0), |step| (step.key.clone(), step.attempts));
             Decision::Go(Warrant::mint(moved.run, key, attempt, Purpose::Apply, digest, lease, now))
         }
         other => Decision::No(other),
     };
     Ok((moved, decision))
+}
+
+/// What a ruling becomes when nothing may be done.
+fn rehearsed(ruling: Ruling, mode: Mode) -> Ruling {
+    match ruling {
+        Ruling::Go => Ruling::Observe { why: format!("would be done: mode {mode}") },
+        Ruling::Ask { why } => Ruling::Observe { why: format!("would ask a person: {why}") },
+        Ruling::Observe { .. } => Ruling::Observe { why: "would only be observed: mode observe".to_owned() },
+        other => other,
+    }
 }
 
 fn entries(view: &View, ask: &Ask, digest: &str, ruling: &Ruling, now: Timestamp, pace: Pace) -> Vec<Entry> {
@@ -204,11 +227,13 @@ fn undo_in(tx: &mut dyn Tx, view: &mut View, key: &StepKey, cause: UndoCause, no
             let until = now.checked_add(SignedDuration::from_secs(2)).unwrap_or(now);
             let why = format!("another step works on {resource}");
             let mut entries = Vec::new();
-            if !matches!(step.state, crate::engine::StepState::UndoWanted { .. } | crate::engine::StepState::Undoing { .. }) {
-                entries.push(Entry::UndoAsked { step: key.clone(), cause });
-            }
-            if !matches!(step.state, crate::engine::StepState::Undoing { .. }) {
-                entries.push(Entry::Deferred { step: Some(key.clone()), why, until, counts: false });
+            match step.state {
+                StepState::Undoing { .. } => entries.push(Entry::UndoFailed { step: key.clone(), error: why, again: Some(until) }),
+                StepState::UndoWanted { .. } => entries.push(Entry::Deferred { step: Some(key.clone()), why, until, counts: false }),
+                _ => {
+                    entries.push(Entry::UndoAsked { step: key.clone(), cause });
+                    entries.push(Entry::Deferred { step: Some(key.clone()), why, until, counts: false });
+                }
             }
             ops::append(tx, view, entries, now, pace)?;
             return Ok(UndoOutcome::Later);
@@ -223,7 +248,7 @@ fn undo_in(tx: &mut dyn Tx, view: &mut View, key: &StepKey, cause: UndoCause, no
         }
     }
     let mut entries = Vec::new();
-    if !matches!(step.state, crate::engine::StepState::UndoWanted { .. } | crate::engine::StepState::Undoing { .. }) {
+    if !matches!(step.state, StepState::UndoWanted { .. } | StepState::Undoing { .. }) {
         entries.push(Entry::UndoAsked { step: key.clone(), cause: cause.clone() });
     }
     let outcome = if from.is_empty() {

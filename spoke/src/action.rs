@@ -169,6 +169,8 @@ pub trait Change: Send + Sync + 'static {
     const WRITES: &'static [Permission];
     /// How long AWS may take until the change can be read back.
     const SETTLE: SignedDuration;
+    /// Whether `cordon incident undo` puts it back only when its step is named: putting it back opens what an attacker used.
+    const UNDO_ONLY_NAMED: bool = false;
     /// Parameters.
     type Params: DeserializeOwned + JsonSchema + Send + Sync;
     /// Captured state: all that undo needs.

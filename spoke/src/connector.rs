@@ -135,7 +135,10 @@ impl Metered {
 
 impl HttpClient for Metered {
     fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
-        SharedHttpConnector::new(MeteredConnector { inner: self.inner.http_connector(settings, components), meter: Arc::clone(&self.meter) })
+        SharedHttpConnector::new(MeteredConnector {
+            inner: self.inner.http_connector(settings, components),
+            meter: Arc::clone(&self.meter),
+        })
     }
     fn validate_base_client_config(&self, _: &RuntimeComponentsBuilder, _: &ConfigBag) -> Result<(), BoxError> {
         // The shared client would build a connector of its own for each SDK client here, and drop it.
@@ -174,7 +177,8 @@ impl Meter {
         self.stopped()?;
         let path = request.uri_mut().path().to_owned();
         let class = Class::of(self.service, self.access, request.headers().get("x-amz-target"), &path);
-        let charge = class.map(|class| Charge { payer: self.payer.clone(), region: self.region.clone(), class, asking: asking(&self.cell) });
+        let charge =
+            class.map(|class| Charge { payer: self.payer.clone(), region: self.region.clone(), class, asking: asking(&self.cell) });
         if let Some(charge) = &charge {
             let token = self.limits.take(charge, PATIENCE).await.ok_or_else(|| Refusal::NotSent(charge.to_string()).into_error())?;
             // The world may have changed while it waited; a token dropped here goes back.
@@ -260,4 +264,4 @@ pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -82,6 +82,16 @@ struct Buckets {
     swept: Instant,
 }
 
+impl Buckets {
+    fn sweep(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.swept) >= SWEEP {
+            self.swept = now;
+            // A bucket that nobody holds, that is full again and not slowed down is as good as a new one.
+            self.by_key.retain(|_, bucket| Arc::strong_count(bucket) > 1 || !bucket.idle(now));
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self::new(Rates::default())
@@ -109,7 +119,13 @@ impl Limits {
 
     /// AWS throttled a call: the bucket's rate is halved, and recovers slowly. Other buckets keep theirs.
     pub fn throttled(&self, charge: &Charge) {
-        self.bucket(charge).throttled();
+        self.bucket(charge).throttled(Instant::now());
+    }
+
+    /// The part of its full rate that a bucket gives now: below 1 while it recovers from throttling.
+    #[must_use]
+    pub fn pace(&self, charge: &Charge) -> f64 {
+        self.bucket(charge).pace(Instant::now())
     }
 
     /// How many buckets there are.
@@ -118,15 +134,15 @@ impl Limits {
         self.0.buckets.lock().unwrap_or_else(PoisonError::into_inner).by_key.len()
     }
 
+    #[cfg(test)]
+    fn waiting(&self, charge: &Charge) -> usize {
+        self.bucket(charge).waiting()
+    }
+
     fn bucket(&self, charge: &Charge) -> Arc<Bucket> {
         let key = (charge.payer.clone(), charge.region.clone(), charge.class);
         let mut buckets = self.0.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        if now.saturating_duration_since(buckets.swept) >= SWEEP {
-            buckets.swept = now;
-            // A bucket that nobody holds, that is full again and not slowed down is as good as a new one.
-            buckets.by_key.retain(|_, bucket| Arc::strong_count(bucket) > 1 || !bucket.idle(now));
-        }
+        buckets.sweep(Instant::now());
         Arc::clone(buckets.by_key.entry(key).or_insert_with(|| Arc::new(Bucket::new(self.0.rates.of(charge.class)))))
     }
 }

@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 /// (<https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html>, `Policy`).
 pub const SESSION_POLICY_LIMIT: usize = 2_048;
 
+/// A condition: operator, key and value.
+pub type Condition = (&'static str, &'static str, &'static str);
+
 /// One IAM action on one kind of resource.
 ///
 /// `resource` is an ARN template: `{partition}`, `{region}` and `{account}` are the cell's; any other `{name}` is bound to the
@@ -20,7 +23,7 @@ pub struct Permission {
     /// The ARN template, or `*`.
     pub resource: &'static str,
     /// Condition operator, key and value, all of which must hold.
-    pub conditions: &'static [(&'static str, &'static str, &'static str)],
+    pub conditions: &'static [Condition],
 }
 
 impl Permission {
@@ -119,9 +122,9 @@ struct Place<'a> {
 
 /// Statements: IAM actions with the same resources and conditions share one.
 fn statements(permissions: &[Permission], place: &Place<'_>, bindings: Option<&Bindings>) -> Result<Vec<Value>, PolicyError> {
-    let mut groups: BTreeMap<(Vec<String>, Vec<(&str, &str, &str)>), BTreeSet<&str>> = BTreeMap::new();
+    let mut groups: BTreeMap<(Vec<String>, Vec<Condition>), BTreeSet<&str>> = BTreeMap::new();
     // One IAM action may be declared on several kinds of resources: its resources are joined.
-    let mut by_action: BTreeMap<(&str, Vec<(&str, &str, &str)>), BTreeSet<String>> = BTreeMap::new();
+    let mut by_action: BTreeMap<(&str, Vec<Condition>), BTreeSet<String>> = BTreeMap::new();
     for permission in permissions {
         let arns = expand(permission, place, bindings)?;
         by_action.entry((permission.action, permission.conditions.to_vec())).or_default().extend(arns);

@@ -87,7 +87,8 @@ impl SessionSettings {
 
     fn check(&self) -> Result<(), SessionError> {
         let wrong = |what: String| Err(SessionError::Settings(what));
-        let name = |name: &str| !name.is_empty() && name.len() <= 576 && name.chars().all(|c| valid(c) || c == '/') && !name.starts_with('/');
+        let name =
+            |name: &str| !name.is_empty() && name.len() <= 576 && name.chars().all(|c| valid(c) || c == '/') && !name.starts_with('/');
         if self.home_region == Region::global() {
             return wrong("the home Region must be a Region, not `global`".to_owned());
         }
@@ -269,7 +270,14 @@ impl Sessions {
     ///
     /// # Errors
     /// [`SessionError`]; [`SessionError::Stopped`] when the warrant is of another step or may not be used any more.
-    pub async fn write(&self, cell: &CellId, run: IncidentId, step: &StepKey, policy: String, warrant: &Warrant) -> Result<Clients, SessionError> {
+    pub async fn write(
+        &self,
+        cell: &CellId,
+        run: IncidentId,
+        step: &StepKey,
+        policy: String,
+        warrant: &Warrant,
+    ) -> Result<Clients, SessionError> {
         let role = self.role(&cell.account, &cell.region, &self.0.settings.role_name);
         self.changing(cell, role, run, step, policy, warrant).await
     }
@@ -328,7 +336,11 @@ impl Sessions {
 
     fn usable(&self, run: IncidentId, step: &StepKey, warrant: &Warrant) -> Result<(), SessionError> {
         if warrant.run() != run || warrant.step() != step {
-            return Err(SessionError::Stopped(format!("the warrant is for `{}` of {}, not for `{step}` of {run}", warrant.step(), warrant.run())));
+            return Err(SessionError::Stopped(format!(
+                "the warrant is for `{}` of {}, not for `{step}` of {run}",
+                warrant.step(),
+                warrant.run()
+            )));
         }
         match warrant.watch().stopped(self.0.base.clock.now()) {
             Some(why) => Err(SessionError::Stopped(why.to_owned())),

@@ -16,6 +16,7 @@ import datetime
 import decimal
 import json
 import os
+import signal
 import sys
 import threading
 
@@ -140,6 +141,8 @@ def serve(line: str) -> None:
 
 
 def main() -> None:
+    # An interrupt is for the parent: this program ends with it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     pool = concurrent.futures.ThreadPoolExecutor(max_workers=THREADS)
     for line in sys.stdin:
         if line.strip():

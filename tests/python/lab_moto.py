@@ -10,6 +10,7 @@ import argparse
 import json
 import logging
 import os
+import signal
 import socket
 import sys
 import threading
@@ -26,6 +27,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--plain", action="store_true", help="moto as it is, without the lab's extension")
     arguments = parser.parse_args()
+    # An interrupt is for the parent: this program ends with it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=end_with_parent, daemon=True).start()
 
     # The socket comes first: moto reads its own port from MOTO_PORT (Step Functions calls back into it).

@@ -362,7 +362,9 @@ impl Inner {
         self.ledger.update(number, |call| call.forwarded = true);
         let answer = match self.upstream.pass(parts, body).await {
             Ok(answer) => answer,
-            Err(problem) => return self.refuse(&AwsError::new(502, "BadGateway", format!("moto does not answer: {problem}")), parsed).await,
+            Err(problem) => {
+                return self.refuse(&AwsError::new(502, "BadGateway", format!("moto does not answer: {problem}")), parsed).await;
+            }
         };
         if assumes && answer.status().is_success() {
             self.sessions.learn(parsed, session, managed, &String::from_utf8_lossy(answer.body()), now);

@@ -129,7 +129,8 @@ impl Hand {
     /// # Errors
     /// As [`Hand::call`].
     pub async fn all(&self, account: &str, region: &str, service: &str, operation: &str, params: Value) -> Result<Value, HandError> {
-        let request = json!({"account": account, "region": region, "service": service, "operation": operation, "params": params, "paginate": true});
+        let request =
+            json!({"account": account, "region": region, "service": service, "operation": operation, "params": params, "paginate": true});
         self.send(request).await
     }
 

@@ -57,7 +57,8 @@ impl Python {
             install(&base, &target, &home)?;
         }
         if !here.scripts.exists() {
-            write_scripts(&target, &here.scripts).map_err(|error| LabError::new(format!("cannot write the lab's Python programs: {error}")))?;
+            write_scripts(&target, &here.scripts)
+                .map_err(|error| LabError::new(format!("cannot write the lab's Python programs: {error}")))?;
         }
         Ok(here)
     }
@@ -94,7 +95,10 @@ impl Python {
         for name in ["PYTHONPATH", "PYTHONHOME", "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN", "MOTO_ACCOUNT_ID"] {
             command.env_remove(name);
         }
-        command.env("AWS_CONFIG_FILE", "/dev/null").env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null").env("AWS_EC2_METADATA_DISABLED", "true");
+        command
+            .env("AWS_CONFIG_FILE", "/dev/null")
+            .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+            .env("AWS_EC2_METADATA_DISABLED", "true");
         command.env("NO_PROXY", "127.0.0.1,localhost").env("no_proxy", "127.0.0.1,localhost");
         command
     }

@@ -114,7 +114,7 @@ pub fn rule(tx: &mut dyn Tx, view: &View, ask: &Ask, digest: &str, now: Timestam
     if let Some(known) = &ask.facts.known {
         return Ok(Ruling::Skip { why: known.clone() });
     }
-    if let Some(until) = tx.stand_down(&ask.stand_down)?.filter(|until| *until > now)
+    if let Some(until) = tx.stand_down(&ask.stand_down)?.filter(|until| *until > now && !ask.uncounted)
         && view.step(&ask.step).is_none_or(|step| step.released.as_ref().is_none_or(|hold| hold.code != "stand-down"))
     {
         let why = format!("a person undid this for the same subject; it stands down until {until:.0}");
@@ -130,6 +130,7 @@ pub fn rule(tx: &mut dyn Tx, view: &View, ask: &Ask, digest: &str, now: Timestam
         .is_some_and(|approval| approval.digest == digest && now.max(view.updated_at) < approval.expires);
     let wants_person = match ask.mode {
         Mode::Observe => return Ok(Ruling::Observe { why: "mode observe: a plan and no more".to_owned() }),
+        Mode::Ask | Mode::Act if ask.uncounted => None,
         Mode::Ask => Some("mode ask".to_owned()),
         Mode::Act if ask.ask => Some("the playbook asks for this step".to_owned()),
         Mode::Act => ask.plan.ask.clone(),
@@ -141,7 +142,9 @@ pub fn rule(tx: &mut dyn Tx, view: &View, ask: &Ask, digest: &str, now: Timestam
     {
         return Ok(Ruling::Ask { why });
     }
-    if let Some(spent) = cap_spent(tx, view, ask, now)? {
+    if !ask.uncounted
+        && let Some(spent) = cap_spent(tx, view, ask, now)?
+    {
         return Ok(Ruling::Hold(spent));
     }
     for resource in &ask.plan.touches {

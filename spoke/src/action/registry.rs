@@ -30,6 +30,8 @@ pub struct Action {
     pub reads: &'static [Permission],
     /// What it changes with.
     pub writes: &'static [Permission],
+    /// Whether an undo of a whole incident leaves it as it is ([`Change::UNDO_ONLY_NAMED`]).
+    pub undo_only_named: bool,
     /// JSON Schema of its parameters.
     pub schema: Value,
     /// The work itself.
@@ -203,6 +205,7 @@ impl<C: Change> Listed for AsChange<C> {
             seat: C::SEAT,
             reads: C::READS,
             writes: C::WRITES,
+            undo_only_named: C::UNDO_ONLY_NAMED,
             schema: schemars::schema_for!(C::Params).to_value(),
             kind: Kind::Change(Arc::new(Typed(self.0))),
         }
@@ -218,6 +221,7 @@ impl<P: Probe> Listed for AsProbe<P> {
             seat: P::SEAT,
             reads: P::READS,
             writes: &[],
+            undo_only_named: false,
             schema: schemars::schema_for!(P::Params).to_value(),
             kind: Kind::Probe(Arc::new(Typed(self.0))),
         }

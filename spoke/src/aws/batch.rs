@@ -157,7 +157,7 @@ mod tests {
         Batcher::new(most, Duration::from_millis(50))
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn askers_of_one_moment_share_a_call() {
         let (batcher, calls) = (batcher(10), AtomicU64::new(0));
         let ask = |item: u32| {
@@ -170,7 +170,7 @@ mod tests {
         assert_eq!(calls.load(Ordering::SeqCst), 3);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_leader_that_goes_away_takes_nobody_with_it() {
         let batcher = Arc::new(batcher(10));
         let call = |items: Vec<u32>| async move { items.into_iter().map(Some).collect() };
@@ -188,7 +188,7 @@ mod tests {
         assert_eq!(follower.await.unwrap(), Some(2));
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_follower_that_goes_away_is_not_asked_for() {
         let batcher = Arc::new(batcher(10));
         let seen = Arc::new(Mutex::new(Vec::new()));

@@ -54,11 +54,7 @@ impl FindingsFilter {
     /// What waits for an answer: active and not resolved or suppressed.
     #[must_use]
     pub fn open() -> Self {
-        Self {
-            record_states: vec!["ACTIVE".to_owned()],
-            workflows: vec!["NEW".to_owned(), "NOTIFIED".to_owned()],
-            ..Self::default()
-        }
+        Self { record_states: vec!["ACTIVE".to_owned()], workflows: vec!["NEW".to_owned(), "NOTIFIED".to_owned()], ..Self::default() }
     }
 
     /// The backlog of failed controls: [`FindingsFilter::open`] and `FAILED`.
@@ -110,7 +106,8 @@ impl FindingsFilter {
 
     /// Whether a document is what was asked for.
     fn wants(&self, known: &Known<'_>) -> bool {
-        let among = |wanted: &[String], value: Option<&str>| wanted.is_empty() || value.is_some_and(|value| wanted.iter().any(|one| one == value));
+        let among =
+            |wanted: &[String], value: Option<&str>| wanted.is_empty() || value.is_some_and(|value| wanted.iter().any(|one| one == value));
         let compliance = known.compliance.as_ref();
         let kind = |wanted: &String| {
             let name = if is_native(wanted) { wanted.replacen('/', "-", 1) } else { wanted.clone() };
@@ -247,7 +244,8 @@ pub fn pages<'a>(clients: &'a Clients, filter: &'a FindingsFilter, from: Cursor)
 
 /// Cuts the documents of a list out of an answer.
 fn cut(call: &str, body: &[u8], list: &str) -> Result<Vec<Vec<u8>>, ActionError> {
-    let unreadable = |error: serde_json::Error| ActionError::Transient { call: call.to_owned(), message: format!("the answer cannot be read: {error}") };
+    let unreadable =
+        |error: serde_json::Error| ActionError::Transient { call: call.to_owned(), message: format!("the answer cannot be read: {error}") };
     let answer: std::collections::BTreeMap<&str, &RawValue> = serde_json::from_slice(body).map_err(unreadable)?;
     let Some(list) = answer.get(list) else { return Ok(Vec::new()) };
     let documents: Vec<&RawValue> = serde_json::from_str(list.get()).map_err(unreadable)?;
@@ -302,5 +300,4 @@ fn finding_id(finding: &str) -> &str {
 }
 
 #[cfg(test)]
-#[path = "findings/tests.rs"]
 mod tests;

@@ -34,7 +34,7 @@ pub const READS: &[Permission] = &[
 /// (<https://docs.aws.amazon.com/organizations/latest/userguide/orgs_reference_limits.html>, "OU maximum nesting in a root").
 const DEPTH: usize = 6;
 /// How long one page may wait for the rate limit.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 60 });
 
 /// Why the organization could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -46,13 +46,17 @@ pub enum OrganizationError {
     #[error("`{0}` is not in the organization")]
     Outside(String),
     /// The organization shows nothing to the account that asks: it is no delegated administrator of any service.
-    #[error("{call} answered without any account: the hub's account is not a delegated administrator; register it, or name a role of the management account in `[org] read_role`")]
+    #[error(
+        "{call} answered without any account: the hub's account is not a delegated administrator; register it, or name a role of the management account in `[org] read_role`"
+    )]
     Blind {
         /// The call.
         call: &'static str,
     },
     /// AWS refused the call.
-    #[error("access denied to {call}: {message}; register the hub's account as delegated administrator, or name a role of the management account in `[org] read_role`")]
+    #[error(
+        "access denied to {call}: {message}; register the hub's account as delegated administrator, or name a role of the management account in `[org] read_role`"
+    )]
     Denied {
         /// The call.
         call: &'static str,
@@ -290,7 +294,6 @@ async fn read_accounts(client: &aws_sdk_organizations::Client) -> Result<Vec<Acc
 }
 
 fn to_account(call: &'static str, account: &aws_sdk_organizations::types::Account) -> Result<Account, OrganizationError> {
-    #[expect(deprecated, reason = "`Status` is all that an older endpoint knows")]
     let status = account.status().map(aws_sdk_organizations::types::AccountStatus::as_str);
     Ok(Account {
         id: account_id(call, account.id())?,
@@ -403,7 +406,8 @@ async fn read_tags(client: &aws_sdk_organizations::Client, resource: &str) -> Re
     const CALL: &str = "organizations:ListTagsForResource";
     let (mut tags, mut token) = (BTreeMap::new(), None);
     loop {
-        let answer = ask(CALL, resource, || client.list_tags_for_resource().resource_id(resource).set_next_token(token.clone()).send()).await?;
+        let answer =
+            ask(CALL, resource, || client.list_tags_for_resource().resource_id(resource).set_next_token(token.clone()).send()).await?;
         tags.extend(answer.tags().iter().map(|tag| (tag.key().to_owned(), tag.value().to_owned())));
         token = next(CALL, token.as_ref(), answer.next_token())?;
         if token.is_none() {
@@ -425,7 +429,6 @@ pub async fn delegated_administrators(clients: &Clients, service: Option<&str>) 
         let request = || client.list_delegated_administrators().set_service_principal(service.clone()).set_next_token(token.clone()).send();
         let answer = ask(CALL, "", request).await?;
         for one in answer.delegated_administrators() {
-            #[expect(deprecated, reason = "`Status` is all that an older endpoint knows")]
             let status = one.status().map(aws_sdk_organizations::types::AccountStatus::as_str);
             found.push(Administrator {
                 account: account_id(CALL, one.id())?,
@@ -453,67 +456,4 @@ pub async fn organization(clients: &Clients) -> Result<Organization, Organizatio
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::aws::fake::{Fake, fake_client};
-    use serde_json::json;
-
-    fn refusal(code: &str) -> (u16, serde_json::Value) {
-        (400, json!({ "__type": code, "Message": "said AWS" }))
-    }
-
-    #[tokio::test]
-    async fn accounts_come_from_all_pages_and_state_goes_before_status() {
-        let fake = Fake::new(|_, asked| match asked.get("NextToken") {
-            None => (200, json!({ "Accounts": [], "NextToken": "a" })),
-            Some(_) => (
-                200,
-                json!({ "Accounts": [
-                    { "Id": "111122223333", "Name": "one", "State": "PENDING_CLOSURE", "Status": "ACTIVE", "JoinedTimestamp": 1_700_000_000 },
-                    { "Id": "222222222222", "Name": "two", "Status": "ACTIVE" },
-                    { "Id": "333333333333", "Name": "three", "State": "ASLEEP" }] }),
-            ),
-        });
-        let accounts = read_accounts(&fake_client!(aws_sdk_organizations, fake)).await.unwrap();
-        let states: Vec<AccountState> = accounts.iter().map(|account| account.state.clone()).collect();
-        let other = |text: &str| AccountState::Other(text.to_owned());
-        assert_eq!(states, [other("PENDING_CLOSURE"), AccountState::Active, other("ASLEEP")]);
-    }
-
-    #[tokio::test]
-    async fn an_organization_without_accounts_is_one_that_we_may_not_see() {
-        let fake = Fake::new(|_, _| (200, json!({ "Accounts": [] })));
-        assert!(matches!(read_accounts(&fake_client!(aws_sdk_organizations, fake)).await, Err(OrganizationError::Blind { .. })));
-    }
-
-    #[tokio::test]
-    async fn a_path_leads_from_the_root_down() {
-        let fake = Fake::new(|operation, asked| match (operation, asked["ChildId"].as_str().or(asked["OrganizationalUnitId"].as_str())) {
-            ("ListParents", Some("111122223333")) => (200, json!({ "Parents": [{ "Id": "ou-ab12-below", "Type": "ORGANIZATIONAL_UNIT" }] })),
-            ("ListParents", Some("ou-ab12-below")) => (200, json!({ "Parents": [{ "Id": "ou-ab12-above", "Type": "ORGANIZATIONAL_UNIT" }] })),
-            ("ListParents", Some("ou-ab12-above")) => (200, json!({ "Parents": [{ "Id": "r-ab12", "Type": "ROOT" }] })),
-            ("ListParents", _) => refusal("ChildNotFoundException"),
-            (_, Some(id)) => (200, json!({ "OrganizationalUnit": { "Id": id, "Name": id.rsplit('-').next() } })),
-            _ => refusal("InvalidInputException"),
-        });
-        let client = fake_client!(aws_sdk_organizations, fake);
-        let path = walk(&client, &"111122223333".parse().unwrap()).await.unwrap();
-        assert_eq!(path.to_string(), "Root/above/below");
-        let outside = walk(&client, &"999999999999".parse().unwrap()).await;
-        assert!(matches!(outside, Err(OrganizationError::Outside(id)) if id == "999999999999"));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn errors_are_told_apart_and_throttling_is_waited_out() {
-        for (code, wanted) in [("AWSOrganizationsNotInUseException", "not in an organization"), ("AccessDeniedException", "access denied")] {
-            let fake = Fake::new(move |_, _| refusal(code));
-            let error = read_tags(&fake_client!(aws_sdk_organizations, fake), "r-ab12").await.unwrap_err();
-            assert!(error.to_string().contains(wanted), "{error}");
-            assert_eq!(fake.asked().len(), 1);
-        }
-        let fake = Fake::new(move |_, _| refusal("TooManyRequestsException"));
-        let error = read_tags(&fake_client!(aws_sdk_organizations, fake), "r-ab12").await.unwrap_err();
-        assert!(matches!(error, OrganizationError::Throttled { .. }) && error.may_pass());
-        assert!(fake.asked().len() > 3);
-    }
-}
+mod tests;

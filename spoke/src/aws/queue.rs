@@ -116,7 +116,13 @@ fn seconds(time: Duration, most: Duration) -> i32 {
     i32::try_from(time.min(most).as_secs()).unwrap_or(i32::MAX)
 }
 
-async fn receive(client: &aws_sdk_sqs::Client, url: &str, max: usize, wait: Duration, visibility: Duration) -> Result<Vec<Message>, ActionError> {
+async fn receive(
+    client: &aws_sdk_sqs::Client,
+    url: &str,
+    max: usize,
+    wait: Duration,
+    visibility: Duration,
+) -> Result<Vec<Message>, ActionError> {
     let answer = client
         .receive_message()
         .queue_url(url)
@@ -159,8 +165,11 @@ fn failed(errors: &[aws_sdk_sqs::types::BatchResultErrorEntry]) -> Vec<(String, 
 fn settle(batch: &[Message], answer: Answer) -> Vec<Failed> {
     match answer {
         Ok(failures) => {
-            let by_number: BTreeMap<String, &Message> = batch.iter().enumerate().map(|(number, message)| (number.to_string(), message)).collect();
-            let name = |(number, failed): (String, Failed)| by_number.get(&number).map(|message| Failed { receipt: message.receipt.clone(), ..failed });
+            let by_number: BTreeMap<String, &Message> =
+                batch.iter().enumerate().map(|(number, message)| (number.to_string(), message)).collect();
+            let name = |(number, failed): (String, Failed)| {
+                by_number.get(&number).map(|message| Failed { receipt: message.receipt.clone(), ..failed })
+            };
             failures.into_iter().filter_map(name).collect()
         }
         Err(error) => {
@@ -254,7 +263,10 @@ mod tests {
     async fn a_message_comes_with_how_often_it_came() {
         let fake = Fake::new(|_, _| {
             let attributes = json!({ "ApproximateReceiveCount": "3", "SentTimestamp": "1700000000000" });
-            (200, json!({ "Messages": [{ "MessageId": "m", "ReceiptHandle": "r", "Body": "{}", "MD5OfBody": "99914b932bd37a50b983c5e7c90ae93b", "Attributes": attributes }] }))
+            (
+                200,
+                json!({ "Messages": [{ "MessageId": "m", "ReceiptHandle": "r", "Body": "{}", "MD5OfBody": "99914b932bd37a50b983c5e7c90ae93b", "Attributes": attributes }] }),
+            )
         });
         let messages = receive(&fake_client!(aws_sdk_sqs, fake), URL, 99, Duration::from_secs(60), Duration::from_secs(30)).await.unwrap();
         assert_eq!(messages[0].receive_count, 3);
@@ -269,7 +281,10 @@ mod tests {
             "DeleteMessageBatch" => {
                 let bad = |entry: &&serde_json::Value| entry["ReceiptHandle"] == "r3";
                 let failed: Vec<_> = asked["Entries"].as_array().unwrap().iter().filter(bad).collect();
-                let failed: Vec<_> = failed.iter().map(|entry| json!({ "Id": entry["Id"], "SenderFault": true, "Code": "ReceiptHandleIsInvalid" })).collect();
+                let failed: Vec<_> = failed
+                    .iter()
+                    .map(|entry| json!({ "Id": entry["Id"], "SenderFault": true, "Code": "ReceiptHandleIsInvalid" }))
+                    .collect();
                 (200, json!({ "Successful": [], "Failed": failed }))
             }
             _ => (400, json!({ "__type": "com.amazonaws.sqs#QueueDoesNotExist", "message": "gone" })),

@@ -157,6 +157,16 @@ impl Bucket {
         state.turns.is_empty() && state.slow.is_none_or(|slow| slow.factor(now) >= 1.0) && now.saturating_duration_since(state.used) >= full
     }
 
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.state().turns.len()
+    }
+
+    /// The part of the full rate that it gives.
+    pub(super) fn pace(&self, now: Instant) -> f64 {
+        self.state().slow.map_or(1.0, |slow| slow.factor(now))
+    }
+
     /// Draws a token, or says when to try again.
     fn draw(&self, state: &mut State, now: Instant) -> Result<(), Instant> {
         if state.spare > 0 {
@@ -235,9 +245,8 @@ impl Bucket {
         }
     }
 
-    pub(super) fn throttled(&self) {
+    pub(super) fn throttled(&self, now: Instant) {
         let mut state = self.state();
-        let now = Instant::now();
         if state.slow.is_some_and(|slow| now.saturating_duration_since(slow.since) < DEAF) {
             return;
         }
@@ -259,4 +268,64 @@ async fn pump(mut pumping: Pumping) {
     }
     // `serve` has said so under the lock; by now another pump may be at work.
     pumping.done = true;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn bucket(per_second: f64, burst: u32) -> Bucket {
+        Bucket::new(Rate::new(per_second, burst))
+    }
+
+    fn draw(bucket: &Bucket, now: Instant) -> Result<(), Instant> {
+        bucket.draw(&mut bucket.state(), now)
+    }
+
+    #[test]
+    fn a_throttled_bucket_is_halved_spaced_out_and_recovers_in_ten_seconds() {
+        let bucket = bucket(10.0, 10);
+        let start = Instant::now();
+        assert_eq!(draw(&bucket, start), Ok(()));
+        bucket.throttled(start);
+        assert!((bucket.pace(start) - 0.5).abs() < 1e-9);
+        // A little more than half by then, so a little less than the 200 ms of half of ten a second.
+        let next = draw(&bucket, start + SECOND / 10).unwrap_err();
+        assert!(next > start + SECOND * 19 / 100 && next <= start + SECOND / 5, "{:?}", next - start);
+        assert_eq!(draw(&bucket, next), Ok(()));
+        assert!(draw(&bucket, next).is_err(), "nothing of the burst while it is slow");
+        let whole = start + SECOND * 10;
+        assert!((bucket.pace(whole) - 1.0).abs() < 1e-9);
+        for _ in 0..5 {
+            assert_eq!(draw(&bucket, whole), Ok(()), "the burst is there again");
+        }
+    }
+
+    #[test]
+    fn answers_of_one_moment_halve_once_and_going_on_never_ends_at_nothing() {
+        let bucket = bucket(10.0, 10);
+        let mut now = Instant::now();
+        for _ in 0..20 {
+            bucket.throttled(now);
+        }
+        assert!((bucket.pace(now) - 0.5).abs() < 1e-9);
+        for _ in 0..100 {
+            now += SECOND;
+            bucket.throttled(now);
+        }
+        assert!(bucket.pace(now) >= FLOOR);
+    }
+
+    #[test]
+    fn a_bucket_is_idle_when_it_is_full_again() {
+        let bucket = bucket(1.0, 5);
+        let start = Instant::now();
+        assert!(!bucket.idle(start + SECOND * 4));
+        assert!(bucket.idle(start + SECOND * 6));
+        bucket.throttled(start + SECOND * 6);
+        assert!(!bucket.idle(start + SECOND * 12));
+        assert!(bucket.idle(start + SECOND * 17));
+    }
 }

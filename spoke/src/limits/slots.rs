@@ -50,7 +50,11 @@ pub struct SlotGuard {
 impl fmt::Debug for Slots {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.0.state();
-        f.debug_struct("Slots").field("held", &state.total).field("of", &self.0.organization).field("accounts_waiting", &state.turns.accounts()).finish()
+        f.debug_struct("Slots")
+            .field("held", &state.total)
+            .field("of", &self.0.organization)
+            .field("accounts_waiting", &state.turns.accounts())
+            .finish()
     }
 }
 
@@ -64,7 +68,12 @@ impl Slots {
     /// So many in all, in one account, and in one cell; each at least one.
     #[must_use]
     pub fn new(organization: usize, per_account: usize, per_cell: usize) -> Self {
-        Self(Arc::new(Inner { organization: organization.max(1), account: per_account.max(1), cell: per_cell.max(1), state: Mutex::default() }))
+        Self(Arc::new(Inner {
+            organization: organization.max(1),
+            account: per_account.max(1),
+            cell: per_cell.max(1),
+            state: Mutex::default(),
+        }))
     }
 
     /// Waits for a slot of this cell. A caller that stops waiting gives its place up.
@@ -162,6 +171,128 @@ impl Inner {
                 guard.slots = None;
                 state.release(&cell);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::atomic::{AtomicUsize, Ordering},
+        time::Duration,
+    };
+
+    use futures::future::join_all;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(50);
+
+    fn cell(account: u64, region: &str) -> CellId {
+        CellId::new(format!("{account:012}").parse().unwrap(), region.parse().unwrap())
+    }
+
+    fn want(slots: &Slots, cell: &CellId) -> tokio::task::JoinHandle<SlotGuard> {
+        let (slots, cell) = (slots.clone(), cell.clone());
+        tokio::spawn(async move { slots.acquire(&cell).await })
+    }
+
+    async fn settle() {
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn slots_are_capped_for_the_organization_an_account_and_a_cell() {
+        let slots = Slots::new(16, 4, 2);
+        let at_work = Arc::new((AtomicUsize::new(0), AtomicUsize::new(0)));
+        let tasks = (0..400_u64).map(|n| {
+            let (slots, at_work) = (slots.clone(), Arc::clone(&at_work));
+            let here = cell(n % 40, if n % 3 == 0 { "us-east-1" } else { "eu-west-1" });
+            tokio::spawn(async move {
+                let _slot = slots.acquire(&here).await;
+                let now = at_work.0.fetch_add(1, Ordering::SeqCst) + 1;
+                at_work.1.fetch_max(now, Ordering::SeqCst);
+                tokio::time::sleep(Duration::from_millis(n % 7)).await;
+                at_work.0.fetch_sub(1, Ordering::SeqCst);
+            })
+        });
+        assert!(join_all(tasks.collect::<Vec<_>>()).await.into_iter().all(|task| task.is_ok()));
+        assert_eq!(at_work.1.load(Ordering::SeqCst), 16);
+        assert_eq!(slots.held(), 0);
+
+        let (one, other) = (cell(1, "us-east-1"), cell(1, "eu-west-1"));
+        let _held = (slots.acquire(&one).await, slots.acquire(&one).await);
+        assert!(tokio::time::timeout(SOON, slots.acquire(&one)).await.is_err(), "two in a cell");
+        let _more = (slots.acquire(&other).await, slots.acquire(&other).await);
+        assert!(tokio::time::timeout(SOON, slots.acquire(&cell(1, "eu-north-1"))).await.is_err(), "four in an account");
+    }
+
+    #[tokio::test]
+    async fn no_account_gets_more_than_an_eighth_while_another_waits() {
+        let slots = Slots::new(16, 16, 16);
+        let nine = cell(9, "us-east-1");
+        let all = join_all((0..16).map(|_| slots.acquire(&nine)).collect::<Vec<_>>()).await;
+        let busy: Vec<_> = (0..20).map(|_| want(&slots, &cell(1, "us-east-1"))).collect();
+        let also: Vec<_> = (0..20).map(|_| want(&slots, &cell(2, "us-east-1"))).collect();
+        settle().await;
+        drop(all);
+        settle().await;
+        let got = |tasks: &[tokio::task::JoinHandle<SlotGuard>]| tasks.iter().filter(|task| task.is_finished()).count();
+        assert_eq!((got(&busy), got(&also)), (2, 2));
+        // One that has not asked yet is served at once.
+        assert!(tokio::time::timeout(SOON, slots.acquire(&cell(3, "us-east-1"))).await.is_ok());
+        // The other account stops waiting: the rest is free for the first.
+        let mut kept = Vec::new();
+        for task in also {
+            if task.is_finished() { kept.push(task.await.unwrap()) } else { task.abort() }
+        }
+        settle().await;
+        assert_eq!(got(&busy), 14);
+        assert_eq!(slots.held(), 16);
+        for task in busy {
+            task.abort();
+        }
+    }
+
+    #[tokio::test]
+    async fn an_account_alone_may_have_all_and_gives_way_when_another_comes() {
+        let slots = Slots::new(8, 8, 8);
+        let (busy, quiet) = (cell(1, "us-east-1"), cell(2, "us-east-1"));
+        let mut all = join_all((0..8).map(|_| slots.acquire(&busy)).collect::<Vec<_>>()).await;
+        let more = want(&slots, &busy);
+        settle().await;
+        let quiet = want(&slots, &quiet);
+        settle().await;
+        all.pop();
+        let got = quiet.await.unwrap();
+        assert!(!more.is_finished(), "the busy account was first in the queue and still had to give way");
+        drop(got);
+        drop(more.await.unwrap());
+        drop(all);
+        assert_eq!(slots.held(), 0);
+    }
+
+    #[tokio::test]
+    async fn slots_of_cancelled_waiters_are_not_lost() {
+        let slots = Slots::new(2, 2, 2);
+        let here = cell(1, "us-east-1");
+        for round in 0..100_u64 {
+            let held = (slots.acquire(&here).await, slots.acquire(&here).await);
+            let waiters: Vec<_> = (0..3).map(|_| want(&slots, &here)).collect();
+            settle().await;
+            drop(held);
+            for _ in 0..round % 3 {
+                tokio::task::yield_now().await;
+            }
+            for waiter in &waiters {
+                waiter.abort();
+            }
+            for waiter in waiters {
+                drop(waiter.await);
+            }
+            assert_eq!(slots.held(), 0, "round {round}");
         }
     }
 }

@@ -40,6 +40,11 @@ impl<T> Turns<T> {
         self.accounts.len()
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.accounts.iter().flat_map(|account| &account.cells).map(|cell| cell.waiting.len()).sum()
+    }
+
     /// Queues up. An account that was not waiting comes after all accounts that are.
     pub(super) fn push(&mut self, cell: &CellId, item: T) -> Place {
         let place = Place(self.next);

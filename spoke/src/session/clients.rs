@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use aws_config::{SdkConfig, identity::IdentityCache, retry::RetryConfig, stalled_stream_protection::StalledStreamProtectionConfig, timeout::TimeoutConfig};
+use aws_config::{
+    SdkConfig, identity::IdentityCache, retry::RetryConfig, stalled_stream_protection::StalledStreamProtectionConfig,
+    timeout::TimeoutConfig,
+};
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_sts::config::retry::RetryPartition;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
@@ -27,6 +30,9 @@ const KEPT: usize = 256;
 
 /// How often the SDK sends one call at most, the first time included.
 const ATTEMPTS: u32 = 3;
+
+/// How long a connection may take to come up: the SDK's own default.
+const CONNECT: Duration = Duration::from_millis(3_100);
 
 /// What all sessions build their clients from.
 pub(super) struct Base {
@@ -68,7 +74,14 @@ impl Base {
             .http_client(Metered::new(self.http.clone(), meter))
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
             // The connector times attempts, from the moment the token is spent; the SDK would count the wait for the token too.
-            .timeout_config(TimeoutConfig::builder().disable_operation_timeout().disable_operation_attempt_timeout().disable_read_timeout().build())
+            .timeout_config(
+                TimeoutConfig::builder()
+                    .connect_timeout(CONNECT)
+                    .disable_operation_timeout()
+                    .disable_operation_attempt_timeout()
+                    .disable_read_timeout()
+                    .build(),
+            )
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
         if let Some(credentials) = &site.credentials {
             // They are kept where they come from; a second cache here would hold them too long.
@@ -175,7 +188,7 @@ impl Pool {
         })
     }
 
-    fn forget(&self, session: &SessionKey) {
+    pub(super) fn forget(&self, session: &SessionKey) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clients.retain(|(key, _, _), _| key != session);
     }
 

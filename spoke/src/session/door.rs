@@ -177,7 +177,7 @@ impl Door {
             given.access_key_id(),
             given.secret_access_key(),
             Some(given.session_token().to_owned()),
-            Some(SystemTime::from(expires)),
+            Some(SystemTime::try_from(expires).map_err(|_| nothing())?),
             "cordon",
         );
         Ok(Opened { credentials, expires })
@@ -206,13 +206,21 @@ where
     let error = context.err();
     let (code, message) = (error.code().unwrap_or("unknown").to_owned(), error.message().unwrap_or("no message").to_owned());
     match code.as_str() {
-        "ExpiredToken" | "ExpiredTokenException" | "InvalidClientTokenId" | "UnrecognizedClientException" | "SignatureDoesNotMatch"
-        | "IncompleteSignature" | "MissingAuthenticationToken" | "NotAuthorized" => SessionError::NoCredentials(format!("{code}: {message}")),
+        "ExpiredToken"
+        | "ExpiredTokenException"
+        | "InvalidClientTokenId"
+        | "UnrecognizedClientException"
+        | "SignatureDoesNotMatch"
+        | "IncompleteSignature"
+        | "MissingAuthenticationToken"
+        | "NotAuthorized" => SessionError::NoCredentials(format!("{code}: {message}")),
         "PackedPolicyTooLarge" | "PackedPolicyTooLargeException" | "MalformedPolicyDocument" | "MalformedPolicyDocumentException" => {
             SessionError::PolicyRefused { code, message }
         }
         code if THROTTLING.contains(&code) => SessionError::Throttled(message),
-        code if code.starts_with("Internal") || code.starts_with("ServiceUnavailable") => SessionError::NoAnswer(format!("{code}: {message}")),
+        code if code.starts_with("Internal") || code.starts_with("ServiceUnavailable") => {
+            SessionError::NoAnswer(format!("{code}: {message}"))
+        }
         _ => SessionError::Refused { code, message },
     }
 }

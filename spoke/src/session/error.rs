@@ -41,7 +41,9 @@ pub enum SessionError {
     #[error("no answer from STS: {0}")]
     NoAnswer(String),
     /// The hub has no credentials of its own, or they have expired.
-    #[error("the hub has no valid AWS credentials: {0}; they come from the standard environment and profile (`aws sts get-caller-identity` must work)")]
+    #[error(
+        "the hub has no valid AWS credentials: {0}; they come from the standard environment and profile (`aws sts get-caller-identity` must work)"
+    )]
     NoCredentials(String),
     /// The session policy cannot be made.
     #[error(transparent)]

@@ -4,7 +4,7 @@
 - A network ACL holds at most 20 rules a direction and family, the default deny included; it has its default denies from the start (IPv6 too,
   once the VPC has it); protocols become numbers and CIDRs canonical; DryRun changes nothing; unknown entries are errors of the client.
 - Several permissions are authorized or revoked all together or not at all, and the answer names all rules; a rule is the same rule whatever its
-  description; descriptions of groups and prefix lists are kept; a group in use cannot be deleted.
+  description; descriptions of groups and prefix lists are kept; an unknown rule id has an error of its own; a group in use cannot be deleted.
 - MaxResults and NextToken give pages.
 """
 
@@ -260,7 +260,13 @@ def mend_security_groups() -> None:
     delete = SecurityGroupBackend._delete_security_group
 
     def _delete_security_group(self, vpc_id, group_id):
-        used = any(group.id == group_id for eni in self.enis.values() for group in eni._group_set)
+        # moto leaves a terminated instance its interfaces.
+        used = any(
+            group.id == group_id
+            for eni in self.enis.values()
+            if eni.instance is None or eni.instance.state != "terminated"
+            for group in eni._group_set
+        )
         named = any(
             rule.source_group.get("GroupId") == group_id and group.id != group_id
             for groups in self.groups.values()
@@ -301,7 +307,7 @@ def mend_security_groups() -> None:
                     setattr(group, kept, before)
                 raise
             if verb == "authorize":
-                return ActionResult({"Return": True, "SecurityGroupRules": added})
+                return ActionResult({"Return": True, "SecurityGroupRules": [with_ports(rule) for rule in added]})
             left = {rule.id for rule in getattr(group, kept)} if group is not None else set()
             gone = [revoked(rule) for rule in before if rule.id not in left]
             return ActionResult({"Return": True, "RevokedSecurityGroupRules": gone})
@@ -314,6 +320,14 @@ def mend_security_groups() -> None:
         if verb == "authorize":
             setattr(SecurityGroups, f"update_security_group_rule_descriptions_{direction}", describe_rules(update, direction))
     mend_prefix_lists(GroupedSecurityRuleView)
+
+
+def with_ports(rule):
+    """A rule as answers show it: all ports are -1."""
+    shown = copy.copy(rule)
+    shown.from_port = -1 if rule.from_port is None else rule.from_port
+    shown.to_port = -1 if rule.to_port is None else rule.to_port
+    return shown
 
 
 def revoked(rule) -> dict:

@@ -90,7 +90,11 @@ impl Access {
         let role = self.role(account, name).await.map_err(fault)?.ok_or_else(|| denied("sts:AssumeRole"))?;
         let limit = role.max_session.unwrap_or(3600);
         if text("DurationSeconds").and_then(|seconds| seconds.parse::<u64>().ok()).is_some_and(|seconds| seconds > limit) {
-            return Err(AwsError::new(400, "ValidationError", "The requested DurationSeconds exceeds the MaxSessionDuration set for this role."));
+            return Err(AwsError::new(
+                400,
+                "ValidationError",
+                "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.",
+            ));
         }
         let trust = Policy::parse(&role.trust).map_err(fault)?;
         let mut context = caller.context(&parsed.region, now);
@@ -174,7 +178,11 @@ fn check_shape(parsed: &Parsed, caller: &Session) -> Result<(), AwsError> {
         match text(parameter) {
             None if needed => return violates(name, "null", "Member must not be null"),
             Some(value) if !(2..=64).contains(&value.len()) || !plain(value) => {
-                return violates(name, value, "Member must satisfy regular expression pattern: [\\w+=,.@-]* and have length between 2 and 64");
+                return violates(
+                    name,
+                    value,
+                    "Member must satisfy regular expression pattern: [\\w+=,.@-]* and have length between 2 and 64",
+                );
             }
             _ => {}
         }
@@ -221,7 +229,9 @@ fn call_context(parsed: &Parsed) -> Context {
                 context.extend(text(parameter).map(|value| (key.to_owned(), vec![value])));
             }
             for tag in parsed.params.get("Tags").and_then(Value::as_array).into_iter().flatten() {
-                let (Some(key), Some(value)) = (tag.get("Key").and_then(Value::as_str), tag.get("Value").and_then(Value::as_str)) else { continue };
+                let (Some(key), Some(value)) = (tag.get("Key").and_then(Value::as_str), tag.get("Value").and_then(Value::as_str)) else {
+                    continue;
+                };
                 context.entry("aws:tagkeys".to_owned()).or_default().push(key.to_owned());
                 context.insert(format!("aws:requesttag/{}", key.to_lowercase()), vec![value.to_owned()]);
             }

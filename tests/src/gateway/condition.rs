@@ -110,10 +110,10 @@ impl Condition {
 }
 
 fn ordered(operator: &str) -> Option<(Test, bool)> {
-    let (test, rest): (fn(Order) -> Test, &str) =
-        operator.strip_prefix("Numeric").map(|rest| (Test::Number as fn(Order) -> Test, rest)).or_else(|| {
-            operator.strip_prefix("Date").map(|rest| (Test::Date as fn(Order) -> Test, rest))
-        })?;
+    let (test, rest): (fn(Order) -> Test, &str) = operator
+        .strip_prefix("Numeric")
+        .map(|rest| (Test::Number as fn(Order) -> Test, rest))
+        .or_else(|| operator.strip_prefix("Date").map(|rest| (Test::Date as fn(Order) -> Test, rest)))?;
     let (order, negated) = match rest {
         "Equals" => (Order::Equal, false),
         "NotEquals" => (Order::Equal, true),
@@ -151,7 +151,9 @@ fn within(address: &str, network: &str) -> bool {
         (Ok(std::net::IpAddr::V4(address)), Ok(std::net::IpAddr::V4(base))) => {
             shifted(u128::from(address.to_bits()), 32) == shifted(u128::from(base.to_bits()), 32)
         }
-        (Ok(std::net::IpAddr::V6(address)), Ok(std::net::IpAddr::V6(base))) => shifted(address.to_bits(), 128) == shifted(base.to_bits(), 128),
+        (Ok(std::net::IpAddr::V6(address)), Ok(std::net::IpAddr::V6(base))) => {
+            shifted(address.to_bits(), 128) == shifted(base.to_bits(), 128)
+        }
         _ => false,
     }
 }

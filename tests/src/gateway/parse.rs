@@ -64,7 +64,9 @@ pub fn parse(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Pa
     } else if let Some(operation) = rpc_operation(uri.path()) {
         parsed.protocol = Protocol::Cbor;
         parsed.operation = operation;
-    } else if text("content-type").starts_with("application/x-www-form-urlencoded") || uri.query().is_some_and(|query| query.contains("Action=")) {
+    } else if text("content-type").starts_with("application/x-www-form-urlencoded")
+        || uri.query().is_some_and(|query| query.contains("Action="))
+    {
         parsed.protocol = if service == "ec2" { Protocol::Ec2 } else { Protocol::Query };
         let form = if body.is_empty() { uri.query().unwrap_or_default().to_owned() } else { String::from_utf8_lossy(body).into_owned() };
         let mut params = form_parameters(&form);
@@ -78,7 +80,10 @@ pub fn parse(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Pa
     } else if let Some((operation, path)) = rest_operation(&service, method, uri.path()) {
         parsed.protocol = Protocol::RestJson;
         parsed.operation = operation;
-        let mut params = serde_json::from_slice(body).ok().and_then(|value| if let Value::Object(map) = value { Some(map) } else { None }).unwrap_or_default();
+        let mut params = serde_json::from_slice(body)
+            .ok()
+            .and_then(|value| if let Value::Object(map) = value { Some(map) } else { None })
+            .unwrap_or_default();
         params.extend(path);
         for (name, value) in pairs(uri.query().unwrap_or_default()) {
             params.entry(name).or_insert(Value::String(value));
@@ -216,7 +221,8 @@ pub fn percent_decode(text: &str, form: bool) -> String {
         match byte {
             b'%' => {
                 let mut ahead = bytes.clone();
-                let digit = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16)).and_then(|digit| u8::try_from(digit).ok());
+                let digit =
+                    |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16)).and_then(|digit| u8::try_from(digit).ok());
                 if let (Some(high), Some(low)) = (digit(ahead.next()), digit(ahead.next())) {
                     found.push(high * 16 + low);
                     bytes = ahead;
@@ -235,12 +241,32 @@ pub fn percent_decode(text: &str, form: bool) -> String {
 #[must_use]
 pub fn is_write(service: &str, operation: &str) -> bool {
     const READS: &[&str] = &[
-        "Describe", "List", "Get", "Filter", "Lookup", "Search", "Head", "BatchGet", "BatchDescribe", "Query", "Scan", "Select", "Simulate", "Validate",
-        "Estimate", "Preview", "Check", "Test", "Detect", "Verify", "Receive",
+        "Describe",
+        "List",
+        "Get",
+        "Filter",
+        "Lookup",
+        "Search",
+        "Head",
+        "BatchGet",
+        "BatchDescribe",
+        "Query",
+        "Scan",
+        "Select",
+        "Simulate",
+        "Validate",
+        "Estimate",
+        "Preview",
+        "Check",
+        "Test",
+        "Detect",
+        "Verify",
+        "Receive",
     ];
     match (service, operation) {
-        ("sts", _) | ("logs", "StartQuery" | "StopQuery" | "StartLiveTail") | ("iam", "GenerateCredentialReport" | "GenerateServiceLastAccessedDetails") => false,
+        ("sts", _)
+        | ("logs", "StartQuery" | "StopQuery" | "StartLiveTail")
+        | ("iam", "GenerateCredentialReport" | "GenerateServiceLastAccessedDetails") => false,
         (_, operation) => !READS.iter().any(|read| operation.starts_with(read)),
     }
 }
-

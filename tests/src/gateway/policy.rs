@@ -60,7 +60,10 @@ impl Policy {
     /// What an identity or session policy says to an action on a resource.
     #[must_use]
     pub fn evaluate(&self, action: &str, resource: &str, context: &Context) -> Verdict {
-        self.weigh(|statement| statement.actions.cover(action, true, context) && statement.resources.cover(resource, false, context), context)
+        self.weigh(
+            |statement| statement.actions.cover(action, true, context) && statement.resources.cover(resource, false, context),
+            context,
+        )
     }
 
     /// What a trust policy says to an action of a principal, given by its ARN.
@@ -99,8 +102,7 @@ impl Patterns {
 }
 
 fn statement(value: &Value) -> Result<Statement, String> {
-    let known =
-        ["Sid", "Effect", "Action", "NotAction", "Resource", "NotResource", "Principal", "Condition"].as_slice();
+    let known = ["Sid", "Effect", "Action", "NotAction", "Resource", "NotResource", "Principal", "Condition"].as_slice();
     if let Some(unknown) = value.as_object().and_then(|map| map.keys().find(|key| !known.contains(&key.as_str()))) {
         return Err(format!("a statement has the element {unknown}"));
     }

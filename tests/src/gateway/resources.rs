@@ -88,7 +88,11 @@ pub fn needs(parsed: &Parsed, account: &str, write: bool) -> Vec<Need> {
         let resource = found.first().map(|need| need.resource.clone()).unwrap_or_default();
         for (parameter, action) in [("SourceIdentity", "sts:SetSourceIdentity"), ("Tags", "sts:TagSession")] {
             if parsed.params.get(parameter).is_some() {
-                found.push(Need { action: action.to_owned(), resource: resource.clone(), context: request_tags(parsed.params.get("Tags")) });
+                found.push(Need {
+                    action: action.to_owned(),
+                    resource: resource.clone(),
+                    context: request_tags(parsed.params.get("Tags")),
+                });
             }
         }
     }
@@ -165,7 +169,8 @@ fn others(parsed: &Parsed, account: &str) -> Vec<String> {
         .collect(),
         "sts" => text("RoleArn").map(str::to_owned).into_iter().collect(),
         "logs" => {
-            let group = text("logGroupName").or_else(|| text("logGroupIdentifier").map(|arn| arn.rsplit(":log-group:").next().unwrap_or(arn)));
+            let group =
+                text("logGroupName").or_else(|| text("logGroupIdentifier").map(|arn| arn.rsplit(":log-group:").next().unwrap_or(arn)));
             let stream = text("logStreamName").unwrap_or_default();
             match parsed.operation.as_str() {
                 "DescribeLogGroups" => vec![regional("log-group::log-stream:".to_owned())],

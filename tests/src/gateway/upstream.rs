@@ -42,7 +42,8 @@ impl Upstream {
         let mut request = Request::builder().method(parts.method.clone()).uri(format!("{}{path}", self.address));
         for (name, value) in &parts.headers {
             // The connection's own headers end here; `Host` stays, so that addresses in answers lead back to the gateway.
-            if !matches!(name.as_str(), "connection" | "keep-alive" | "transfer-encoding" | "content-length" | "expect" | "te" | "upgrade") {
+            if !matches!(name.as_str(), "connection" | "keep-alive" | "transfer-encoding" | "content-length" | "expect" | "te" | "upgrade")
+            {
                 request = request.header(name, value);
             }
         }
@@ -60,12 +61,20 @@ impl Upstream {
     }
 
     /// A question of the gateway's own, in an account: `form` is a query without its version.
-    async fn ask(&self, service: &str, version: &str, account: Option<&str>, key: &str, form: &[(&str, &str)]) -> Result<(u16, String), String> {
+    async fn ask(
+        &self,
+        service: &str,
+        version: &str,
+        account: Option<&str>,
+        key: &str,
+        form: &[(&str, &str)],
+    ) -> Result<(u16, String), String> {
         let mut body = format!("Version={version}");
         for (name, value) in form {
             body.push_str(&format!("&{name}={}", encode(value)));
         }
-        let signature = format!("AWS4-HMAC-SHA256 Credential={key}/20260101/us-east-1/{service}/aws4_request, SignedHeaders=host, Signature=0");
+        let signature =
+            format!("AWS4-HMAC-SHA256 Credential={key}/20260101/us-east-1/{service}/aws4_request, SignedHeaders=host, Signature=0");
         let mut request = Request::post(format!("{}/", self.address))
             .header("authorization", signature)
             .header("content-type", "application/x-www-form-urlencoded; charset=utf-8");
@@ -85,7 +94,8 @@ impl Upstream {
 
     /// The id of the organization that an account belongs to.
     pub(crate) async fn organization(&self, account: &str) -> Option<String> {
-        let signature = "AWS4-HMAC-SHA256 Credential=GATEWAY/20260101/us-east-1/organizations/aws4_request, SignedHeaders=host, Signature=0";
+        let signature =
+            "AWS4-HMAC-SHA256 Credential=GATEWAY/20260101/us-east-1/organizations/aws4_request, SignedHeaders=host, Signature=0";
         let request = Request::post(format!("{}/", self.address))
             .header("authorization", signature)
             .header("x-amz-target", "AWSOrganizationsV20161128.DescribeOrganization")
@@ -141,6 +151,10 @@ fn document(text: &str) -> Value {
 
 fn encode(text: &str) -> String {
     text.bytes()
-        .map(|byte| if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .map(
+            |byte| {
+                if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }
+            },
+        )
         .collect()
 }

@@ -81,7 +81,8 @@ pub fn denied(protocol: Protocol, message: String) -> AwsError {
     match protocol {
         Protocol::Ec2 => {
             let encoded = hex::encode(message.as_bytes());
-            let message = format!("You are not authorized to perform this operation. {message}. Encoded authorization failure message: {encoded}");
+            let message =
+                format!("You are not authorized to perform this operation. {message}. Encoded authorization failure message: {encoded}");
             AwsError::new(403, "UnauthorizedOperation", message)
         }
         Protocol::Query | Protocol::Other => AwsError::new(403, "AccessDenied", message),
@@ -96,7 +97,11 @@ pub fn throttled(protocol: Protocol, service: &str) -> AwsError {
     match (protocol, service) {
         (Protocol::Ec2, _) => AwsError::new(503, "RequestLimitExceeded", "Request limit exceeded."),
         (Protocol::Query | Protocol::Other, _) => AwsError::new(400, "Throttling", "Rate exceeded"),
-        (Protocol::Json, "organizations") => AwsError::new(400, "TooManyRequestsException", "AWS Organizations can't complete your request because another request is already in progress. Try again later."),
+        (Protocol::Json, "organizations") => AwsError::new(
+            400,
+            "TooManyRequestsException",
+            "AWS Organizations can't complete your request because another request is already in progress. Try again later.",
+        ),
         (Protocol::RestJson, "securityhub" | "guardduty") => AwsError::new(429, "TooManyRequestsException", "Too Many Requests"),
         (Protocol::RestJson, _) => AwsError::new(429, "ThrottlingException", "Rate exceeded"),
         (Protocol::Json | Protocol::Cbor, _) => AwsError::new(400, "ThrottlingException", "Rate exceeded"),
@@ -109,7 +114,9 @@ pub fn expired(protocol: Protocol) -> AwsError {
     match protocol {
         Protocol::Ec2 => AwsError::new(400, "RequestExpired", "Request has expired."),
         Protocol::Query | Protocol::Other => AwsError::new(403, "ExpiredToken", "The security token included in the request is expired"),
-        Protocol::Json | Protocol::Cbor => AwsError::new(400, "ExpiredTokenException", "The security token included in the request is expired"),
+        Protocol::Json | Protocol::Cbor => {
+            AwsError::new(400, "ExpiredTokenException", "The security token included in the request is expired")
+        }
         Protocol::RestJson => AwsError::new(403, "ExpiredTokenException", "The security token included in the request is expired"),
     }
 }
@@ -145,7 +152,12 @@ fn escape(text: &str) -> String {
 }
 
 fn unescape(text: &str) -> String {
-    text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&#34;", "\"").replace("&apos;", "'").replace("&amp;", "&")
+    text.replace("&lt;", "<")
+        .replace("&gt;", ">")
+        .replace("&quot;", "\"")
+        .replace("&#34;", "\"")
+        .replace("&apos;", "'")
+        .replace("&amp;", "&")
 }
 
 /// A map of texts in CBOR.

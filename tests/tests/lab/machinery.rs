@@ -1,4 +1,5 @@
 //! Tests of the lab itself: the hand, moto with its extension, the gateway.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests may fail as tests do")]
 
 #[path = "machinery/access.rs"]
 mod access;
@@ -8,6 +9,8 @@ mod extension;
 mod findings;
 #[path = "machinery/gateway.rs"]
 mod gateway;
+#[path = "machinery/policy.rs"]
+mod policy;
 
 use std::time::Duration;
 
@@ -24,7 +27,8 @@ async fn the_hand_acts_in_the_account_that_a_call_names() {
         let answer = lab.hand.call(account, REGION, "sts", "get_caller_identity", json!({})).await.unwrap();
         assert_eq!(answer["Account"], json!(account));
     }
-    let error = lab.hand.call(&one, REGION, "ec2", "describe_instances", json!({"InstanceIds": ["i-0123456789abcdef0"]})).await.unwrap_err();
+    let error =
+        lab.hand.call(&one, REGION, "ec2", "describe_instances", json!({"InstanceIds": ["i-0123456789abcdef0"]})).await.unwrap_err();
     assert_eq!((error.code.as_str(), error.status), ("InvalidInstanceID.NotFound", Some(400)));
     let error = lab.hand.call(&one, REGION, "ec2", "describe_instances", json!({"Nothing": 1})).await.unwrap_err();
     assert_eq!(error.code, "ParamValidationError");

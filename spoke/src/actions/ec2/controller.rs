@@ -42,7 +42,13 @@ mod tests {
 
     #[test]
     fn controllers_leave_their_marks() {
-        for key in ["eks:cluster-name", "kubernetes.io/cluster/prod", "aws:eks:cluster-name", "elasticbeanstalk:environment-id", "aws:elasticmapreduce:job-flow-id"] {
+        for key in [
+            "eks:cluster-name",
+            "kubernetes.io/cluster/prod",
+            "aws:eks:cluster-name",
+            "elasticbeanstalk:environment-id",
+            "aws:elasticmapreduce:job-flow-id",
+        ] {
             assert!(run_by(key).is_some(), "{key}");
         }
         for key in ["aws:autoscaling:groupName", "Name", "eks", "eks:cluster-name-of-my-friend", "kubernetes.io"] {

@@ -54,7 +54,10 @@ impl Machine {
 
 fn machine(instance: &aws_sdk_ec2::types::Instance) -> Option<Machine> {
     let tags = tags(instance.tags());
-    let operator = instance.operator().filter(|operator| operator.managed() == Some(true)).map(|operator| operator.principal().unwrap_or("an AWS service"));
+    let operator = instance
+        .operator()
+        .filter(|operator| operator.managed() == Some(true))
+        .map(|operator| operator.principal().unwrap_or("an AWS service"));
     Some(Machine {
         id: instance.instance_id()?.to_owned(),
         state: instance.state().and_then(|state| state.name()).map_or_else(|| "unknown".to_owned(), |name| name.as_str().to_owned()),
@@ -80,7 +83,6 @@ pub(super) async fn machines(client: &Client, ids: &[String]) -> Result<BTreeMap
 pub(super) struct Interface {
     pub id: String,
     pub subnet: String,
-    pub vpc: String,
     pub groups: Vec<String>,
     /// The AWS service that made and runs it.
     pub managed_by: Option<String>,
@@ -100,11 +102,10 @@ impl From<&NetworkInterface> for Interface {
         Self {
             id: wire.network_interface_id().unwrap_or_default().to_owned(),
             subnet: wire.subnet_id().unwrap_or_default().to_owned(),
-            vpc: wire.vpc_id().unwrap_or_default().to_owned(),
             groups: wire.groups().iter().filter_map(|group| group.group_id()).map(str::to_owned).collect(),
             managed_by: managed.then(|| {
                 let operator = wire.operator().and_then(|operator| operator.principal());
-                operator.or(wire.requester_id()).unwrap_or("an AWS service").to_owned()
+                operator.or_else(|| wire.requester_id()).unwrap_or("an AWS service").to_owned()
             }),
             instance: wire.attachment().and_then(|attachment| attachment.instance_id()).map(str::to_owned),
             tags: tags(wire.tag_set()),
@@ -136,7 +137,9 @@ pub(super) async fn subject(client: &Client, id: &str) -> Result<Option<Subject>
     let Some(machine) = machines(client, &[id.to_owned()]).await?.remove(id) else { return Ok(None) };
     let all = interfaces(client, Some(filter("attachment.instance-id", [id]))).await?;
     let (skipped, interfaces): (Vec<_>, Vec<_>) = all.into_iter().partition(|interface| interface.managed_by.is_some());
-    let words = |interface: &Interface| format!("interface {} is run by {}: left alone", interface.id, interface.managed_by.as_deref().unwrap_or_default());
+    let words = |interface: &Interface| {
+        format!("interface {} is run by {}: left alone", interface.id, interface.managed_by.as_deref().unwrap_or_default())
+    };
     let skipped = skipped.iter().map(words).collect();
     Ok(Some(Subject { machine, interfaces, skipped }))
 }

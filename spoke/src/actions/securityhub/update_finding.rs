@@ -148,7 +148,9 @@ impl UpdateFinding {
         match self.look(cx, with, Some(&before.product_arn)).await? {
             Found::One(seen) => Ok(seen),
             Found::NotEnabled(message) => Err(gone(message)),
-            Found::None | Found::Several(_) => Err(gone("Security Hub has no such finding any more (it deletes them 90 days after the last update)".to_owned())),
+            Found::None | Found::Several(_) => {
+                Err(gone("Security Hub has no such finding any more (it deletes them 90 days after the last update)".to_owned()))
+            }
         }
     }
 
@@ -227,7 +229,8 @@ impl Change for UpdateFinding {
     const ABOUT: &'static str = "Writes a note and a workflow status on the finding in Security Hub.";
     const RISK: Risk = Risk::Reversible;
     const SEAT: Seat = Seat::Hub;
-    const READS: &'static [Permission] = &[Permission::new("securityhub:GetFindings", "arn:{partition}:securityhub:{region}:{account}:hub/default")];
+    const READS: &'static [Permission] =
+        &[Permission::new("securityhub:GetFindings", "arn:{partition}:securityhub:{region}:{account}:hub/default")];
     const WRITES: &'static [Permission] =
         &[Permission::new("securityhub:BatchUpdateFindings", "arn:{partition}:securityhub:{region}:{account}:hub/default")];
     /// Updates are read back at once as a rule; AWS promises nothing.
@@ -260,12 +263,20 @@ impl Change for UpdateFinding {
         let resource = resource(with, &before.product_arn);
         let (note, workflow) = wanted(with, &before);
         let mut plan = Planned { touches: [resource.clone()].into(), ..Planned::default() };
-        let difference = |attribute: &str, before: Value, after: Value| Difference { resource: resource.clone(), attribute: attribute.to_owned(), before, after };
+        let difference = |attribute: &str, before: Value, after: Value| Difference {
+            resource: resource.clone(),
+            attribute: attribute.to_owned(),
+            before,
+            after,
+        };
         let from = shown(before.note.as_ref());
         match &note {
             Some(note) => {
                 if let Some(old) = before.note.as_ref().filter(|old| old.by != AUTHOR) {
-                    plan.notes.push(format!("Security Hub keeps one note: that of {} is replaced, it is kept here and comes back with undo", old.by));
+                    plan.notes.push(format!(
+                        "Security Hub keeps one note: that of {} is replaced, it is kept here and comes back with undo",
+                        old.by
+                    ));
                 }
                 plan.changes.push(difference(NOTE, from, shown(Some(note))));
             }
@@ -275,7 +286,9 @@ impl Change for UpdateFinding {
         match (workflow, with.workflow) {
             (Some(to), _) => plan.changes.push(difference(WORKFLOW, from, json!(to))),
             (None, Some(to)) if to.as_str() == before.workflow => plan.already.push(difference(WORKFLOW, from.clone(), from)),
-            (None, Some(to)) => plan.notes.push(format!("the workflow status stays {}: it is not set back to {}", before.workflow, to.as_str())),
+            (None, Some(to)) => {
+                plan.notes.push(format!("the workflow status stays {}: it is not set back to {}", before.workflow, to.as_str()))
+            }
             (None, None) => {}
         }
         Ok(Plan::Ready { before, plan })
@@ -323,20 +336,38 @@ impl Change for UpdateFinding {
         let mut update = Update::default();
         if let Some(note) = note.filter(|_| named(NOTE)) {
             let back = before.note.clone().unwrap_or_else(|| Note { text: WITHDRAWN.to_owned(), by: AUTHOR.to_owned() });
-            let difference = Difference { resource: resource.clone(), attribute: NOTE.to_owned(), before: shown(now.note.as_ref()), after: shown(Some(&back)) };
+            let difference = Difference {
+                resource: resource.clone(),
+                attribute: NOTE.to_owned(),
+                before: shown(now.note.as_ref()),
+                after: shown(Some(&back)),
+            };
             if now.note.as_ref() == Some(&note) {
                 update.note = Some(back);
                 restored.push(difference);
             } else if now.note != before.note && now.note.as_ref() != Some(&back) {
-                by_hand.push(format!("the note of {} was changed after us, to {}; before us it was {}", with.finding, shown(now.note.as_ref()), shown(before.note.as_ref())));
+                by_hand.push(format!(
+                    "the note of {} was changed after us, to {}; before us it was {}",
+                    with.finding,
+                    shown(now.note.as_ref()),
+                    shown(before.note.as_ref())
+                ));
             }
         }
         if let Some(workflow) = workflow.filter(|_| named(WORKFLOW)) {
             if now.workflow == workflow.as_str() {
                 update.workflow = Some(before.workflow.clone());
-                restored.push(Difference { resource, attribute: WORKFLOW.to_owned(), before: json!(now.workflow), after: json!(before.workflow) });
+                restored.push(Difference {
+                    resource,
+                    attribute: WORKFLOW.to_owned(),
+                    before: json!(now.workflow),
+                    after: json!(before.workflow),
+                });
             } else if now.workflow != before.workflow {
-                by_hand.push(format!("the workflow status of {} was changed after us, to {}; before us it was {}", with.finding, now.workflow, before.workflow));
+                by_hand.push(format!(
+                    "the workflow status of {} was changed after us, to {}; before us it was {}",
+                    with.finding, now.workflow, before.workflow
+                ));
             }
         }
         if !update.is_empty() {
@@ -345,7 +376,8 @@ impl Change for UpdateFinding {
         if by_hand.is_empty() {
             return Ok(Undo::Restored(restored));
         }
-        by_hand.extend(restored.iter().map(|done| format!("the {} of {} is put back, nothing to do about it", done.attribute, done.resource)));
+        by_hand
+            .extend(restored.iter().map(|done| format!("the {} of {} is put back, nothing to do about it", done.attribute, done.resource)));
         Ok(Undo::ByHand(by_hand))
     }
 }

@@ -24,7 +24,10 @@ async fn documents_come_byte_for_byte_with_fields_the_sdk_does_not_know() {
     let (operation, asked) = fake.asked().remove(0);
     assert_eq!(operation, "POST /findings");
     assert_eq!(asked["MaxResults"], 100);
-    assert_eq!(asked["Filters"]["WorkflowStatus"], json!([{ "Value": "NEW", "Comparison": "EQUALS" }, { "Value": "NOTIFIED", "Comparison": "EQUALS" }]));
+    assert_eq!(
+        asked["Filters"]["WorkflowStatus"],
+        json!([{ "Value": "NEW", "Comparison": "EQUALS" }, { "Value": "NOTIFIED", "Comparison": "EQUALS" }])
+    );
     assert_eq!(asked["Filters"]["ComplianceStatus"], json!([{ "Value": "FAILED", "Comparison": "EQUALS" }]));
 }
 

@@ -71,9 +71,11 @@ fn open(group: &str) -> Value {
 async fn a_role_is_assumed_only_by_whom_it_trusts() {
     let world = World::new().await;
     world.assume(json!({"SourceIdentity": "cordon-read"})).await.unwrap();
-    for (what, more) in
-        [("external id", json!({"ExternalId": "other"})), ("no external id", json!({"ExternalId": null})), ("tags", json!({"Tags": [{"Key": "a", "Value": "b"}]}))]
-    {
+    for (what, more) in [
+        ("external id", json!({"ExternalId": "other"})),
+        ("no external id", json!({"ExternalId": null})),
+        ("tags", json!({"Tags": [{"Key": "a", "Value": "b"}]})),
+    ] {
         let error = world.assume(more).await.unwrap_err();
         assert_eq!((error.code.as_str(), error.status), ("AccessDenied", Some(403)), "{what}");
         let action = if what == "tags" { "sts:TagSession" } else { "sts:AssumeRole" };
@@ -193,7 +195,10 @@ async fn the_ledger_knows_the_session() {
     session.call("", REGION, "ec2", "describe_vpcs", json!({})).await.unwrap();
     let calls = world.lab.gateway.ledger().of_role(&world.member, "CordonSpoke");
     let principal = &calls[0].principal;
-    assert_eq!((calls.len(), principal.session.as_deref(), principal.source_identity.as_deref()), (1, Some("cordon-test"), Some("incident-7")));
+    assert_eq!(
+        (calls.len(), principal.session.as_deref(), principal.source_identity.as_deref()),
+        (1, Some("cordon-test"), Some("incident-7"))
+    );
     assert_eq!((principal.external_id.as_deref(), principal.narrowed), (Some(world.member.as_str()), false));
     let assume = &world.lab.gateway.ledger().of_operation("sts", "AssumeRole")[0];
     assert_eq!((assume.account.as_str(), assume.write), (world.security.as_str(), false));

@@ -61,12 +61,14 @@ async fn a_network_acl_is_full_at_twenty_rules() {
     ec2(&account, "create_network_acl_entry", entry(19, true, four(19))).await.unwrap();
     ec2(&account, "create_network_acl_entry", entry(19, false, json!({"Ipv6CidrBlock": "2001:DB8::7/128"}))).await.unwrap();
     ec2(&account, "delete_network_acl_entry", json!({"NetworkAclId": acl, "RuleNumber": 1, "Egress": false})).await.unwrap();
-    let error = ec2(&account, "delete_network_acl_entry", json!({"NetworkAclId": acl, "RuleNumber": 1, "Egress": false})).await.unwrap_err();
+    let error =
+        ec2(&account, "delete_network_acl_entry", json!({"NetworkAclId": acl, "RuleNumber": 1, "Egress": false})).await.unwrap_err();
     assert_eq!(error.code, "InvalidNetworkAclEntry.NotFound");
     let mut dry = entry(1, false, four(1));
     dry["DryRun"] = json!(true);
     assert_eq!(ec2(&account, "create_network_acl_entry", dry).await.unwrap_err().code, "DryRunOperation");
-    let entries = ec2(&account, "describe_network_acls", json!({"NetworkAclIds": [acl]})).await.unwrap()["NetworkAcls"][0]["Entries"].clone();
+    let entries =
+        ec2(&account, "describe_network_acls", json!({"NetworkAclIds": [acl]})).await.unwrap()["NetworkAcls"][0]["Entries"].clone();
     let found = entries.as_array().unwrap().iter().find(|entry| entry.get("Ipv6CidrBlock").is_some()).unwrap();
     assert_eq!(found["Ipv6CidrBlock"], "2001:db8::7/128");
 }
@@ -75,7 +77,9 @@ async fn a_network_acl_is_full_at_twenty_rules() {
 async fn rules_of_a_group_change_together_or_not_at_all() {
     let account = accounts::fresh();
     let vpc = ec2(&account, "describe_vpcs", json!({})).await.unwrap()["Vpcs"][0]["VpcId"].clone();
-    let group = ec2(&account, "create_security_group", json!({"GroupName": "g", "Description": "d", "VpcId": vpc})).await.unwrap()["GroupId"].clone();
+    let group =
+        ec2(&account, "create_security_group", json!({"GroupName": "g", "Description": "d", "VpcId": vpc})).await.unwrap()["GroupId"]
+            .clone();
     let permission = |port: u32, more: Value| {
         let mut permission = json!({"IpProtocol": "tcp", "FromPort": port, "ToPort": port});
         permission.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -87,7 +91,8 @@ async fn rules_of_a_group_change_together_or_not_at_all() {
     let made = ec2(&account, "authorize_security_group_ingress", open).await.unwrap();
     assert_eq!(made["SecurityGroupRules"].as_array().unwrap().len(), 2);
     let rules = async || {
-        let found = ec2(&account, "describe_security_group_rules", json!({"Filters": [{"Name": "group-id", "Values": [group]}]})).await.unwrap();
+        let found =
+            ec2(&account, "describe_security_group_rules", json!({"Filters": [{"Name": "group-id", "Values": [group]}]})).await.unwrap();
         found["SecurityGroupRules"].as_array().unwrap().iter().filter(|rule| rule["IsEgress"] == json!(false)).cloned().collect::<Vec<_>>()
     };
     let duplicate = json!({"GroupId": group, "IpPermissions": [permission(443, four.clone()), permission(22, json!({"IpRanges": [{"CidrIp": "0.0.0.0/0"}]}))]});
@@ -107,10 +112,14 @@ async fn rules_of_a_group_change_together_or_not_at_all() {
 async fn a_delegated_administrator_reads_the_organization() {
     let lab = shared().unwrap();
     let (management, security, member, stranger) = (accounts::fresh(), accounts::fresh(), accounts::fresh(), accounts::fresh());
-    let ask = async |account: &str, operation: &str, params: Value| lab.hand.call(account, REGION, "organizations", operation, params).await;
+    let ask =
+        async |account: &str, operation: &str, params: Value| lab.hand.call(account, REGION, "organizations", operation, params).await;
     ask(&management, "create_organization", json!({"FeatureSet": "ALL"})).await.unwrap();
     let root = ask(&management, "list_roots", json!({})).await.unwrap()["Roots"][0]["Id"].clone();
-    let unit = ask(&management, "create_organizational_unit", json!({"ParentId": root, "Name": "Workloads"})).await.unwrap()["OrganizationalUnit"]["Id"].clone();
+    let unit =
+        ask(&management, "create_organizational_unit", json!({"ParentId": root, "Name": "Workloads"})).await.unwrap()["OrganizationalUnit"]
+            ["Id"]
+            .clone();
     let seeded = vec![
         json!({"AccountId": security, "AccountName": "security", "Email": "s@example.com"}),
         json!({"AccountId": member, "AccountName": "member", "Email": "m@example.com", "ParentId": unit, "State": "SUSPENDED", "Tags": [{"Key": "cordon:opt-out", "Value": "yes"}]}),
@@ -126,7 +135,10 @@ async fn a_delegated_administrator_reads_the_organization() {
     assert_eq!(ask(&security, "list_parents", json!({"ChildId": member})).await.unwrap()["Parents"][0]["Id"], unit);
     assert_eq!(ask(&security, "list_tags_for_resource", json!({"ResourceId": member})).await.unwrap()["Tags"][0]["Value"], "yes");
     assert_eq!(ask(&security, "list_accounts_for_parent", json!({"ParentId": unit})).await.unwrap()["Accounts"][0]["Id"], json!(member));
-    assert_eq!(ask(&security, "list_organizational_units_for_parent", json!({"ParentId": root})).await.unwrap()["OrganizationalUnits"][0]["Id"], unit);
+    assert_eq!(
+        ask(&security, "list_organizational_units_for_parent", json!({"ParentId": root})).await.unwrap()["OrganizationalUnits"][0]["Id"],
+        unit
+    );
     let admins = ask(&security, "list_delegated_administrators", json!({"ServicePrincipal": "securityhub.amazonaws.com"})).await.unwrap();
     assert_eq!(admins["DelegatedAdministrators"][0]["Id"], json!(security));
     assert_eq!(ask(&member, "describe_organization", json!({})).await.unwrap()["Organization"]["MasterAccountId"], json!(management));
@@ -147,7 +159,10 @@ async fn a_rule_looks_into_arrays_and_reaches_a_queue_elsewhere() {
     lab.hand.call(&account, REGION, "events", "put_rule", json!({"Name": "r", "EventPattern": pattern.to_string()})).await.unwrap();
     let bus = json!({"Rule": "r", "Targets": [{"Id": "1", "Arn": format!("arn:aws:events:{REGION}:{between}:event-bus/default")}]});
     lab.hand.call(&account, REGION, "events", "put_targets", bus).await.unwrap();
-    lab.hand.call(&between, REGION, "events", "put_rule", json!({"Name": "r", "EventPattern": json!({"account": [account]}).to_string()})).await.unwrap();
+    lab.hand
+        .call(&between, REGION, "events", "put_rule", json!({"Name": "r", "EventPattern": json!({"account": [account]}).to_string()}))
+        .await
+        .unwrap();
     let target = json!({"Rule": "r", "Targets": [{"Id": "1", "Arn": format!("arn:aws:sqs:{REGION}:{security}:findings")}]});
     lab.hand.call(&between, REGION, "events", "put_targets", target).await.unwrap();
     let finding = |id: &str, label: &str, status: &str| json!({"Id": id, "Severity": {"Label": label}, "Workflow": {"Status": status}});
@@ -159,10 +174,19 @@ async fn a_rule_looks_into_arrays_and_reaches_a_queue_elsewhere() {
         event(json!([finding("d", "HIGH", "SUPPRESSED"), finding("e", "LOW", "NEW")])),
     ];
     lab.seed(&account, REGION, "events", seeded).await.unwrap();
-    let found = lab.hand.call(&security, REGION, "sqs", "receive_message", json!({"QueueUrl": url, "MaxNumberOfMessages": 10})).await.unwrap();
-    let bodies: Vec<Value> = found["Messages"].as_array().unwrap().iter().map(|message| serde_json::from_str(message["Body"].as_str().unwrap()).unwrap()).collect();
+    let found =
+        lab.hand.call(&security, REGION, "sqs", "receive_message", json!({"QueueUrl": url, "MaxNumberOfMessages": 10})).await.unwrap();
+    let bodies: Vec<Value> = found["Messages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|message| serde_json::from_str(message["Body"].as_str().unwrap()).unwrap())
+        .collect();
     assert_eq!(bodies.len(), 1);
-    assert_eq!((&bodies[0]["detail"]["findings"][1]["Id"], &bodies[0]["account"], &bodies[0]["time"]), (&json!("b"), &json!(account), &json!("2026-11-24T04:00:00Z")));
+    assert_eq!(
+        (&bodies[0]["detail"]["findings"][1]["Id"], &bodies[0]["account"], &bodies[0]["time"]),
+        (&json!("b"), &json!(account), &json!("2026-11-24T04:00:00Z"))
+    );
 }
 
 #[tokio::test]
@@ -193,14 +217,22 @@ async fn logs_are_searched_as_aws_searches_them() {
     let everything = all(json!({})).await;
     assert_eq!(everything.len(), 20);
     assert!(everything.is_sorted_by_key(|event| event["timestamp"].as_i64().unwrap()));
-    for (pattern, count) in
-        [("Accepted", 2), ("\"Accepted password\" \"198.51.100.7\"", 2), ("?Accepted ?\"100.4\"", 4), ("Failed -\"100.4\"", 16), ("accepted", 0), ("%Acc[a-z]+ed%", 2)]
-    {
+    for (pattern, count) in [
+        ("Accepted", 2),
+        ("\"Accepted password\" \"198.51.100.7\"", 2),
+        ("?Accepted ?\"100.4\"", 4),
+        ("Failed -\"100.4\"", 16),
+        ("accepted", 0),
+        ("%Acc[a-z]+ed%", 2),
+    ] {
         assert_eq!(all(json!({"filterPattern": pattern})).await.len(), count, "{pattern}");
     }
     assert_eq!(all(json!({"logStreamNames": ["i-1"], "startTime": now + 5000, "endTime": now + 6000})).await.len(), 2);
     for (pattern, code) in [("198.51.100.7", "InvalidParameterException"), ("{ $.x = 1 }", "InvalidParameterException")] {
-        assert_eq!(ask("filter_log_events", json!({"logGroupName": "/var/log/secure", "filterPattern": pattern})).await.unwrap_err().code, code);
+        assert_eq!(
+            ask("filter_log_events", json!({"logGroupName": "/var/log/secure", "filterPattern": pattern})).await.unwrap_err().code,
+            code
+        );
     }
     let error = ask("filter_log_events", json!({"logGroupName": "/var/log/secure", "logStreamNames": ["i-3"]})).await.unwrap_err();
     assert_eq!(error.code, "ResourceNotFoundException");

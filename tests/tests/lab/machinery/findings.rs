@@ -25,8 +25,8 @@ fn finding(account: &str, region: &str, number: u32) -> Value {
         "ProductArn": format!("arn:aws:securityhub:{region}::product/aws/securityhub"), "AwsAccountId": account, "Region": region,
         "GeneratorId": "security-control/EC2.13", "Types": ["Software and Configuration Checks"], "Title": "open", "Description": "open",
         "CreatedAt": "2026-11-01T00:00:00.000Z", "UpdatedAt": format!("2026-11-{:02}T00:00:00.000Z", number % 20 + 1),
-        "Severity": {"Label": "HIGH"}, "RecordState": if number % 10 == 0 { "ARCHIVED" } else { "ACTIVE" },
-        "Compliance": {"Status": "FAILED", "SecurityControlId": if number % 2 == 0 { "EC2.13" } else { "EC2.14" }},
+        "Severity": {"Label": "HIGH"}, "RecordState": if number.is_multiple_of(10) { "ARCHIVED" } else { "ACTIVE" },
+        "Compliance": {"Status": "FAILED", "SecurityControlId": if number.is_multiple_of(2) { "EC2.13" } else { "EC2.14" }},
         "Resources": [{"Type": "AwsEc2SecurityGroup", "Id": format!("arn:aws:ec2:{region}:{account}:security-group/sg-{number:08}"), "Region": region}]
     })
 }
@@ -53,20 +53,38 @@ async fn security_hub_filters_pages_and_updates() {
     assert_eq!(count(REGION, &backlog).await, 100);
     let sort = json!([{"Field": "UpdatedAt", "SortOrder": "desc"}]);
     let page = ask(REGION, "get_findings", json!({"Filters": backlog, "MaxResults": 40, "SortCriteria": sort})).await.unwrap();
-    assert_eq!((page["Findings"].as_array().unwrap().len(), page["Findings"][0]["UpdatedAt"].as_str().unwrap()), (40, "2026-11-19T00:00:00.000Z"));
+    assert_eq!(
+        (page["Findings"].as_array().unwrap().len(), page["Findings"][0]["UpdatedAt"].as_str().unwrap()),
+        (40, "2026-11-19T00:00:00.000Z")
+    );
 
     // What the first page changes does not move the next one.
-    let identifiers: Vec<Value> = page["Findings"].as_array().unwrap().iter().map(|finding| json!({"Id": finding["Id"], "ProductArn": finding["ProductArn"]})).collect();
+    let identifiers: Vec<Value> = page["Findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|finding| json!({"Id": finding["Id"], "ProductArn": finding["ProductArn"]}))
+        .collect();
     let mut wanted = identifiers.clone();
     wanted.push(json!({"Id": "nothing", "ProductArn": identifiers[0]["ProductArn"]}));
-    let update = json!({"FindingIdentifiers": wanted, "Workflow": {"Status": "RESOLVED"}, "Note": {"Text": "closed", "UpdatedBy": "cordon"}});
+    let update =
+        json!({"FindingIdentifiers": wanted, "Workflow": {"Status": "RESOLVED"}, "Note": {"Text": "closed", "UpdatedBy": "cordon"}});
     let done = ask(REGION, "batch_update_findings", update).await.unwrap();
-    assert_eq!((done["ProcessedFindings"].as_array().unwrap().len(), done["UnprocessedFindings"][0]["ErrorCode"].as_str().unwrap()), (40, "FindingNotFound"));
-    let second = ask(REGION, "get_findings", json!({"Filters": backlog, "MaxResults": 100, "NextToken": page["NextToken"], "SortCriteria": sort})).await.unwrap();
+    assert_eq!(
+        (done["ProcessedFindings"].as_array().unwrap().len(), done["UnprocessedFindings"][0]["ErrorCode"].as_str().unwrap()),
+        (40, "FindingNotFound")
+    );
+    let second =
+        ask(REGION, "get_findings", json!({"Filters": backlog, "MaxResults": 100, "NextToken": page["NextToken"], "SortCriteria": sort}))
+            .await
+            .unwrap();
     assert_eq!(second["Findings"].as_array().unwrap().len(), 60);
     assert_eq!(count(REGION, &backlog).await, 60);
     let resolved = ask(REGION, "get_findings", json!({"Filters": {"Id": equals(identifiers[0]["Id"].as_str().unwrap())}})).await.unwrap();
-    assert_eq!((&resolved["Findings"][0]["Note"]["Text"], &resolved["Findings"][0]["Workflow"]["Status"]), (&json!("closed"), &json!("RESOLVED")));
+    assert_eq!(
+        (&resolved["Findings"][0]["Note"]["Text"], &resolved["Findings"][0]["Workflow"]["Status"]),
+        (&json!("closed"), &json!("RESOLVED"))
+    );
 
     // The provider's next version keeps what the customer set.
     let mut again = resolved["Findings"][0].clone();
@@ -74,14 +92,23 @@ async fn security_hub_filters_pages_and_updates() {
     again.as_object_mut().unwrap().retain(|name, _| !matches!(name.as_str(), "Workflow" | "WorkflowState" | "Note" | "ProcessedAt"));
     lab.hand.call(&member, REGION, "securityhub", "batch_import_findings", json!({"Findings": [again]})).await.unwrap();
     let kept = ask(REGION, "get_findings", json!({"Filters": {"Id": equals(identifiers[0]["Id"].as_str().unwrap())}})).await.unwrap();
-    assert_eq!((&kept["Findings"][0]["UpdatedAt"], &kept["Findings"][0]["Note"]["Text"]), (&json!("2026-11-24T00:00:00.000Z"), &json!("closed")));
+    assert_eq!(
+        (&kept["Findings"][0]["UpdatedAt"], &kept["Findings"][0]["Note"]["Text"]),
+        (&json!("2026-11-24T00:00:00.000Z"), &json!("closed"))
+    );
 
     // Other Regions' findings are seen from the aggregation Region only.
     let there = json!({"Region": equals("eu-west-1")});
     assert_eq!((count(REGION, &there).await, count("eu-west-1", &there).await), (0, 1));
     ask(REGION, "create_finding_aggregator", json!({"RegionLinkingMode": "ALL_REGIONS"})).await.unwrap();
     assert_eq!(count(REGION, &there).await, 1);
-    assert_eq!(lab.hand.call(&member, REGION, "securityhub", "get_findings", json!({"Filters": {"AwsAccountId": equals(&security)}})).await.unwrap()["Findings"], json!([]));
+    assert_eq!(
+        lab.hand
+            .call(&member, REGION, "securityhub", "get_findings", json!({"Filters": {"AwsAccountId": equals(&security)}}))
+            .await
+            .unwrap()["Findings"],
+        json!([])
+    );
 
     for wrong in [json!({"NextToken": "x"}), json!({"Filters": {"RecordState": [{"Value": "ACTIVE", "Comparison": "SOUNDS_LIKE"}]}})] {
         assert_eq!(ask(REGION, "get_findings", wrong).await.unwrap_err().code, "InvalidInputException");
@@ -101,12 +128,15 @@ async fn an_update_comes_back_as_an_event() {
     lab.hand.call(&member, REGION, "securityhub", "batch_import_findings", json!({"Findings": [item]})).await.unwrap();
     let update = json!({"FindingIdentifiers": [{"Id": item["Id"], "ProductArn": item["ProductArn"]}], "Note": {"Text": "seen", "UpdatedBy": "cordon"}});
     lab.hand.call(&security, REGION, "securityhub", "batch_update_findings", update).await.unwrap();
-    let found = lab.hand.call(&security, REGION, "sqs", "receive_message", json!({"QueueUrl": url, "MaxNumberOfMessages": 10})).await.unwrap();
+    let found =
+        lab.hand.call(&security, REGION, "sqs", "receive_message", json!({"QueueUrl": url, "MaxNumberOfMessages": 10})).await.unwrap();
     let mut notes: Vec<Value> = found["Messages"]
         .as_array()
         .unwrap()
         .iter()
-        .map(|message| serde_json::from_str::<Value>(message["Body"].as_str().unwrap()).unwrap()["detail"]["findings"][0]["Note"]["Text"].clone())
+        .map(|message| {
+            serde_json::from_str::<Value>(message["Body"].as_str().unwrap()).unwrap()["detail"]["findings"][0]["Note"]["Text"].clone()
+        })
         .collect();
     notes.sort_by_key(Value::to_string);
     assert_eq!(notes, [json!("seen"), Value::Null]);
@@ -116,7 +146,8 @@ async fn an_update_comes_back_as_an_event() {
 async fn guardduty_findings_are_listed_got_and_archived() {
     let lab = shared().unwrap();
     let (security, member) = organization().await;
-    let detector = lab.hand.call(&security, REGION, "guardduty", "create_detector", json!({"Enable": true})).await.unwrap()["DetectorId"].clone();
+    let detector =
+        lab.hand.call(&security, REGION, "guardduty", "create_detector", json!({"Enable": true})).await.unwrap()["DetectorId"].clone();
     let item = |number: u32| {
         json!({"id": format!("{number:032}"), "accountId": member, "region": REGION, "type": "UnauthorizedAccess:EC2/SSHBruteForce", "severity": f64::from(number % 9),
             "schemaVersion": "2.0", "arn": format!("arn:aws:guardduty:{REGION}:{member}:detector/d/finding/{number:032}"), "createdAt": "2026-11-01T00:00:00.000Z",

@@ -35,12 +35,14 @@ async fn every_call_is_in_the_ledger() {
     call(&hand, "ec2", "authorize_security_group_ingress", json!({"GroupId": group, "IpPermissions": permission})).await.unwrap();
     call(&hand, "ec2", "describe_instances", json!({"InstanceIds": ["i-0123456789abcdef0"]})).await.unwrap_err();
     call(&hand, "logs", "describe_log_groups", json!({})).await.unwrap();
-    let detector = call(&hand, "guardduty", "create_detector", json!({"Enable": true})).await.unwrap()["DetectorId"].as_str().unwrap().to_owned();
+    let detector =
+        call(&hand, "guardduty", "create_detector", json!({"Enable": true})).await.unwrap()["DetectorId"].as_str().unwrap().to_owned();
     call(&hand, "guardduty", "list_findings", json!({"DetectorId": detector})).await.unwrap();
     call(&hand, "iam", "list_users", json!({})).await.unwrap();
 
     let calls = lab.gateway.ledger().of_account(&account);
-    let names: Vec<String> = calls.iter().map(|call| format!("{} {}", call.permission(), if call.write { "write" } else { "read" })).collect();
+    let names: Vec<String> =
+        calls.iter().map(|call| format!("{} {}", call.permission(), if call.write { "write" } else { "read" })).collect();
     assert_eq!(
         names,
         [
@@ -141,7 +143,9 @@ async fn a_lost_answer_leaves_its_effect() {
     let (lab, hand, account) = through().await;
     let direct = lab.hand.clone();
     let exists = async |name: &str| direct.call(&account, REGION, "sqs", "get_queue_url", json!({"QueueName": name})).await.is_ok();
-    for (action, name, effect) in [(Action::DropBefore, "before", false), (Action::DropAfter, "after", true), (Action::FailAfter, "failed", true)] {
+    for (action, name, effect) in
+        [(Action::DropBefore, "before", false), (Action::DropAfter, "after", true), (Action::FailAfter, "failed", true)]
+    {
         lab.gateway.faults().clear();
         lab.gateway.faults().add(Fault::new(Match { param: Some(format!("\"{name}\"")), ..Match::default() }, action.clone()));
         let error = call(&hand, "sqs", "create_queue", json!({"QueueName": name})).await.unwrap_err();

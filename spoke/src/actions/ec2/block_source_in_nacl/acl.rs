@@ -96,7 +96,9 @@ impl Traffic {
     }
 
     fn concerns(&self, entry: &Entry) -> bool {
-        entry.egress == self.egress && entry.cidr.contains(&self.host) && (entry.protocol == "-1" || entry.protocol == self.protocol.to_string())
+        entry.egress == self.egress
+            && entry.cidr.contains(&self.host)
+            && (entry.protocol == "-1" || entry.protocol == self.protocol.to_string())
     }
 
     /// Whether the entry matches some of it.
@@ -194,12 +196,36 @@ mod tests {
 
     #[test]
     fn addresses_that_no_attacker_has() {
-        for address in
-            ["10.1.2.3", "172.31.0.9", "192.168.0.1", "100.64.0.1", "127.0.0.1", "169.254.169.254", "224.0.0.1", "255.255.255.255", "0.0.0.0", "::1", "fd00::1", "fe80::1", "ff02::1", "::", "::ffff:10.0.0.1"]
-        {
+        for address in [
+            "10.1.2.3",
+            "172.31.0.9",
+            "192.168.0.1",
+            "100.64.0.1",
+            "127.0.0.1",
+            "169.254.169.254",
+            "224.0.0.1",
+            "255.255.255.255",
+            "0.0.0.0",
+            "::1",
+            "fd00::1",
+            "fe80::1",
+            "ff02::1",
+            "::",
+            "::ffff:10.0.0.1",
+        ] {
             assert!(special(ip(address)).is_some(), "{address}");
         }
-        for address in ["198.51.100.7", "203.0.113.9", "192.0.2.1", "8.8.8.8", "2001:db8::1", "2600::1", "172.32.0.1", "100.128.0.1", "::ffff:203.0.113.9"] {
+        for address in [
+            "198.51.100.7",
+            "203.0.113.9",
+            "192.0.2.1",
+            "8.8.8.8",
+            "2001:db8::1",
+            "2600::1",
+            "172.32.0.1",
+            "100.128.0.1",
+            "::ffff:203.0.113.9",
+        ] {
             assert!(special(ip(address)).is_none(), "{address}");
         }
         assert_eq!(ip("::ffff:203.0.113.9"), ip("203.0.113.9"));

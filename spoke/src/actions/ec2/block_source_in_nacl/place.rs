@@ -51,7 +51,9 @@ pub fn traffic(host: IpAddr, protocol: u8, port: u16) -> [Traffic; 2] {
 /// The blocks in an ACL that look like ours, by number from high to low.
 #[must_use]
 pub fn own(entries: &[Entry]) -> Vec<Block> {
-    let single = |entry: &Entry| entry.deny && entry.cidr.prefix_len() == entry.cidr.max_prefix_len() && matches!(entry.protocol.as_str(), "6" | "17");
+    let single = |entry: &Entry| {
+        entry.deny && entry.cidr.prefix_len() == entry.cidr.max_prefix_len() && matches!(entry.protocol.as_str(), "6" | "17")
+    };
     let mut blocks: Vec<Block> = entries
         .iter()
         .filter(|entry| !entry.egress && single(entry) && entry.ports.is_some_and(|(from, to)| from == to))
@@ -125,7 +127,9 @@ pub fn place(entries: &[Entry], hosts: &[IpAddr], protocol: u8, port: u16) -> Pl
                 old.first().ok_or_else(|| format!("{MOST_BLOCKS} sources of this incident are blocked in this ACL, more are never"))
             } else if let Some((traffic, _)) = full {
                 let way = if traffic.egress { "egress" } else { "ingress" };
-                old.iter().find(|block| block.host().is_ipv4() == host.is_ipv4()).ok_or_else(|| format!("the ACL's {way} entries are at their quota, and none of them is ours"))
+                old.iter()
+                    .find(|block| block.host().is_ipv4() == host.is_ipv4())
+                    .ok_or_else(|| format!("the ACL's {way} entries are at their quota, and none of them is ours"))
             } else {
                 let ways: Vec<bool> = open.iter().map(|(traffic, _)| traffic.egress).collect();
                 match number(&trial, &ways, first) {

@@ -141,13 +141,20 @@ fn a_second_port_of_one_source_shares_the_entry_against_replies() {
 }
 
 const HOSTS: [&str; 6] = ["203.0.113.9", "203.0.113.10", "198.51.100.7", "10.0.0.5", "2001:db8::9", "2001:db8:1::1"];
-const NETS: [&str; 8] = ["0.0.0.0/0", "203.0.113.0/24", "203.0.113.9/32", "198.51.100.7/32", "10.0.0.0/8", "::/0", "2001:db8::/64", "2001:db8::9/128"];
+const NETS: [&str; 8] =
+    ["0.0.0.0/0", "203.0.113.0/24", "203.0.113.9/32", "198.51.100.7/32", "10.0.0.0/8", "::/0", "2001:db8::/64", "2001:db8::9/128"];
 const PORTS: [i32; 8] = [0, 21, 22, 23, 80, 1023, 1024, 65535];
 
 fn acls() -> impl Strategy<Value = Vec<Entry>> {
     let number = prop_oneof![3 => 1..12_i32, 2 => 95..104_i32, 1 => 1..32767_i32];
-    let ports = prop_oneof![Just(None), Just(Some((22, 22))), Just(Some((1024, 65535))), (prop::sample::select(&PORTS[..]), prop::sample::select(&PORTS[..])).prop_map(|(a, b)| Some((a.min(b), a.max(b))))];
-    let one = (number, any::<bool>(), any::<bool>(), prop::sample::select(&["-1", "6", "17", "1"][..]), prop::sample::select(&NETS[..]), ports);
+    let ports = prop_oneof![
+        Just(None),
+        Just(Some((22, 22))),
+        Just(Some((1024, 65535))),
+        (prop::sample::select(&PORTS[..]), prop::sample::select(&PORTS[..])).prop_map(|(a, b)| Some((a.min(b), a.max(b))))
+    ];
+    let one =
+        (number, any::<bool>(), any::<bool>(), prop::sample::select(&["-1", "6", "17", "1"][..]), prop::sample::select(&NETS[..]), ports);
     prop::collection::vec(one, 0..40).prop_map(|raw| {
         let mut seen = BTreeSet::new();
         let mut acl = default_acl();

@@ -26,7 +26,13 @@ pub struct Restore {
 /// Pieces that meet an opened port become one rule with it. So two closings of one wide rule are undone in any order: ports that
 /// the other one closed stay closed, and when both are undone the wide rule is back.
 #[must_use]
-pub fn restore(closing: &Closing, transport: Transport, current: &[Rule], world: impl Fn(&Source) -> bool, reopen: impl Fn(&Source) -> PortSet) -> Restore {
+pub fn restore(
+    closing: &Closing,
+    transport: Transport,
+    current: &[Rule],
+    world: impl Fn(&Source) -> bool,
+    reopen: impl Fn(&Source) -> PortSet,
+) -> Restore {
     let mut todo = Restore::default();
     let mut revoke: BTreeMap<RuleKey, &Rule> = BTreeMap::new();
     let wide_keys: BTreeSet<RuleKey> = closing.splits.iter().map(|split| split.wide.body.key()).collect();
@@ -59,7 +65,8 @@ pub fn restore(closing: &Closing, transport: Transport, current: &[Rule], world:
                     && (made_keys.contains(&key) || same_description(&rule.body, wide))
             })
             .collect();
-        let missing: Vec<PortSet> = made.iter().filter(|piece| !present.contains(&piece.key())).map(|piece| piece.opens(transport)).collect();
+        let missing: Vec<PortSet> =
+            made.iter().filter(|piece| !present.contains(&piece.key())).map(|piece| piece.opens(transport)).collect();
         let ours: Vec<&Rule> = like
             .iter()
             .copied()
@@ -110,7 +117,8 @@ pub fn restore(closing: &Closing, transport: Transport, current: &[Rule], world:
             todo.authorize.extend(bodies);
         }
         let covered = if whole_again { opens.union(&PortSet::of(runs)) } else { PortSet::of(runs) };
-        for rule in mergeable.into_iter().filter(|rule| covered.covers(&rule.body.opens(transport)) && !run_keys.contains(&rule.body.key())) {
+        for rule in mergeable.into_iter().filter(|rule| covered.covers(&rule.body.opens(transport)) && !run_keys.contains(&rule.body.key()))
+        {
             revoke.insert(rule.body.key(), rule);
         }
     }
@@ -152,14 +160,21 @@ fn all_traffic<'r>(
     if !there {
         let ours = |rule: &Rule| closing.splits.iter().any(|split| split.wide.body.key() == rule.body.key());
         let others = current.iter().find(|rule| {
-            world(&rule.body.source) && rule.body.source.family() == wide.source.family() && rule.body.opens(transport).meets(wanted) && !ours(rule)
+            world(&rule.body.source)
+                && rule.body.source.family() == wide.source.family()
+                && rule.body.opens(transport).meets(wanted)
+                && !ours(rule)
         });
         let problem = if let Some(other) = others {
             Some(format!("{wanted} is open again by {} ({})", other.id, other.body))
         } else if kept.union(wanted) != PortSet::all() {
             Some("other ports that were closed with it stay closed".to_owned())
         } else {
-            split.pieces.iter().find(|piece| find(piece).is_none()).map(|piece| format!("the rule `{piece}` that replaced part of it is not there any more"))
+            split
+                .pieces
+                .iter()
+                .find(|piece| find(piece).is_none())
+                .map(|piece| format!("the rule `{piece}` that replaced part of it is not there any more"))
         };
         if let Some(problem) = problem {
             todo.by_hand.push((problem, split.wide.clone()));

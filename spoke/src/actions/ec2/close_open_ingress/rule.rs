@@ -266,7 +266,10 @@ mod tests {
     #[test]
     fn types_and_codes_of_icmp_are_no_ports() {
         for protocol in ["icmp", "1", "icmpv6", "58", "47", "esp"] {
-            assert!(body(protocol, 22, 22).opens(Transport::Tcp).is_empty() && body(protocol, -1, -1).opens(Transport::Udp).is_empty(), "{protocol}");
+            assert!(
+                body(protocol, 22, 22).opens(Transport::Tcp).is_empty() && body(protocol, -1, -1).opens(Transport::Udp).is_empty(),
+                "{protocol}"
+            );
         }
     }
 

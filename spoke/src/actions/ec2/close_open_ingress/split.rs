@@ -15,7 +15,8 @@ use super::{
 /// An order that closes all ports but a few still names each of these in an attribute of its own, so that an incident about one of
 /// them finds who closed it.
 pub const NAMED: [u16; 26] = [
-    20, 21, 22, 23, 25, 110, 135, 143, 445, 1433, 1434, 3000, 3306, 3389, 4333, 5000, 5432, 5500, 5601, 5985, 5986, 8080, 8088, 8888, 9200, 9300,
+    20, 21, 22, 23, 25, 110, 135, 143, 445, 1433, 1434, 3000, 3306, 3389, 4333, 5000, 5432, 5500, 5601, 5985, 5986, 8080, 8088, 8888, 9200,
+    9300,
 ];
 
 /// Which ports are to be closed.
@@ -90,8 +91,13 @@ pub struct Closing {
 #[must_use]
 pub fn pieces(wide: &Body, transport: Transport, closed: &PortSet) -> Vec<Body> {
     let description = wide.description.as_deref();
-    let mut pieces: Vec<Body> =
-        wide.opens(transport).minus(closed).ranges().iter().map(|range| Body::ports(transport, *range, &wide.source, description)).collect();
+    let mut pieces: Vec<Body> = wide
+        .opens(transport)
+        .minus(closed)
+        .ranges()
+        .iter()
+        .map(|range| Body::ports(transport, *range, &wide.source, description))
+        .collect();
     if wide.is_all_traffic() {
         let other = match transport {
             Transport::Tcp => Transport::Udp,
@@ -104,7 +110,13 @@ pub fn pieces(wide: &Body, transport: Transport, closed: &PortSet) -> Vec<Body> 
             _ => &["icmp", "icmpv6"],
         };
         for protocol in icmp {
-            let all = Body { protocol: (*protocol).to_owned(), from: Some(-1), to: Some(-1), source: wide.source.clone(), description: wide.description.clone() };
+            let all = Body {
+                protocol: (*protocol).to_owned(),
+                from: Some(-1),
+                to: Some(-1),
+                source: wide.source.clone(),
+                description: wide.description.clone(),
+            };
             pieces.push(all);
         }
     }

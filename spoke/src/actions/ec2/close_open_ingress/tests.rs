@@ -27,7 +27,13 @@ fn v4(cidr: &str) -> Source {
 
 fn rule(protocol: &str, from: i32, to: i32, source: Source, description: &str) -> Rule {
     let ports = if protocol == "-1" { (None, None) } else { (Some(from), Some(to)) };
-    let body = Body { protocol: protocol.into(), from: ports.0, to: ports.1, source, description: (!description.is_empty()).then(|| description.into()) };
+    let body = Body {
+        protocol: protocol.into(),
+        from: ports.0,
+        to: ports.1,
+        source,
+        description: (!description.is_empty()).then(|| description.into()),
+    };
     Rule { id: format!("sgr-{protocol}-{from}-{to}"), body, tags: Default::default() }
 }
 
@@ -80,7 +86,8 @@ impl Group {
 
 #[test]
 fn a_rule_that_covers_more_is_split_and_others_stand() {
-    let mut group = Group(vec![tcp(0, 65535), rule("tcp", 22, 22, v4("10.0.0.0/8"), ""), rule("tcp", 22, 22, Source::Group("sg-2".into()), "")]);
+    let mut group =
+        Group(vec![tcp(0, 65535), rule("tcp", 22, 22, v4("10.0.0.0/8"), ""), rule("tcp", 22, 22, Source::Group("sg-2".into()), "")]);
     let closing = group.close(&[22]);
     assert_eq!(group.text(), ["tcp 0-21 from 0.0.0.0/0", "tcp 22 from 10.0.0.0/8", "tcp 22 from sg-2", "tcp 23-65535 from 0.0.0.0/0"]);
     assert!(closing.make.iter().all(|body| body.description.as_deref() == Some("d")));
@@ -104,7 +111,10 @@ fn all_traffic_becomes_what_few_rules_can_say_and_comes_back_whole() {
     let before = Group(vec![rule("-1", 0, 0, v4("0.0.0.0/0"), "any")]);
     let mut group = before.clone();
     let closing = group.close(&[22]);
-    assert_eq!(group.text(), ["icmp -1 from 0.0.0.0/0", "tcp 0-21 from 0.0.0.0/0", "tcp 23-65535 from 0.0.0.0/0", "udp 0-65535 from 0.0.0.0/0"]);
+    assert_eq!(
+        group.text(),
+        ["icmp -1 from 0.0.0.0/0", "tcp 0-21 from 0.0.0.0/0", "tcp 23-65535 from 0.0.0.0/0", "udp 0-65535 from 0.0.0.0/0"]
+    );
     assert_eq!(group.undo(&closing, &[22]).by_hand, []);
     assert_eq!(group.keys(), before.keys());
 }
@@ -202,7 +212,14 @@ fn rules(protocols: &'static [&'static str]) -> impl Strategy<Value = Group> {
         .prop_map(|(protocol, a, b, source, text)| rule(protocol, a.min(b), a.max(b), source, text));
     prop::collection::vec(one, 0..7).prop_map(|rules| {
         let mut seen = BTreeSet::new();
-        Group(rules.into_iter().filter(|rule| seen.insert(rule.body.key())).enumerate().map(|(n, rule)| Rule { id: format!("sgr-{n}"), ..rule }).collect())
+        Group(
+            rules
+                .into_iter()
+                .filter(|rule| seen.insert(rule.body.key()))
+                .enumerate()
+                .map(|(n, rule)| Rule { id: format!("sgr-{n}"), ..rule })
+                .collect(),
+        )
     })
 }
 

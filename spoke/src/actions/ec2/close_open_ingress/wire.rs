@@ -52,7 +52,10 @@ pub(super) async fn rules(client: &Client, ids: &[String]) -> Result<BTreeMap<St
             let rule = rule(wire).ok_or_else(|| ActionError::Service {
                 call: "ec2:DescribeSecurityGroupRules".to_owned(),
                 code: "UnknownRule".to_owned(),
-                message: format!("rule {} of {group} has no source that Cordon knows", wire.security_group_rule_id().unwrap_or("without id")),
+                message: format!(
+                    "rule {} of {group} has no source that Cordon knows",
+                    wire.security_group_rule_id().unwrap_or("without id")
+                ),
             })?;
             found.entry(group.to_owned()).or_default().push(rule);
         }
@@ -74,7 +77,7 @@ fn rule(wire: &SecurityGroupRule) -> Option<Rule> {
         (Some(cidr), ..) => Source::Ipv4(text(cidr)),
         (_, Some(cidr), ..) => Source::Ipv6(text(cidr)),
         (_, _, Some(list), _) => Source::PrefixList(text(list)),
-        (_, _, _, Some(group)) => Source::Group(text(group.group_id().or(group.vpc_peering_connection_id()).unwrap_or_default())),
+        (_, _, _, Some(group)) => Source::Group(text(group.group_id().or_else(|| group.vpc_peering_connection_id()).unwrap_or_default())),
         _ => return None,
     };
     let mut body = Body {
@@ -136,6 +139,7 @@ fn is(error: &ActionError, wanted: &str) -> bool {
 /// Makes rules that are not there yet and reads them back. `done` counts calls that took effect. When the group can take no more rules,
 /// those that were made are taken away again and nothing has changed.
 pub(super) async fn authorize(read: &Client, write: &Client, group: &str, wanted: &[Body], done: &mut usize) -> Result<(), ApplyError> {
+    let before = *done;
     let at_first = keys(&rules_of(read, group).await.map_err(|error| ApplyError::after(*done, error))?);
     let missing: Vec<&Body> = wanted.iter().filter(|body| !at_first.contains(&body.key())).collect();
     if missing.is_empty() {
@@ -149,11 +153,11 @@ pub(super) async fn authorize(read: &Client, write: &Client, group: &str, wanted
                 match authorize_call(write, group, &[body]).await {
                     Ok(()) => *done += 1,
                     Err(error) if is(&error, "InvalidPermission.Duplicate") => {}
-                    Err(error) => return Err(withdraw(read, write, group, &missing, &at_first, *done, error).await),
+                    Err(error) => return Err(withdraw(read, write, group, &missing, &at_first, before, error).await),
                 }
             }
         }
-        Err(error) => return Err(withdraw(read, write, group, &missing, &at_first, *done, error).await),
+        Err(error) => return Err(withdraw(read, write, group, &missing, &at_first, before, error).await),
     }
     let mut absent = String::new();
     for wait in READ_BACK {
@@ -175,17 +179,24 @@ async fn authorize_call(write: &Client, group: &str, bodies: &[&Body]) -> Result
 }
 
 /// After an authorization that AWS refused: what it made all the same is taken away, so that nothing has changed.
-async fn withdraw(read: &Client, write: &Client, group: &str, missing: &[&Body], at_first: &BTreeSet<RuleKey>, done: usize, error: ActionError) -> ApplyError {
+async fn withdraw(
+    read: &Client,
+    write: &Client,
+    group: &str,
+    missing: &[&Body],
+    at_first: &BTreeSet<RuleKey>,
+    before: usize,
+    error: ActionError,
+) -> ApplyError {
     if !matches!(error, ActionError::Service { .. }) {
-        return ApplyError::after(done, error);
+        return ApplyError::after(before, error);
     }
-    let Ok(there) = rules_of(read, group).await.map(|rules| keys(&rules)) else { return ApplyError::after(done.max(1), error) };
-    let made: Vec<Body> = missing.iter().filter(|body| there.contains(&body.key()) && !at_first.contains(&body.key())).map(|body| (*body).clone()).collect();
-    let mut undone = 0;
-    match revoke(read, write, group, &made, &mut undone).await {
-        // Earlier groups of the same step may have been changed; of this one nothing is left.
-        Ok(()) => ApplyError::after(done.saturating_sub(made.len().min(done)), error),
-        Err(_) => ApplyError::after(done.max(1), error),
+    let Ok(there) = rules_of(read, group).await.map(|rules| keys(&rules)) else { return ApplyError::after(before + 1, error) };
+    let made = missing.iter().filter(|body| there.contains(&body.key()) && !at_first.contains(&body.key()));
+    let made: Vec<Body> = made.map(|body| (*body).clone()).collect();
+    match revoke(read, write, group, &made, &mut 0).await {
+        Ok(()) => ApplyError::after(before, error),
+        Err(_) => ApplyError::after(before + 1, error),
     }
 }
 
@@ -203,7 +214,11 @@ pub(super) async fn revoke(read: &Client, write: &Client, group: &str, unwanted:
         for rule in &present {
             let call = write.revoke_security_group_ingress().group_id(group);
             // Where AWS does not know the rule by what it says although it just said so, its id is left.
-            let call = if by_id && !rule.id.is_empty() { call.security_group_rule_ids(&rule.id) } else { call.ip_permissions(permission(&rule.body, false)) };
+            let call = if by_id && !rule.id.is_empty() {
+                call.security_group_rule_ids(&rule.id)
+            } else {
+                call.ip_permissions(permission(&rule.body, false))
+            };
             match call.send().await.map_err(|error| classify(REVOKE, error)) {
                 Ok(_) => *done += 1,
                 Err(ActionError::Gone { .. }) => by_id = true,

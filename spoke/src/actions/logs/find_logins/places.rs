@@ -74,7 +74,8 @@ struct Wish {
 pub(super) async fn find(client: &Client, cx: Cx<'_>, instance: &str) -> Result<Targets, ActionError> {
     let fill = |text: &str| text.replace("{instance}", instance).replace("{account}", cx.cell.account.as_str());
     let configured = cx.logs.iter().filter(|source| source.kind == "auth");
-    let mut wishes: Vec<Wish> = configured.map(|source| Wish { group: fill(&source.group), stream: source.stream.as_deref().map(fill) }).collect();
+    let mut wishes: Vec<Wish> =
+        configured.map(|source| Wish { group: fill(&source.group), stream: source.stream.as_deref().map(fill) }).collect();
     if wishes.is_empty() {
         wishes.extend(USUAL.iter().map(|group| Wish { group: (*group).to_owned(), stream: Some(instance.to_owned()) }));
     }
@@ -143,7 +144,12 @@ fn add(targets: &mut Targets, group: String, streams: Vec<String>) {
 }
 
 /// Streams of a group, by name or newest first.
-async fn streams(client: &Client, group: &str, prefix: Option<&str>, token: Option<String>) -> Result<(Vec<String>, Option<String>), ActionError> {
+async fn streams(
+    client: &Client,
+    group: &str,
+    prefix: Option<&str>,
+    token: Option<String>,
+) -> Result<(Vec<String>, Option<String>), ActionError> {
     let request = || {
         let request = client.describe_log_streams().log_group_name(group).limit(50).set_next_token(token.clone());
         let sent = match prefix {
@@ -185,7 +191,9 @@ async fn named(client: &Client, group: &str, stream: &str, instance: &str, targe
         if found.is_empty() {
             return Err(Missing::Said(match others {
                 0 => "the log group has no streams".to_owned(),
-                _ => format!("the log group has {others} or more streams, none of them named after `{stream}`; name the stream in `[[logs]]`"),
+                _ => format!(
+                    "the log group has {others} or more streams, none of them named after `{stream}`; name the stream in `[[logs]]`"
+                ),
             }));
         }
     }

@@ -83,7 +83,10 @@ impl Sample {
     }
 
     fn offer(&mut self, line: &LogLine) {
-        if self.lines.len() >= Self::LINES || self.bytes >= Self::BYTES || !self.wanted.iter().any(|address| line.text.contains(address.as_str())) {
+        if self.lines.len() >= Self::LINES
+            || self.bytes >= Self::BYTES
+            || !self.wanted.iter().any(|address| line.text.contains(address.as_str()))
+        {
             return;
         }
         let text = line.text.get(..line.text.floor_char_boundary(Self::LINE)).unwrap_or_default();
@@ -135,7 +138,12 @@ pub(super) async fn read(client: &Client, targets: Targets, search: &mut Search)
     read_within(client, targets, search, (WHOLE, LOGINS)).await
 }
 
-pub(super) async fn read_within(client: &Client, targets: Targets, search: &mut Search, bounds: (Bounds, Bounds)) -> Result<(), ActionError> {
+pub(super) async fn read_within(
+    client: &Client,
+    targets: Targets,
+    search: &mut Search,
+    bounds: (Bounds, Bounds),
+) -> Result<(), ActionError> {
     search.notes.extend(targets.notes);
     search.truncated |= targets.truncated;
     search.passing = targets.passing;
@@ -152,7 +160,13 @@ pub(super) async fn read_within(client: &Client, targets: Targets, search: &mut 
                 search.truncated = true;
                 problems.push(problem);
             }
-            Err(error @ (ActionError::Stopped(_) | ActionError::Session(_) | ActionError::Evidence(_) | ActionError::Params(_) | ActionError::Bug(_))) => {
+            Err(
+                error @ (ActionError::Stopped(_)
+                | ActionError::Session(_)
+                | ActionError::Evidence(_)
+                | ActionError::Params(_)
+                | ActionError::Bug(_)),
+            ) => {
                 return Err(error);
             }
             Err(ActionError::Gone { .. }) => problems.push("the log group or stream is not there".to_owned()),
@@ -193,7 +207,13 @@ fn report(target: &Target, mut tally: Tally, problems: &[String], search: &mut S
 }
 
 /// Reads one place: everything, and beyond the bounds the logins. The text says what was left.
-async fn place(client: &Client, target: &Target, search: &mut Search, tally: &mut Tally, bounds: (Bounds, Bounds)) -> Result<Option<String>, ActionError> {
+async fn place(
+    client: &Client,
+    target: &Target,
+    search: &mut Search,
+    tally: &mut Tally,
+    bounds: (Bounds, Bounds),
+) -> Result<Option<String>, ActionError> {
     match pass(client, target, None, search, tally, bounds.0).await? {
         End::Whole => Ok(None),
         End::Bound => {
@@ -201,13 +221,22 @@ async fn place(client: &Client, target: &Target, search: &mut Search, tally: &mu
             let upto = upto.map_or_else(|| "some point".to_owned(), |at| at.to_string());
             Ok(Some(match pass(client, target, Some(TERMS), search, tally, bounds.1).await? {
                 End::Whole => format!("too long to read whole: everything up to about {upto}, after that successful logins only"),
-                End::Bound => format!("too long to read whole: everything up to about {upto}, after that successful logins only, and not all of them"),
+                End::Bound => {
+                    format!("too long to read whole: everything up to about {upto}, after that successful logins only, and not all of them")
+                }
             }))
         }
     }
 }
 
-async fn pass(client: &Client, target: &Target, pattern: Option<&str>, search: &mut Search, tally: &mut Tally, bounds: Bounds) -> Result<End, ActionError> {
+async fn pass(
+    client: &Client,
+    target: &Target,
+    pattern: Option<&str>,
+    search: &mut Search,
+    tally: &mut Tally,
+    bounds: Bounds,
+) -> Result<End, ActionError> {
     let deadline = Instant::now() + bounds.time;
     let (mut token, mut bytes) = (None, 0_usize);
     for _ in 0..bounds.pages {
@@ -241,7 +270,7 @@ async fn pass(client: &Client, target: &Target, pattern: Option<&str>, search: &
 fn take(group: &str, answer: &FilterLogEventsOutput, search: &mut Search, tally: &mut Tally) -> usize {
     let mut bytes = 0;
     for event in answer.events() {
-        let (Some(text), Some(at)) = (event.message(), event.timestamp().or(event.ingestion_time())) else { continue };
+        let (Some(text), Some(at)) = (event.message(), event.timestamp().or_else(|| event.ingestion_time())) else { continue };
         let Ok(at) = Timestamp::from_millisecond(at) else { continue };
         bytes += text.len();
         if !tally.seen.is_new(event) {

@@ -9,7 +9,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use aws_sdk_securityhub::{
     Client,
-    types::{AwsSecurityFindingFilters, AwsSecurityFindingIdentifier, NoteUpdate, StringFilter, StringFilterComparison, WorkflowStatus, WorkflowUpdate},
+    types::{
+        AwsSecurityFindingFilters, AwsSecurityFindingIdentifier, NoteUpdate, StringFilter, StringFilterComparison, WorkflowStatus,
+        WorkflowUpdate,
+    },
 };
 use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
@@ -128,7 +131,9 @@ async fn ask(client: &Client, ids: &[String]) -> Vec<Option<Result<Vec<Seen>, Ac
 
 async fn pages(client: &Client, ids: &[String]) -> Result<BTreeMap<String, Vec<Seen>>, ActionError> {
     let equals = |id: &String| StringFilter::builder().value(id).comparison(StringFilterComparison::Equals).build();
-    let filters = AwsSecurityFindingFilters::builder().set_id(Some(ids.iter().collect::<std::collections::BTreeSet<_>>().into_iter().map(equals).collect())).build();
+    let filters = AwsSecurityFindingFilters::builder()
+        .set_id(Some(ids.iter().collect::<std::collections::BTreeSet<_>>().into_iter().map(equals).collect()))
+        .build();
     let mut found: BTreeMap<String, Vec<Seen>> = BTreeMap::new();
     let mut token: Option<String> = None;
     for _ in 0..PAGES {
@@ -139,7 +144,9 @@ async fn pages(client: &Client, ids: &[String]) -> Result<BTreeMap<String, Vec<S
         let answer = patiently(PATIENCE, request).await?;
         for finding in answer.findings() {
             let Some(id) = finding.id().filter(|id| ids.iter().any(|wanted| wanted == id)) else { continue };
-            let note = finding.note().and_then(|note| Some(Note { text: note.text()?.to_owned(), by: note.updated_by().unwrap_or_default().to_owned() }));
+            let note = finding
+                .note()
+                .and_then(|note| Some(Note { text: note.text()?.to_owned(), by: note.updated_by().unwrap_or_default().to_owned() }));
             let workflow = finding.workflow().and_then(|workflow| workflow.status()).map_or("NEW", WorkflowStatus::as_str);
             found.entry(id.to_owned()).or_default().push(Seen {
                 product_arn: finding.product_arn().unwrap_or_default().to_owned(),
@@ -197,7 +204,11 @@ async fn send(client: &Client, update: &Update, ids: &[&Id]) -> Result<BTreeMap<
     let identifier = |(id, product): &&Id| AwsSecurityFindingIdentifier::builder().id(id).product_arn(product).build();
     let note = update.note.as_ref().map(|note| NoteUpdate::builder().text(&note.text).updated_by(&note.by).build());
     let workflow = update.workflow.as_deref().map(|status| WorkflowUpdate::builder().status(WorkflowStatus::from(status)).build());
-    let request = client.batch_update_findings().set_finding_identifiers(Some(ids.iter().map(identifier).collect())).set_note(note).set_workflow(workflow);
+    let request = client
+        .batch_update_findings()
+        .set_finding_identifiers(Some(ids.iter().map(identifier).collect()))
+        .set_note(note)
+        .set_workflow(workflow);
     let answer = request.send().await.map_err(|error| sort(UPDATE, error))?;
     let key = |of: &AwsSecurityFindingIdentifier| (of.id().unwrap_or_default().to_owned(), of.product_arn().unwrap_or_default().to_owned());
     let mut results: BTreeMap<Id, Refusal> = answer.processed_findings().iter().map(|of| (key(of), None)).collect();
@@ -227,11 +238,17 @@ where
 {
     let status = error.raw_response().map(|response| response.status().as_u16());
     match classify(call, error) {
-        ActionError::Transient { call, message } if matches!(status, Some(404 | 405 | 501)) => {
-            ActionError::Service { call, code: "UnknownOperation".to_owned(), message: format!("the endpoint does not know the operation ({message})") }
-        }
+        ActionError::Transient { call, message } if matches!(status, Some(404 | 405 | 501)) => ActionError::Service {
+            call,
+            code: "UnknownOperation".to_owned(),
+            message: format!("the endpoint does not know the operation ({message})"),
+        },
         ActionError::Service { call, code, message } if code == "unknown" && matches!(status, Some(404 | 405 | 501)) => {
-            ActionError::Service { call, code: "UnknownOperation".to_owned(), message: format!("the endpoint does not know the operation ({message})") }
+            ActionError::Service {
+                call,
+                code: "UnknownOperation".to_owned(),
+                message: format!("the endpoint does not know the operation ({message})"),
+            }
         }
         error => error,
     }
@@ -252,7 +269,9 @@ fn copy(error: &ActionError) -> Option<ActionError> {
         ActionError::Denied(denied) => Some(ActionError::Denied(denied.clone())),
         ActionError::Gone { what, message } => Some(ActionError::Gone { what: what.clone(), message: message.clone() }),
         ActionError::Transient { call, message } => Some(ActionError::Transient { call: call.clone(), message: message.clone() }),
-        ActionError::Service { call, code, message } => Some(ActionError::Service { call: call.clone(), code: code.clone(), message: message.clone() }),
+        ActionError::Service { call, code, message } => {
+            Some(ActionError::Service { call: call.clone(), code: code.clone(), message: message.clone() })
+        }
         ActionError::Stopped(_) | ActionError::Session(_) | ActionError::Evidence(_) | ActionError::Params(_) | ActionError::Bug(_) => None,
     }
 }

@@ -1,0 +1,40 @@
+//! `cordon serve`: the service.
+
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::{Common, Exit, Failure, output, respond::interrupted};
+use crate::{
+    serve,
+    setup::{self, Wanted},
+};
+
+/// The service.
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    /// Observe sample findings instead of ignoring them
+    #[arg(long)]
+    allow_samples: bool,
+}
+
+/// Obeys `cordon serve`.
+pub(super) async fn serve(common: &Common, args: Serve) -> Result<Exit, Failure> {
+    let config = common.load()?;
+    if config.queue.is_none() && config.poll_every.is_none() {
+        return Err(Failure::usage("there is nothing to serve: set `[queue] url`, or `[poll] every`"));
+    }
+    let hub = setup::hub(config, Wanted { what: "serve", allow_samples: args.allow_samples, ..Wanted::default() }).await?;
+    output::tell(&format!("serving account {} in mode {}; stop with Ctrl-C", hub.config.hub.account, hub.config.hub.mode));
+    let stop = hub.stop.clone();
+    let signals = tokio::spawn(async move {
+        interrupted().await;
+        stop.cancel();
+    });
+    let serving = async { Ok::<_, Failure>(serve::serve(Arc::clone(&hub)).await?) };
+    let result = setup::holding(&hub, serving).await;
+    signals.abort();
+    result?;
+    output::tell("stopped; what waits goes on when it is started again");
+    Ok(Exit::Well)
+}

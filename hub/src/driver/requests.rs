@@ -1,0 +1,170 @@
+//! Requests of people: any `cordon` process may append them, the process that drives answers them.
+
+use cordon_shared::{
+    engine::{Entry, Person, StepState, StepView, UndoCause, View},
+    id::IncidentId,
+    journal::{JournalError, ops},
+    plan::StepKey,
+    playbook::Work,
+};
+
+use super::Hub;
+use crate::journal::requests::Request;
+
+/// Answers all open requests. Gives back how many.
+///
+/// # Errors
+/// Those of the journal; a request that cannot be met is answered with the reason.
+pub async fn serve_requests(hub: &Hub) -> Result<usize, JournalError> {
+    let open = hub.store.open_requests().await?;
+    let count = open.len();
+    for asked in open {
+        let answer = match answer(hub, &asked.request, &asked.by).await {
+            Ok(text) => Ok(text),
+            Err(JournalError::Refused(text)) => Err(text),
+            Err(error @ (JournalError::NoRun(_) | JournalError::Illegal(_))) => Err(error.to_string()),
+            Err(error) => return Err(error),
+        };
+        hub.store.answer_request(asked.id, answer, hub.clock.now()).await?;
+    }
+    if count > 0 {
+        hub.poke.notify_one();
+    }
+    Ok(count)
+}
+
+async fn answer(hub: &Hub, request: &Request, by: &Person) -> Result<String, JournalError> {
+    let (now, pace) = (hub.clock.now(), hub.pace);
+    let (request, by) = (request.clone(), by.clone());
+    let by_name: Vec<&'static str> = hub.registry.iter().filter(|action| action.undo_only_named).map(|action| action.name).collect();
+    hub.journal
+        .with(move |tx| {
+            let mut view = ops::load(tx, request.run())?;
+            let (entries, text) = entries(&view, &request, &by, now, &by_name)?;
+            ops::append(tx, &mut view, entries, now, pace)?;
+            Ok(text)
+        })
+        .await
+}
+
+fn no<T>(why: String) -> Result<T, JournalError> {
+    Err(JournalError::Refused(why))
+}
+
+fn instance<'v>(view: &'v View, key: &StepKey) -> Result<&'v StepView, JournalError> {
+    view.step(key).ok_or_else(|| {
+        let keys: Vec<String> = view.steps.iter().map(|step| step.key.to_string()).collect();
+        JournalError::Refused(format!("{} has no step `{key}`; its steps are {}", view.run, keys.join(", ")))
+    })
+}
+
+fn entries(view: &View, request: &Request, by: &Person, now: jiff::Timestamp, by_name: &[&str]) -> Result<(Vec<Entry>, String), JournalError> {
+    let run = view.run;
+    match request {
+        Request::Grant { step, digest, .. } => {
+            let known = instance(view, step)?;
+            let StepState::Asked { digest: asked, expires, .. } = &known.state else {
+                return no(format!("`{step}` of {run} asks nothing now: it is {}", known.word()));
+            };
+            if digest.len() < 8 || !asked.starts_with(digest.as_str()) {
+                return no(format!("the plan of `{step}` is now {}, not {digest}: look at it again before you say yes (`cordon incident show {run}`)", short(asked)));
+            }
+            if now >= *expires {
+                return no(format!("the question expired at {expires:.0}; release the step to have it asked anew"));
+            }
+            let entry = Entry::Approved { step: step.clone(), digest: asked.clone(), by: by.clone(), expires: *expires };
+            Ok((vec![entry], format!("`{step}` of {run} may be done as planned ({})", short(asked))))
+        }
+        Request::Deny { step, why, .. } => {
+            let known = instance(view, step)?;
+            if !matches!(known.state, StepState::Asked { .. }) {
+                return no(format!("`{step}` of {run} asks nothing now: it is {}", known.word()));
+            }
+            let entry = Entry::Refused { step: step.clone(), by: by.clone(), why: why.clone() };
+            Ok((vec![entry], format!("`{step}` of {run} will not be done")))
+        }
+        Request::Undo { step: Some(step), .. } => {
+            let known = instance(view, step)?;
+            if !undoable(known) {
+                return no(format!("`{step}` of {run} has nothing to undo: it is {}", known.word()));
+            }
+            let cause = UndoCause::Person { by: by.clone() };
+            Ok((vec![Entry::UndoAsked { step: step.clone(), cause }], format!("`{step}` of {run} is being undone")))
+        }
+        Request::Undo { step: None, .. } => undo_all(view, by, by_name),
+        Request::Release { step, .. } => {
+            let held = |step: &StepView| matches!(step.state, StepState::Held(_));
+            let any = match step {
+                Some(key) => held(instance(view, key)?),
+                None => view.hold.is_some() || view.steps.iter().any(held),
+            };
+            if !any {
+                return no(format!("nothing is held in {run}"));
+            }
+            Ok((vec![Entry::Released { step: step.clone(), by: by.clone() }], format!("{run} is looked at again")))
+        }
+        Request::Retry { step, .. } => {
+            let failed = |step: &StepView| matches!(step.state, StepState::Failed { .. });
+            let any = match step {
+                Some(key) => matches!(instance(view, key)?.state, StepState::Failed { .. } | StepState::Held(_) | StepState::Skipped { .. } | StepState::Observed { .. }),
+                None => view.steps.iter().any(failed),
+            };
+            if !any {
+                return no(format!("nothing has failed in {run}"));
+            }
+            Ok((vec![Entry::Retried { step: step.clone(), by: by.clone() }], format!("{run} is tried again")))
+        }
+        Request::Close { why, .. } => {
+            let busy = view.steps.iter().find(|step| {
+                matches!(
+                    step.state,
+                    StepState::Applying { .. } | StepState::Pending { .. } | StepState::Unverified { .. } | StepState::Broken { .. } | StepState::Undoing { .. }
+                )
+            });
+            if let Some(step) = busy {
+                return no(format!("`{}` of {run} is under way; close it when that is over", step.key));
+            }
+            if view.closed_by.is_some() {
+                return no(format!("{run} is closed already"));
+            }
+            Ok((vec![Entry::ClosedBy { by: by.clone(), why: why.clone() }], format!("{run} is closed; what it changed stays, and is undone when its time is over")))
+        }
+    }
+}
+
+fn undoable(step: &StepView) -> bool {
+    match step.state {
+        StepState::InEffect | StepState::ByHand { .. } => true,
+        StepState::AlreadyDone => !step.claims.is_empty(),
+        StepState::Stuck { .. } | StepState::Failed { .. } | StepState::Held(_) => step.fixed,
+        _ => false,
+    }
+}
+
+fn undo_all(view: &View, by: &Person, by_name: &[&str]) -> Result<(Vec<Entry>, String), JournalError> {
+    let run: IncidentId = view.run;
+    let (mut entries, mut left) = (Vec::new(), Vec::new());
+    for step in view.steps.iter().filter(|step| undoable(step)) {
+        let named_only = view.definition(step).is_some_and(|definition| matches!(&definition.work, Work::Action(name) if by_name.contains(&name.as_str())));
+        if named_only {
+            left.push(step.key.to_string());
+        } else {
+            entries.push(Entry::UndoAsked { step: step.key.clone(), cause: UndoCause::Person { by: by.clone() } });
+        }
+    }
+    let hint = left.iter().map(|step| format!("`cordon incident undo {run} --step {step}`")).collect::<Vec<_>>().join(", ");
+    if entries.is_empty() {
+        return no(if left.is_empty() {
+            format!("{run} has nothing to undo")
+        } else {
+            format!("what {run} changed opens a way in when it is undone, so its steps must be named: {hint}")
+        });
+    }
+    let undone: Vec<String> = entries.iter().filter_map(Entry::step).map(|step| format!("`{step}`")).collect();
+    let rest = if left.is_empty() { String::new() } else { format!("; what was closed stays closed unless named: {hint}") };
+    Ok((entries, format!("{} of {run} being undone{rest}", undone.join(", "))))
+}
+
+fn short(digest: &str) -> &str {
+    digest.get(..12).unwrap_or(digest)
+}

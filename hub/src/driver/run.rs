@@ -1,0 +1,175 @@
+//! One run being driven: its view, and how results reach the journal.
+
+use std::sync::Arc;
+
+use cordon_shared::{
+    engine::{Command, Entry, View, next},
+    gate::Facts,
+    id::IncidentId,
+    journal::{JournalError, ops},
+    plan::StepKey,
+};
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::{Mutex, OnceCell};
+
+use super::{Hub, work};
+
+/// A run in the hands of this process.
+pub(crate) struct Run {
+    /// All that a run is driven with.
+    pub hub: Arc<Hub>,
+    /// Which.
+    pub id: IncidentId,
+    view: Mutex<View>,
+    /// Whether the provider still stands by the finding; asked once, before the first change.
+    pub confirmed: OnceCell<Result<(), cordon_shared::engine::Hold>>,
+}
+
+impl Run {
+    /// A copy of the view as it stands.
+    pub async fn view(&self) -> View {
+        self.view.lock().await.clone()
+    }
+
+    /// Writes results. A run that has moved on by somebody else's entry (a joined finding, a person's answer) is read again first.
+    pub async fn append(&self, entries: Vec<Entry>) -> Result<(), JournalError> {
+        let mut view = self.view.lock().await;
+        let (id, now, pace) = (self.id, self.hub.clock.now(), self.hub.pace);
+        let known = view.clone();
+        let moved = self
+            .hub
+            .journal
+            .with(move |tx| {
+                let mut moved = match tx.head(id)? {
+                    Some((seq, _)) if seq == known.seq => known,
+                    _ => ops::load(tx, id)?,
+                };
+                ops::append(tx, &mut moved, entries, now, pace)?;
+                Ok(moved)
+            })
+            .await?;
+        *view = moved;
+        Ok(())
+    }
+
+    /// Runs a gate commit on the current view; `decide` gets the view and gives back the one that was written.
+    pub async fn decide<T, W>(&self, decide: impl FnOnce(View) -> W) -> Result<T, JournalError>
+    where
+        W: Future<Output = Result<(View, T), JournalError>>,
+    {
+        let mut view = self.view.lock().await;
+        let (moved, value) = decide(view.clone()).await?;
+        *view = moved;
+        Ok(value)
+    }
+
+    async fn reload(&self) -> Result<(), JournalError> {
+        let id = self.id;
+        let mut view = self.view.lock().await;
+        *view = self.hub.journal.with(move |tx| ops::load(tx, id)).await?;
+        Ok(())
+    }
+
+    /// What the organization says about the run's account, as the gate wants it.
+    pub async fn facts(&self, view: &View) -> Result<Facts, String> {
+        let refused = self.hub.protected.refuses(&view.subject);
+        match self.hub.org.facts(&view.subject.cell.account).await {
+            Ok(facts) => Ok(Facts {
+                read_at: facts.read_at,
+                opt_outs: facts.opt_outs.clone(),
+                unfit: facts.unfit(),
+                known: self.hub.known_source(view),
+                refused,
+            }),
+            Err(crate::org::OrgError::Passing(why)) => Err(why),
+            Err(crate::org::OrgError::Unfit(hold)) => {
+                Ok(Facts { read_at: self.hub.clock.now(), unfit: Some(hold), refused, ..Facts::default() })
+            }
+        }
+    }
+}
+
+/// How a drive of a run ended.
+#[derive(Debug)]
+pub(crate) struct Parked {
+    /// When it wants to be driven again by itself.
+    pub wake: Option<Timestamp>,
+}
+
+/// A wait shorter than this is waited out here; a longer one gives the slot back.
+const SHORT: SignedDuration = SignedDuration::from_millis(1_500);
+
+/// Drives a run until it wants nothing more now.
+pub(crate) async fn drive(hub: Arc<Hub>, id: IncidentId) -> Result<Parked, JournalError> {
+    let view = hub.journal.with(move |tx| ops::load(tx, id)).await?;
+    let run = Arc::new(Run { hub: Arc::clone(&hub), id, view: Mutex::new(view), confirmed: OnceCell::new() });
+    let mut tasks: FuturesUnordered<Task> = FuturesUnordered::new();
+    let mut busy: Vec<Option<StepKey>> = Vec::new();
+    let mut failures = 0_u32;
+    loop {
+        let view = run.view().await;
+        let wanted = next(&view, hub.clock.now(), hub.pace);
+        if hub.stop.is_cancelled() && tasks.is_empty() {
+            return Ok(Parked { wake: wanted.wake });
+        }
+        if !hub.stop.is_cancelled() {
+            for command in wanted.commands {
+                let key = command.step().cloned();
+                if !busy.contains(&key) {
+                    busy.push(key.clone());
+                    tasks.push(start(Arc::clone(&run), key, command));
+                }
+            }
+        }
+        let now = hub.clock.now();
+        let pause = wanted.wake.map(|wake| wake.duration_since(now).max(SignedDuration::ZERO));
+        if tasks.is_empty() {
+            match pause {
+                Some(pause) if pause <= SHORT => sleep(pause).await,
+                _ => return Ok(Parked { wake: wanted.wake }),
+            }
+            continue;
+        }
+        tokio::select! {
+            Some((key, result)) = tasks.next() => {
+                busy.retain(|held| *held != key);
+                match result {
+                    Ok(()) => failures = 0,
+                    Err(error @ (JournalError::Conflict { .. } | JournalError::Illegal(_))) => {
+                        // Somebody else's entry came first: look at the run as it is now.
+                        failures += 1;
+                        if failures > 20 {
+                            return Err(error);
+                        }
+                        run.reload().await?;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            () = sleep(pause.unwrap_or(SignedDuration::from_hours(1))) => {}
+        }
+    }
+}
+
+async fn sleep(pause: SignedDuration) {
+    tokio::time::sleep(pause.unsigned_abs()).await;
+}
+
+/// A command being obeyed: for which step, and what came of it.
+type Task = BoxFuture<'static, (Option<StepKey>, Result<(), JournalError>)>;
+
+/// A command as a task of its own, so that a panic in it is an answer that was lost and no more.
+fn start(run: Arc<Run>, key: Option<StepKey>, command: Command) -> Task {
+    let cell_run = Arc::clone(&run);
+    async move {
+        let cell = cell_run.view().await.subject.cell;
+        let work = cordon_spoke::limits::on_behalf(&cell, work::obey(Arc::clone(&run), command.clone()));
+        let result = match std::panic::AssertUnwindSafe(work).catch_unwind().await {
+            Ok(result) => result,
+            Err(_) => work::after_panic(&run, &command).await,
+        };
+        (key, result)
+    }
+    .boxed()
+}

@@ -1,0 +1,77 @@
+//! Undoing a step: what no other step still needs is put back, from the `before` of the step that changed it.
+
+use std::collections::BTreeMap;
+
+use cordon_shared::{
+    engine::{ClaimFrom, Entry, UndoCause, View},
+    gate::{self, UndoDecision, Warrant},
+    id::IncidentId,
+    journal::{JournalError, ops},
+    plan::{Change, ChangeKey, StepKey},
+};
+use cordon_spoke::action::{ActionError, ApplyError, Undo, Write};
+
+use super::{
+    begin::open_write,
+    run::Run,
+    work::{TRIES, after, backoff, cell, clients, cx, underway},
+};
+
+/// Undoes a step.
+pub(super) async fn undo(run: &Run, view: &View, key: &StepKey, cause: UndoCause) -> Result<(), JournalError> {
+    let hub = &run.hub;
+    let (now, pace, step) = (hub.clock.now(), hub.pace, key.clone());
+    let decision = run.decide(async |view| gate::commit_undo(&hub.journal, &hub.lease, &view, step, cause, now, pace).await).await?;
+    let UndoDecision::Go { warrant, from, left } = decision else { return Ok(()) };
+    let result = put_back(run, view, from, &warrant).await;
+    drop(warrant);
+    let step = key.clone();
+    let entry = match result {
+        Ok(Undo::Restored(restored)) => Entry::Undone { step, restored, left },
+        Ok(Undo::ByHand(steps)) => Entry::ByHand { step, steps },
+        Err(ApplyError { error, .. }) => {
+            let tries = view.step(key).map_or(0, |step| step.undo_attempts);
+            let again = (error.may_pass() && tries < TRIES) || matches!(error, ActionError::NotSent(_));
+            let now = hub.clock.now();
+            Entry::UndoFailed { step, error: error.to_string(), again: again.then(|| after(now, backoff(tries))) }
+        }
+    };
+    run.append(vec![entry]).await
+}
+
+/// Puts attributes back, each from the step that changed it: this one, or the one of another run whose change this one took over.
+async fn put_back(run: &Run, view: &View, from: Vec<ClaimFrom>, warrant: &Warrant) -> Result<Undo, ApplyError> {
+    let mut origins: BTreeMap<(IncidentId, StepKey), Vec<ChangeKey>> = BTreeMap::new();
+    for claim in from {
+        origins.entry((claim.run, claim.step)).or_default().push(claim.key);
+    }
+    let mut restored: Vec<Change> = Vec::new();
+    let mut by_hand: Vec<String> = Vec::new();
+    for ((origin, step), only) in origins {
+        let other;
+        let of = if origin == run.id {
+            view
+        } else {
+            other = run.hub.journal.with(move |tx| ops::load(tx, origin)).await.map_err(|error| ActionError::Bug(error.to_string()))?;
+            &other
+        };
+        match one(run, of, &step, &only, warrant).await? {
+            Undo::Restored(changes) => restored.extend(changes),
+            Undo::ByHand(steps) => by_hand.extend(steps),
+        }
+    }
+    Ok(if by_hand.is_empty() { Undo::Restored(restored) } else { Undo::ByHand(by_hand) })
+}
+
+async fn one(run: &Run, view: &View, key: &StepKey, only: &[ChangeKey], warrant: &Warrant) -> Result<Undo, ApplyError> {
+    let bug = |error: JournalError| ActionError::Bug(error.to_string());
+    let under = underway(run, view, key).map_err(bug)?;
+    let plan = under.step.plan.clone().unwrap_or_default();
+    let policy = under
+        .change
+        .policy(cell(run, view, &under.action), &under.step.with, &plan.before)?
+        .map_err(|error| ActionError::Session(error.into()))?;
+    let read = clients(run, view, &under.action).await?;
+    let aws = open_write(run, view, key, &under.action, policy, warrant).await?;
+    under.change.undo(cx(run, view, &under.action, key, &read), Write { aws: &aws, warrant }, &under.step.with, &plan.before, only).await
+}

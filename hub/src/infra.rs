@@ -1,0 +1,87 @@
+//! The CloudFormation template of the spoke role: the one thing that a member account deploys.
+//!
+//! Its permissions are those that the actions declare, nothing else. It is JSON, which CloudFormation reads as it reads YAML.
+
+use cordon_shared::plan::Seat;
+use cordon_spoke::{
+    action::Registry,
+    permission::{Permission, role_statements},
+};
+use serde_json::{Value, json};
+
+/// An IAM resource with CloudFormation's pseudo parameters in it becomes `Fn::Sub`.
+fn substitute(value: Value) -> Value {
+    match value {
+        Value::String(text) if text.contains("${AWS::") => json!({ "Fn::Sub": text }),
+        Value::Array(items) => Value::Array(items.into_iter().map(substitute).collect()),
+        other => other,
+    }
+}
+
+fn statements(permissions: &[Permission]) -> Vec<Value> {
+    role_statements(permissions)
+        .into_iter()
+        .map(|mut statement| {
+            if let Some(resource) = statement.get_mut("Resource") {
+                *resource = substitute(resource.take());
+            }
+            statement
+        })
+        .collect()
+}
+
+/// The template, as text that ends in a line break.
+#[must_use]
+pub fn spoke_role(registry: &Registry) -> String {
+    let of = |pick: fn(&cordon_spoke::action::Action) -> &'static [Permission]| {
+        let mut permissions: Vec<Permission> =
+            registry.iter().filter(|action| action.seat == Seat::Member).flat_map(|action| pick(action).iter().copied()).collect();
+        permissions.sort_unstable();
+        permissions.dedup();
+        permissions
+    };
+    let (reads, writes) = (of(|action| action.reads), of(|action| action.writes));
+    let template = json!({
+        "AWSTemplateFormatVersion": "2010-09-09",
+        "Description": "Cordon spoke role: lets the organization's incident responder look, and contain, in this account. Rendered by `cordon infra render` from the actions' own permissions.",
+        "Parameters": {
+            "HubAccountId": { "Type": "String", "AllowedPattern": "^[0-9]{12}$", "Description": "The security account that Cordon runs in" },
+            "HubPrincipalArn": {
+                "Type": "String", "Default": "",
+                "Description": "The role that Cordon runs as there; empty: every principal of that account that may assume this role"
+            },
+            "RoleName": { "Type": "String", "Default": "CordonSpoke", "Description": "[spoke] role_name of cordon.toml" }
+        },
+        "Conditions": { "OnePrincipal": { "Fn::Not": [{ "Fn::Equals": [{ "Ref": "HubPrincipalArn" }, ""] }] } },
+        "Resources": {
+            "SpokeRole": {
+                "Type": "AWS::IAM::Role",
+                "Properties": {
+                    "RoleName": { "Ref": "RoleName" },
+                    "Description": "Cordon contains and investigates here. To opt out, tag the account or a resource with cordon:opt-out.",
+                    "MaxSessionDuration": 3600,
+                    "AssumeRolePolicyDocument": {
+                        "Version": "2012-10-17",
+                        "Statement": [{
+                            "Effect": "Allow",
+                            "Principal": { "AWS": { "Fn::If": ["OnePrincipal", { "Ref": "HubPrincipalArn" }, { "Fn::Sub": "arn:${AWS::Partition}:iam::${HubAccountId}:root" }] } },
+                            "Action": ["sts:AssumeRole", "sts:SetSourceIdentity", "sts:TagSession"],
+                            "Condition": {
+                                "StringEquals": { "sts:ExternalId": { "Ref": "AWS::AccountId" } },
+                                "StringLike": { "sts:SourceIdentity": "cordon-*" }
+                            }
+                        }]
+                    },
+                    "Policies": [
+                        { "PolicyName": "look", "PolicyDocument": { "Version": "2012-10-17", "Statement": statements(&reads) } },
+                        { "PolicyName": "contain", "PolicyDocument": { "Version": "2012-10-17", "Statement": statements(&writes) } }
+                    ]
+                }
+            }
+        },
+        "Outputs": { "SpokeRoleArn": { "Value": { "Fn::GetAtt": ["SpokeRole", "Arn"] } } }
+    });
+    let mut text = serde_json::to_string_pretty(&template).unwrap_or_default();
+    text.push('\n');
+    text
+}

@@ -1,0 +1,163 @@
+//! The organization as the hub knows it: account state, OU path, tags and opt-outs, read live and shared for a short while.
+//!
+//! One read serves every incident that needs it within [`FRESH`]; two that ask at once wait for the same read. Failures are not kept.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use cordon_shared::{
+    clock::Clock,
+    engine::Hold,
+    gate::{OptOutFact, hold},
+    id::AccountId,
+};
+use cordon_spoke::{
+    action::ActionError,
+    aws::organization::{self, Account, AccountState, OrganizationError, OuPath},
+    session::Sessions,
+};
+use jiff::Timestamp;
+use moka::future::Cache;
+use serde_json::{Value, json};
+
+/// How long a read is shared: half of what a decision may rest on, so that there is time to decide.
+const FRESH: Duration = Duration::from_secs(30);
+/// How many accounts and OUs are kept at most.
+const KEPT: u64 = 20_000;
+
+/// Why the organization says nothing about an account.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum OrgError {
+    /// It may work in a moment.
+    #[error("{0}")]
+    Passing(String),
+    /// It holds the work, with this reason.
+    #[error("{}", .0.why)]
+    Unfit(Hold),
+}
+
+/// What is known of an account, and since when.
+#[derive(Debug, Clone)]
+pub struct AccountFacts {
+    /// The account.
+    pub account: Account,
+    /// From the root down.
+    pub path: OuPath,
+    /// The account's tags.
+    pub tags: BTreeMap<String, String>,
+    /// Opt-out tags on the account and the OUs above it.
+    pub opt_outs: Vec<OptOutFact>,
+    /// When the oldest of it was read.
+    pub read_at: Timestamp,
+}
+
+impl AccountFacts {
+    /// What a playbook's expressions see as `account`.
+    #[must_use]
+    pub fn data(&self) -> Value {
+        let path: Vec<&str> = self.path.0.iter().map(|unit| unit.name.as_str()).collect();
+        json!({ "id": self.account.id, "name": self.account.name, "path": path, "tags": self.tags })
+    }
+
+    /// The OU path for people: `Root/Workloads/Production`.
+    #[must_use]
+    pub fn path_text(&self) -> String {
+        self.path.0.iter().map(|unit| unit.name.as_str()).collect::<Vec<_>>().join("/")
+    }
+
+    /// Why no work is done in it, if none is.
+    #[must_use]
+    pub fn unfit(&self) -> Option<Hold> {
+        match &self.account.state {
+            AccountState::Active => None,
+            AccountState::Other(state) => {
+                Some(hold("account-not-active", format!("account {} is {state}: Cordon works in ACTIVE accounts only", self.account.id)))
+            }
+        }
+    }
+}
+
+type OuTags = (BTreeMap<String, String>, Timestamp);
+
+/// Reads the organization. Cheap to clone.
+#[derive(Clone)]
+pub struct Org {
+    sessions: Sessions,
+    clock: Arc<dyn Clock>,
+    tag_key: Arc<str>,
+    accounts: Cache<AccountId, Arc<AccountFacts>>,
+    units: Cache<String, Arc<OuTags>>,
+}
+
+impl std::fmt::Debug for Org {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Org").field("accounts", &self.accounts.entry_count()).finish_non_exhaustive()
+    }
+}
+
+impl Org {
+    /// Reads through `sessions`; opt-outs are tags with the key `tag_key`.
+    #[must_use]
+    pub fn new(sessions: Sessions, clock: Arc<dyn Clock>, tag_key: &str) -> Self {
+        Self {
+            sessions,
+            clock,
+            tag_key: tag_key.into(),
+            accounts: Cache::builder().max_capacity(KEPT).time_to_live(FRESH).build(),
+            units: Cache::builder().max_capacity(KEPT).time_to_live(FRESH).build(),
+        }
+    }
+
+    /// What is known of an account, not older than [`FRESH`].
+    ///
+    /// # Errors
+    /// [`OrgError::Passing`] when it may work in a moment, [`OrgError::Unfit`] when a person has to look.
+    pub async fn facts(&self, account: &AccountId) -> Result<Arc<AccountFacts>, OrgError> {
+        self.accounts.try_get_with(account.clone(), self.read(account)).await.map_err(|error: Arc<OrgError>| (*error).clone())
+    }
+
+    /// All accounts of the organization, read anew.
+    ///
+    /// # Errors
+    /// As [`Org::facts`].
+    pub async fn accounts(&self) -> Result<Vec<Account>, OrgError> {
+        let clients = self.sessions.organization().await.map_err(|error| sorted(OrganizationError::Other(ActionError::Session(error)), None))?;
+        organization::list_accounts(&clients).await.map_err(|error| sorted(error, None))
+    }
+
+    async fn read(&self, id: &AccountId) -> Result<Arc<AccountFacts>, OrgError> {
+        let mut read_at = self.clock.now();
+        let wrong = |error| sorted(error, Some(id));
+        let clients = self.sessions.organization().await.map_err(|error| wrong(OrganizationError::Other(ActionError::Session(error))))?;
+        let account = organization::account(&clients, id).await.map_err(wrong)?;
+        let path = organization::ou_path(&clients, id).await.map_err(wrong)?;
+        let tags = organization::account_tags(&clients, id).await.map_err(wrong)?;
+        let mut opt_outs: Vec<OptOutFact> = Vec::new();
+        if let Some(value) = tags.get(&*self.tag_key) {
+            opt_outs.push(OptOutFact { whose: format!("account {id}"), value: value.clone() });
+        }
+        for unit in &path.0 {
+            let read = async {
+                let at = self.clock.now();
+                let tags = organization::ou_tags(&clients, &unit.id).await.map_err(|error| sorted(error, Some(id)))?;
+                Ok::<_, OrgError>(Arc::new((tags, at)))
+            };
+            let tags = self.units.try_get_with(unit.id.clone(), read).await.map_err(|error| (*error).clone())?;
+            read_at = read_at.min(tags.1);
+            if let Some(value) = tags.0.get(&*self.tag_key) {
+                opt_outs.push(OptOutFact { whose: format!("OU {} ({})", unit.name, unit.id), value: value.clone() });
+            }
+        }
+        Ok(Arc::new(AccountFacts { account, path, tags, opt_outs, read_at }))
+    }
+}
+
+/// Unknown is no: what does not pass by itself holds the work.
+fn sorted(error: OrganizationError, account: Option<&AccountId>) -> OrgError {
+    if error.may_pass() {
+        return OrgError::Passing(error.to_string());
+    }
+    OrgError::Unfit(match (&error, account) {
+        (OrganizationError::Outside(_), Some(account)) => hold("outside-organization", format!("account {account} is not in the organization")),
+        _ => hold("organization-unreadable", format!("the organization cannot be read, so opt-outs are unknown: {error}")),
+    })
+}

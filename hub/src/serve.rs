@@ -1,0 +1,65 @@
+//! The service: receivers on the queue, the reconciling poll, requests of people, the driver, and an anchor each minute.
+
+mod poll;
+mod receive;
+
+use std::{sync::Arc, time::Duration};
+
+use cordon_shared::journal::JournalError;
+
+use crate::driver::{self, Hub, serve_requests};
+
+/// How often requests of other processes are looked for.
+const REQUESTS: Duration = Duration::from_millis(250);
+/// How often the chains' heads are anchored.
+const ANCHOR: Duration = Duration::from_secs(60);
+
+/// Serves until the hub is stopped.
+///
+/// # Errors
+/// When the lease is lost or the journal fails; a queue or a Security Hub that cannot be reached is tried again for ever, and logged.
+pub async fn serve(hub: Arc<Hub>) -> Result<(), JournalError> {
+    let mut tasks = tokio::task::JoinSet::new();
+    if let Some(queue) = &hub.config.queue {
+        for _ in 0..queue.receivers.max(1) {
+            tasks.spawn(receive::receive(Arc::clone(&hub), queue.clone()));
+        }
+    }
+    if let Some(every) = hub.config.poll_every {
+        tasks.spawn(poll::poll(Arc::clone(&hub), every.unsigned_abs()));
+    }
+    tasks.spawn(requests(Arc::clone(&hub)));
+    tasks.spawn(anchors(Arc::clone(&hub)));
+    let result = driver::drive(Arc::clone(&hub), async |_: &Hub| Ok(false)).await;
+    hub.stop.cancel();
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!(%error, "a task of the service died");
+        }
+    }
+    result
+}
+
+async fn requests(hub: Arc<Hub>) {
+    while wait(&hub, REQUESTS).await {
+        if let Err(error) = serve_requests(&hub).await {
+            tracing::error!(%error, "requests cannot be answered");
+        }
+    }
+}
+
+async fn anchors(hub: Arc<Hub>) {
+    while wait(&hub, ANCHOR).await {
+        if let Err(error) = hub.store.anchor(hub.clock.now()).await {
+            tracing::error!(%error, "the chains' heads cannot be anchored");
+        }
+    }
+}
+
+/// Waits; false when the hub is stopped.
+pub(crate) async fn wait(hub: &Hub, pause: Duration) -> bool {
+    tokio::select! {
+        () = tokio::time::sleep(pause) => !hub.stop.is_cancelled(),
+        () = hub.stop.cancelled() => false,
+    }
+}

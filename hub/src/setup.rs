@@ -1,0 +1,227 @@
+//! Putting the hub together from its configuration.
+
+use std::sync::Arc;
+
+use cordon_shared::{
+    clock::{Clock, SystemClock},
+    engine::Pace,
+    evidence::Evidence,
+    gate::Lease,
+    id::CellId,
+    journal::{Journal, JournalError, Store},
+    playbook::{Playbook, PlaybookError},
+};
+use cordon_spoke::{
+    action::{LogSource, Registry, RegistryError},
+    actions,
+    limits::{Limits, Rates, Slots},
+    session::{SessionError, SessionSettings, Sessions},
+};
+use jiff::SignedDuration;
+use tokio::sync::{Notify, mpsc::UnboundedSender};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::{Config, LogKind},
+    driver::Hub,
+    evidence::{FsEvidence, MemEvidence},
+    journal::{lease::LeaseError, sqlite::SqliteStore},
+    org::Org,
+    refused::Protected,
+};
+
+/// The playbooks that come with Cordon, in the order they are asked.
+const BUILT_IN: [(&str, &str); 2] = [
+    ("ec2-brute-force.toml", include_str!("../playbooks/ec2-brute-force.toml")),
+    ("open-admin-port.toml", include_str!("../playbooks/open-admin-port.toml")),
+];
+
+/// Why the hub cannot be put together.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The journal cannot be opened.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// Another process drives.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+    /// No sessions.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// Two actions of one name.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// Playbooks that cannot be used.
+    #[error("{}", list(.0))]
+    Playbooks(Vec<PlaybookError>),
+    /// The playbook folder cannot be read.
+    #[error("playbooks cannot be read from {path}: {why}")]
+    PlaybookFolder {
+        /// The folder or file.
+        path: String,
+        /// Why.
+        why: String,
+    },
+    /// The evidence folder cannot be used.
+    #[error(transparent)]
+    Evidence(#[from] cordon_shared::evidence::EvidenceError),
+}
+
+fn list(errors: &[PlaybookError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// What the command wants of the hub.
+#[derive(Debug, Default)]
+pub struct Wanted {
+    /// The command's name, for whoever finds the lease taken.
+    pub what: &'static str,
+    /// Nothing is kept and nothing is done.
+    pub rehearsal: bool,
+    /// Sample findings are observed.
+    pub allow_samples: bool,
+    /// Told of runs that were put down.
+    pub put_down: Option<UnboundedSender<cordon_shared::id::IncidentId>>,
+}
+
+/// The catalogue of actions.
+///
+/// # Errors
+/// When two have one name.
+pub fn registry() -> Result<Registry, SetupError> {
+    Ok(Registry::new(actions::all())?)
+}
+
+/// All playbooks: those built in, each replaced by a file of the same name in the folder, then the folder's others by name.
+///
+/// # Errors
+/// Every error of every playbook, each at its place.
+pub fn playbooks(config: &Config, registry: &Registry) -> Result<Vec<Arc<Playbook>>, SetupError> {
+    let mut texts: Vec<(String, String)> = BUILT_IN.iter().map(|(file, text)| ((*file).to_owned(), (*text).to_owned())).collect();
+    if let Some(folder) = &config.playbooks_dir {
+        let wrong = |error: &std::io::Error, path: &std::path::Path| SetupError::PlaybookFolder { path: path.display().to_string(), why: error.to_string() };
+        let mut files: Vec<std::path::PathBuf> = std::fs::read_dir(folder)
+            .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
+            .map_err(|error| wrong(&error, folder))?;
+        files.retain(|file| file.extension().is_some_and(|extension| extension == "toml"));
+        files.sort();
+        for file in files {
+            let text = std::fs::read_to_string(&file).map_err(|error| wrong(&error, &file))?;
+            let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            match texts.iter_mut().find(|(known, _)| *known == name) {
+                Some(known) => known.1 = text,
+                None => texts.push((name, text)),
+            }
+        }
+    }
+    let (mut read, mut errors) = (Vec::new(), Vec::new());
+    for (file, text) in &texts {
+        match Playbook::parse(text, file) {
+            Ok(playbook) => {
+                errors.extend(playbook.check(registry));
+                read.push(Arc::new(playbook));
+            }
+            Err(wrong) => errors.extend(wrong),
+        }
+    }
+    if errors.is_empty() { Ok(read) } else { Err(SetupError::Playbooks(errors)) }
+}
+
+/// The session settings of a configuration.
+#[must_use]
+pub fn session_settings(config: &Config) -> SessionSettings {
+    SessionSettings {
+        role_name: config.spoke.role_name.clone(),
+        external_id: config.spoke.external_id.clone(),
+        org_read_role: config.org_read_role.clone(),
+        hub_role: config.hub.action_role.clone(),
+        attempt_timeout: config.limits.attempt_timeout.unsigned_abs(),
+        ..SessionSettings::new(config.hub.account.clone(), config.hub.home_region.clone())
+    }
+}
+
+/// Puts the hub together: journal and lease, sessions, organization, catalogue, playbooks.
+///
+/// # Errors
+/// [`SetupError`].
+pub async fn hub(config: Config, wanted: Wanted) -> Result<Arc<Hub>, SetupError> {
+    let registry = registry()?;
+    let playbooks = playbooks(&config, &registry)?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let (store, evidence): (Arc<SqliteStore>, Arc<dyn Evidence>) = if wanted.rehearsal {
+        (SqliteStore::in_memory()?, Arc::new(MemEvidence::default()))
+    } else {
+        let store = SqliteStore::open(&config.hub.state_dir)?;
+        (store, Arc::new(FsEvidence::open(&config.hub.state_dir, Arc::clone(&clock))?))
+    };
+    let lease: Arc<Lease> = store.take_lease(clock.as_ref(), wanted.what).await?;
+    let limits = Limits::new(Rates::default());
+    let sessions = Sessions::new(session_settings(&config), limits, Arc::clone(&clock)).await?;
+    let org = Org::new(sessions.clone(), Arc::clone(&clock), &config.opt_out_key);
+    let slots = Slots::new(at_least_one(config.limits.organization_slots), at_least_one(config.limits.account_slots), at_least_one(config.limits.cell_slots));
+    let logs = config
+        .logs
+        .iter()
+        .map(|log| LogSource {
+            kind: match log.kind {
+                LogKind::Auth => "auth".to_owned(),
+                LogKind::Cloudtrail => "cloudtrail".to_owned(),
+            },
+            group: log.group.clone(),
+            stream: log.stream.clone(),
+        })
+        .collect();
+    let roles = std::iter::once(config.spoke.role_name.clone()).chain(config.hub.action_role.clone()).collect();
+    let pace = Pace { epoch: lease.epoch(), attempt_timeout: config.limits.attempt_timeout + SignedDuration::from_secs(1) };
+    let dynamic: Arc<dyn Store> = store.clone();
+    Ok(Arc::new(Hub {
+        own_cell: CellId::new(config.hub.account.clone(), config.hub.home_region.clone()),
+        known_nets: config.known_nets(),
+        config,
+        clock,
+        journal: Journal::new(dynamic),
+        store,
+        lease,
+        pace,
+        sessions,
+        org,
+        registry,
+        playbooks,
+        evidence,
+        slots,
+        logs,
+        protected: Protected { roles },
+        allow_samples: wanted.allow_samples,
+        rehearsal: wanted.rehearsal,
+        put_down: wanted.put_down,
+        poke: Notify::new(),
+        stop: CancellationToken::new(),
+    }))
+}
+
+/// Does work that drives incidents: the lease is kept while it goes on, and given back with the chains' heads anchored when it ends.
+///
+/// # Errors
+/// Those of the work, and of the journal.
+pub async fn holding<T, E: From<JournalError>>(hub: &Arc<Hub>, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    let (keeper, enough) = (Arc::clone(hub), CancellationToken::new());
+    let until = enough.clone();
+    let keep = async move { keeper.store.keep(Arc::clone(&keeper.lease), Arc::clone(&keeper.clock), until).await };
+    let keeping = tokio::spawn(keep);
+    let result = work.await;
+    hub.stop.cancel();
+    // Only now: while calls were under way, nobody else might have driven.
+    enough.cancel();
+    if let Err(error) = keeping.await {
+        tracing::error!(%error, "the task that kept the lease died");
+    }
+    if hub.lease.held() {
+        hub.store.anchor(hub.clock.now()).await?;
+        hub.store.give_back(&hub.lease).await?;
+    }
+    result
+}
+
+fn at_least_one(slots: u32) -> usize {
+    usize::try_from(slots).unwrap_or(usize::MAX).max(1)
+}

@@ -1,0 +1,317 @@
+//! `ec2.block-source-in-nacl`: denies sources the attacked port in the network ACLs of an instance's subnets, and denies replies to them.
+//!
+//! Two entries for each source: ingress for the protocol and port, egress for the protocol and the ports that replies go to
+//! ([`acl::REPLY_PORTS`]): an ACL knows no connections, and an entry filters by destination port only. Both are numbered below the first
+//! entry that lets the traffic through. An ACL holds at most [`place::MOST_BLOCKS`] blocks of ours; the oldest leaves for a new one.
+
+mod acl;
+mod apply;
+mod place;
+mod wire;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use cordon_shared::plan::{Change as Difference, ChangeKey, Plan as Planned, Risk, Seat, Verdict};
+use jiff::SignedDuration;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use self::{
+    acl::{Entry, plain, special},
+    place::{MOST_BLOCKS, Placement, place},
+    wire::{Acl, Home},
+};
+use super::{
+    close_open_ingress::Transport,
+    look::{Interface, Subject, interfaces, pairs, subject},
+};
+use crate::{
+    action::{ActionError, ApplyError, Change, Cx, ParamsError, Plan, Progress, Undo, Write},
+    permission::{Bindings, Permission, write_policy},
+};
+
+/// Denies sources the attacked port in network ACLs.
+#[derive(Debug, Clone, Copy)]
+pub struct BlockSourceInNacl;
+
+const NAME: &str = "ec2.block-source-in-nacl";
+
+/// Who is blocked, and where.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Params {
+    /// The attacked instance (`i-…`): the ACLs of the subnets of all its interfaces.
+    pub instance: String,
+    /// The attackers' addresses.
+    pub sources: Vec<IpAddr>,
+    /// `tcp` or `udp`, or its number.
+    #[serde(default = "tcp")]
+    pub protocol: String,
+    /// The attacked port.
+    pub port: u16,
+}
+
+fn tcp() -> String {
+    "tcp".to_owned()
+}
+
+/// All that undo needs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Before {
+    acls: BTreeMap<String, Placement>,
+}
+
+/// What was done.
+#[derive(Debug, Clone, Serialize)]
+pub struct Outcome {
+    /// By ACL.
+    pub acls: Vec<AclOutcome>,
+}
+
+/// What was done to one ACL.
+#[derive(Debug, Clone, Serialize)]
+pub struct AclOutcome {
+    /// The ACL.
+    pub acl: String,
+    /// Entries made, with their numbers.
+    pub denied: Vec<String>,
+    /// Entries of older incidents that left for them.
+    pub evicted: Vec<String>,
+    /// Sources for which there was no place, and why.
+    pub left: Vec<String>,
+}
+
+fn numbered(entry: &Entry) -> String {
+    format!("{} {entry}", entry.number)
+}
+
+/// What a removed older block is called: never the attribute that its own incident holds.
+fn eviction(entry: &Entry) -> String {
+    format!("eviction of {}", numbered(entry))
+}
+
+fn transport(with: &Params) -> Result<Transport, ActionError> {
+    let wrong = |why: &str| ActionError::from(ParamsError { action: NAME, why: why.to_owned() });
+    if with.sources.is_empty() {
+        return Err(wrong("`sources` is empty"));
+    }
+    Transport::parse(&with.protocol).ok_or_else(|| wrong("`protocol` is neither tcp nor udp"))
+}
+
+impl Change for BlockSourceInNacl {
+    const NAME: &'static str = NAME;
+    const ABOUT: &'static str = "Denies sources the attacked port, and replies to them, in the network ACLs of an instance's subnets";
+    const RISK: Risk = Risk::Reversible;
+    const SEAT: Seat = Seat::Member;
+    // https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html
+    const READS: &'static [Permission] = &[
+        Permission::new("ec2:DescribeAddresses", "*"),
+        Permission::new("ec2:DescribeInstances", "*"),
+        Permission::new("ec2:DescribeNatGateways", "*"),
+        Permission::new("ec2:DescribeNetworkAcls", "*"),
+        Permission::new("ec2:DescribeNetworkInterfaces", "*"),
+        Permission::new("ec2:DescribeSubnets", "*"),
+        Permission::new("ec2:DescribeVpcPeeringConnections", "*"),
+        Permission::new("ec2:DescribeVpcs", "*"),
+    ];
+    const WRITES: &'static [Permission] = &[
+        Permission::new("ec2:CreateNetworkAclEntry", "arn:{partition}:ec2:{region}:{account}:network-acl/{acl}"),
+        Permission::new("ec2:DeleteNetworkAclEntry", "arn:{partition}:ec2:{region}:{account}:network-acl/{acl}"),
+    ];
+    const SETTLE: SignedDuration = SignedDuration::from_secs(60);
+
+    type Params = Params;
+    type Before = Before;
+    type Ticket = ();
+    type Outcome = Outcome;
+
+    fn bind(&self, _with: &Params, before: &Before) -> Bindings {
+        Bindings::new().with("acl", before.acls.keys().cloned())
+    }
+
+    async fn plan(&self, cx: Cx<'_>, with: &Params) -> Result<Plan<Before>, ActionError> {
+        let transport = transport(with)?;
+        let client = cx.read.ec2();
+        let id = &with.instance;
+        let Some(Subject { machine, interfaces: own, skipped }) = subject(&client, id).await? else {
+            return Ok(Plan::Moot { why: format!("there is no instance {id}") });
+        };
+        if machine.is_gone() {
+            return Ok(Plan::Moot { why: format!("instance {id} is {}", machine.state) });
+        }
+        if let Some(who) = &machine.controller {
+            let why = format!("instance {id} is run by {who}; its network is that controller's. A person has to decide");
+            return Ok(Plan::Refuse { code: "run-by-controller", why });
+        }
+        if own.is_empty() {
+            return Ok(Plan::Moot { why: format!("instance {id} has no network interface of its own") });
+        }
+        let mut plan = Planned { notes: skipped, ..Planned::default() };
+        plan.opt_outs.extend(cx.opt_out(&cx.ec2_arn(&format!("instance/{id}")), pairs(&machine.tags)));
+        let subnets: BTreeSet<String> = own.iter().map(|interface| interface.subnet.clone()).collect();
+        let subnets: Vec<String> = subnets.into_iter().collect();
+        let account = cx.cell.account.as_str();
+        let foreign = |owner: &Option<String>| owner.as_deref().is_some_and(|owner| owner != account);
+        let places = wire::subnets(&client, &subnets).await?;
+        let shared: Vec<&String> = places.iter().filter(|(_, place)| foreign(&place.owner)).map(|(id, _)| id).collect();
+        let ours: Vec<String> = subnets.iter().filter(|id| !shared.contains(id)).cloned().collect();
+        for subnet in &shared {
+            plan.notes.push(format!("subnet {subnet} is shared by another account: only its owner can change its network ACL"));
+        }
+        let (acls, others): (Vec<Acl>, Vec<Acl>) = wire::acls(&client, &ours).await?.into_iter().partition(|acl| !foreign(&acl.owner));
+        for acl in &others {
+            plan.notes.push(format!(
+                "{} belongs to account {}: only its owner can change it",
+                acl.id,
+                acl.owner.as_deref().unwrap_or_default()
+            ));
+        }
+        if acls.is_empty() {
+            let why =
+                if plan.notes.is_empty() { format!("no network ACL of {} can be read", subnets.join(", ")) } else { plan.notes.join("; ") };
+            return Ok(Plan::Refuse { code: if shared.is_empty() && others.is_empty() { "no-acl" } else { "shared-vpc" }, why });
+        }
+        let all = interfaces(&client, None).await?;
+        let home = wire::home(&client, &all).await?;
+        let sources = blockable(cx, with, &home, &mut plan.notes);
+        let mut before = Before { acls: BTreeMap::new() };
+        let mut unplaced = 0;
+        for acl in &acls {
+            let hosts: Vec<IpAddr> = sources.iter().copied().filter(|host| reaches(&home, acl, *host, &mut plan.notes)).collect();
+            let placement = place(&acl.entries, &hosts, transport.number(), with.port);
+            let arn = cx.ec2_arn(&format!("network-acl/{}", acl.id));
+            changes(&arn, acl, &placement, &mut plan);
+            unplaced += placement.left.len();
+            if !placement.create.is_empty() {
+                about(cx, &client, acl, &home, &all, &mut plan).await?;
+                plan.touches.insert(arn);
+                before.acls.insert(acl.id.clone(), placement);
+            }
+        }
+        if plan.changes.is_empty() && unplaced > 0 {
+            return Ok(Plan::Refuse { code: "no-place-in-acl", why: plan.notes.join("; ") });
+        }
+        if !before.acls.is_empty()
+            && let Err(error) = write_policy(Self::WRITES, cx.cell, &self.bind(with, &before))
+        {
+            let why = format!("{} network ACLs are too many for one write session ({error})", before.acls.len());
+            return Ok(Plan::Refuse { code: "too-many-resources", why });
+        }
+        Ok(Plan::Ready { before, plan })
+    }
+
+    async fn apply(&self, cx: Cx<'_>, write: Write<'_>, _with: &Params, before: &Before) -> Result<Progress<(), Outcome>, ApplyError> {
+        apply::apply(&cx.read.ec2(), &write.aws.ec2(), before).await.map(Progress::Done)
+    }
+
+    async fn verify(&self, cx: Cx<'_>, _with: &Params, before: &Before) -> Result<Verdict, ActionError> {
+        apply::verify(&cx.read.ec2(), before).await
+    }
+
+    async fn undo(&self, cx: Cx<'_>, write: Write<'_>, _with: &Params, before: &Before, only: &[ChangeKey]) -> Result<Undo, ApplyError> {
+        apply::undo(cx, &write.aws.ec2(), before, only).await
+    }
+}
+
+/// The sources that may be blocked; why the others are not is noted.
+fn blockable(cx: Cx<'_>, with: &Params, home: &Home, notes: &mut Vec<String>) -> Vec<IpAddr> {
+    let mut sources: Vec<IpAddr> = Vec::new();
+    for address in with.sources.iter().copied().map(plain) {
+        let why = special(address)
+            .map(|what| format!("its range is {what}"))
+            .or_else(|| home.owner(address).map(|whose| format!("it is the organization's own: {whose}")))
+            .or_else(|| cx.is_known(address).then(|| "it is a known source".to_owned()));
+        match why {
+            Some(why) => notes.push(format!("{address} is never blocked: {why}")),
+            None if sources.contains(&address) => {}
+            None => sources.push(address),
+        }
+    }
+    sources
+}
+
+/// Whether a source can reach the ACL's subnets at all. An IPv6 entry in a VPC without IPv6 would be of no use.
+fn reaches(home: &Home, acl: &Acl, host: IpAddr, notes: &mut Vec<String>) -> bool {
+    let reaches = host.is_ipv4() || home.ipv6.contains(&acl.vpc);
+    if !reaches {
+        notes.push(format!("{host} needs no entry in {}: VPC {} has no IPv6", acl.id, acl.vpc));
+    }
+    reaches
+}
+
+/// A placement as changes.
+fn changes(arn: &str, acl: &Acl, placement: &Placement, plan: &mut Planned) {
+    let entry = |entry: &Entry| json!({ "number": entry.number, "entry": entry.to_string() });
+    for created in &placement.create {
+        plan.changes.push(Difference {
+            resource: arn.to_owned(),
+            attribute: created.to_string(),
+            before: Value::Null,
+            after: entry(created),
+        });
+    }
+    for block in &placement.evict {
+        for evicted in [&block.ingress, &block.egress] {
+            plan.changes.push(Difference {
+                resource: arn.to_owned(),
+                attribute: eviction(evicted),
+                before: entry(evicted),
+                after: Value::Null,
+            });
+        }
+        plan.notes.push(format!(
+            "{}: an older block of {} (number {}) leaves for the new one: at most {MOST_BLOCKS} are kept; an undo does not bring it back",
+            acl.id,
+            block.ingress.cidr.addr(),
+            block.ingress.number
+        ));
+    }
+    for denied in &placement.already {
+        let state = json!({ "entry": denied.to_string() });
+        plan.already.push(Difference { resource: arn.to_owned(), attribute: denied.to_string(), before: state.clone(), after: state });
+    }
+    for (host, why) in &placement.left {
+        plan.notes.push(format!("{host} cannot be blocked in {}: {why}", acl.id));
+    }
+}
+
+/// Whose opt-outs count for an ACL, and who shares it.
+async fn about(
+    cx: Cx<'_>,
+    client: &aws_sdk_ec2::Client,
+    acl: &Acl,
+    home: &Home,
+    all: &[Interface],
+    plan: &mut Planned,
+) -> Result<(), ActionError> {
+    plan.opt_outs.extend(cx.opt_out(&cx.ec2_arn(&format!("network-acl/{}", acl.id)), pairs(&acl.tags)));
+    for (id, place) in wire::subnets(client, &acl.subnets).await? {
+        plan.opt_outs.extend(cx.opt_out(&cx.ec2_arn(&format!("subnet/{id}")), pairs(&place.tags)));
+    }
+    if let Some(vpc) = home.vpcs.get(&acl.vpc) {
+        let seen = cx.opt_out(&cx.ec2_arn(&format!("vpc/{}", acl.vpc)), pairs(&vpc.tags));
+        plan.opt_outs.extend(seen.filter(|seen| !plan.opt_outs.contains(seen)));
+    }
+    let here: Vec<&Interface> = all.iter().filter(|interface| acl.subnets.contains(&interface.subnet)).collect();
+    let instances: BTreeSet<&str> = here.iter().filter_map(|interface| interface.instance.as_deref()).collect();
+    plan.notes.push(format!(
+        "{} filters {} subnets with {} instances and {} interfaces: the sources are denied for all of them",
+        acl.id,
+        acl.subnets.len(),
+        instances.len(),
+        here.len()
+    ));
+    Ok(())
+}
+#[cfg(test)]
+pub(super) async fn scratch_apply(c: &aws_sdk_ec2::Client, b: &Before) -> Result<Outcome, ApplyError> {
+    apply::apply(c, c, b).await
+}
+#[cfg(test)]
+pub(super) async fn scratch_undo(cx: Cx<'_>, c: &aws_sdk_ec2::Client, b: &Before, k: &[ChangeKey]) -> Result<Undo, ApplyError> {
+    apply::undo(cx, c, b, k).await
+}
