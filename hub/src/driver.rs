@@ -99,7 +99,8 @@ impl Hub {
     #[must_use]
     pub fn known_source(&self, view: &View) -> Option<String> {
         let ips = &view.findings.last()?.version.remote_ips;
-        let whose: Option<BTreeSet<&str>> = ips.iter().map(|ip| self.config.known.iter().find(|known| known.net.contains(ip)).map(|known| known.why.as_str())).collect();
+        let whose: Option<BTreeSet<&str>> =
+            ips.iter().map(|ip| self.config.known.iter().find(|known| known.net.contains(ip)).map(|known| known.why.as_str())).collect();
         let whose = whose.filter(|whose| !whose.is_empty())?;
         let list: Vec<String> = ips.iter().map(ToString::to_string).collect();
         Some(format!("known source: {} ({}): recorded, not acted on", list.join(", "), whose.into_iter().collect::<Vec<_>>().join(", ")))
@@ -112,7 +113,10 @@ impl Hub {
             cordon_shared::playbook::Work::Action(name) => self.registry.get(name),
             cordon_shared::playbook::Work::Hold(_) => None,
         });
-        let mut reads: Vec<Permission> = actions.filter(|action| action.seat == cordon_shared::plan::Seat::Member).flat_map(|action| action.reads.iter().copied()).collect();
+        let mut reads: Vec<Permission> = actions
+            .filter(|action| action.seat == cordon_shared::plan::Seat::Member)
+            .flat_map(|action| action.reads.iter().copied())
+            .collect();
         reads.sort_unstable();
         reads.dedup();
         reads

@@ -39,7 +39,12 @@ pub struct Ignored {
 ///
 /// # Errors
 /// Why none does.
-pub fn answered<'p>(playbooks: &'p [Arc<Playbook>], finding: &Finding, document: &Value, allow_samples: bool) -> Result<(&'p Arc<Playbook>, Subject), Ignored> {
+pub fn answered<'p>(
+    playbooks: &'p [Arc<Playbook>],
+    finding: &Finding,
+    document: &Value,
+    allow_samples: bool,
+) -> Result<(&'p Arc<Playbook>, Subject), Ignored> {
     if finding.sample && !allow_samples {
         let why = "a sample finding; `--allow-samples` observes it".to_owned();
         return Err(Ignored { code: "sample", why });

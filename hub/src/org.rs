@@ -120,7 +120,8 @@ impl Org {
     /// # Errors
     /// As [`Org::facts`].
     pub async fn accounts(&self) -> Result<Vec<Account>, OrgError> {
-        let clients = self.sessions.organization().await.map_err(|error| sorted(OrganizationError::Other(ActionError::Session(error)), None))?;
+        let clients =
+            self.sessions.organization().await.map_err(|error| sorted(OrganizationError::Other(ActionError::Session(error)), None))?;
         organization::list_accounts(&clients).await.map_err(|error| sorted(error, None))
     }
 
@@ -157,7 +158,9 @@ fn sorted(error: OrganizationError, account: Option<&AccountId>) -> OrgError {
         return OrgError::Passing(error.to_string());
     }
     OrgError::Unfit(match (&error, account) {
-        (OrganizationError::Outside(_), Some(account)) => hold("outside-organization", format!("account {account} is not in the organization")),
+        (OrganizationError::Outside(_), Some(account)) => {
+            hold("outside-organization", format!("account {account} is not in the organization"))
+        }
         _ => hold("organization-unreadable", format!("the organization cannot be read, so opt-outs are unknown: {error}")),
     })
 }

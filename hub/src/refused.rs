@@ -18,9 +18,14 @@ impl Protected {
     pub fn refuses(&self, subject: &Subject) -> Option<String> {
         let named = |what: &str| Some(format!("{} is {what}: Cordon never changes it", subject.name()));
         match subject.kind {
-            SubjectKind::User if subject.id == "root" || subject.arn.as_ref().is_some_and(|arn| arn.resource() == "root") => named("the root user"),
+            SubjectKind::User if subject.id == "root" || subject.arn.as_ref().is_some_and(|arn| arn.resource() == "root") => {
+                named("the root user")
+            }
             SubjectKind::AccessKey if subject.id.is_empty() => named("an access key without an id"),
-            SubjectKind::Role => self.refuses_role(&subject.id).or_else(|| subject.arn.as_ref().and_then(|arn| self.refuses_role(role_name(arn)))).map(|what| format!("{} is {what}: Cordon never changes it", subject.name())),
+            SubjectKind::Role => self
+                .refuses_role(&subject.id)
+                .or_else(|| subject.arn.as_ref().and_then(|arn| self.refuses_role(role_name(arn))))
+                .map(|what| format!("{} is {what}: Cordon never changes it", subject.name())),
             _ => None,
         }
     }

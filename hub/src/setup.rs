@@ -99,7 +99,10 @@ pub fn registry() -> Result<Registry, SetupError> {
 pub fn playbooks(config: &Config, registry: &Registry) -> Result<Vec<Arc<Playbook>>, SetupError> {
     let mut texts: Vec<(String, String)> = BUILT_IN.iter().map(|(file, text)| ((*file).to_owned(), (*text).to_owned())).collect();
     if let Some(folder) = &config.playbooks_dir {
-        let wrong = |error: &std::io::Error, path: &std::path::Path| SetupError::PlaybookFolder { path: path.display().to_string(), why: error.to_string() };
+        let wrong = |error: &std::io::Error, path: &std::path::Path| SetupError::PlaybookFolder {
+            path: path.display().to_string(),
+            why: error.to_string(),
+        };
         let mut files: Vec<std::path::PathBuf> = std::fs::read_dir(folder)
             .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
             .map_err(|error| wrong(&error, folder))?;
@@ -158,7 +161,11 @@ pub async fn hub(config: Config, wanted: Wanted) -> Result<Arc<Hub>, SetupError>
     let limits = Limits::new(Rates::default());
     let sessions = Sessions::new(session_settings(&config), limits, Arc::clone(&clock)).await?;
     let org = Org::new(sessions.clone(), Arc::clone(&clock), &config.opt_out_key);
-    let slots = Slots::new(at_least_one(config.limits.organization_slots), at_least_one(config.limits.account_slots), at_least_one(config.limits.cell_slots));
+    let slots = Slots::new(
+        at_least_one(config.limits.organization_slots),
+        at_least_one(config.limits.account_slots),
+        at_least_one(config.limits.cell_slots),
+    );
     let logs = config
         .logs
         .iter()

@@ -69,7 +69,14 @@ pub enum Decision {
 ///
 /// # Errors
 /// [`JournalError::Conflict`] when the run has moved on, [`JournalError::LeaseLost`], and those of the store.
-pub async fn commit(journal: &Journal, lease: &Arc<Lease>, view: &View, ask: Ask, now: Timestamp, pace: Pace) -> Result<(View, Decision), JournalError> {
+pub async fn commit(
+    journal: &Journal,
+    lease: &Arc<Lease>,
+    view: &View,
+    ask: Ask,
+    now: Timestamp,
+    pace: Pace,
+) -> Result<(View, Decision), JournalError> {
     let mut moved = view.clone();
     let (moved, ruling, digest) = journal
         .with(move |tx| {
@@ -84,7 +91,8 @@ pub async fn commit(journal: &Journal, lease: &Arc<Lease>, view: &View, ask: Ask
                 }
                 ruling = rehearsed(ruling, ask.mode);
             }
-            let entries = entries(&moved, &ask, &digest, &ruling, now, pace);
+            let also = if ruling == Ruling::Go { rule::ours(tx, &ask.plan.already)? } else { Vec::new() };
+            let entries = entries(&moved, &ask, &digest, &ruling, also, now, pace);
             if ruling == Ruling::Go {
                 for resource in &ask.plan.touches {
                     tx.lock(resource, moved.run, &ask.step)?;
@@ -99,7 +107,10 @@ pub async fn commit(journal: &Journal, lease: &Arc<Lease>, view: &View, ask: Ask
         .await?;
     let decision = match ruling {
         Ruling::Go => {
-            let step = moved.steps.iter().find(|step| matches!(step.state, StepState::Applying { epoch, .. } if epoch == pace.epoch) && step.digest == digest);
+            let step = moved
+                .steps
+                .iter()
+                .find(|step| matches!(step.state, StepState::Applying { epoch, .. } if epoch == pace.epoch) && step.digest == digest);
             let (key, attempt) = step.map_or_else(|| (StepKey::first(""), 0), |step| (step.key.clone(), step.attempts));
             Decision::Go(Warrant::mint(moved.run, key, attempt, Purpose::Apply, digest, lease, now))
         }
@@ -118,20 +129,27 @@ fn rehearsed(ruling: Ruling, mode: Mode) -> Ruling {
     }
 }
 
-fn entries(view: &View, ask: &Ask, digest: &str, ruling: &Ruling, now: Timestamp, pace: Pace) -> Vec<Entry> {
+fn entries(view: &View, ask: &Ask, digest: &str, ruling: &Ruling, also: Vec<ClaimFrom>, now: Timestamp, pace: Pace) -> Vec<Entry> {
     let step = ask.step.clone();
     let known = view.step(&step);
     let mut entries = Vec::new();
     if known.is_none_or(|known| !known.fixed) {
-        entries.push(Entry::Planned { step: step.clone(), with: ask.with.clone(), plan: Box::new(ask.plan.clone()), digest: digest.to_owned() });
+        entries.push(Entry::Planned {
+            step: step.clone(),
+            with: ask.with.clone(),
+            plan: Box::new(ask.plan.clone()),
+            digest: digest.to_owned(),
+        });
     }
     match ruling {
         Ruling::Go => {
             let attempt = known.map_or(0, |known| known.attempts).saturating_add(1);
-            let by = known.and_then(|known| known.approval.as_ref()).map(|approval| format!("{} said yes to exactly this plan", approval.by.0));
-            let because = by.unwrap_or_else(|| format!("mode {} allows a {} change; no opt-out, caps not spent", ask.mode, risk_word(ask.risk)));
+            let by =
+                known.and_then(|known| known.approval.as_ref()).map(|approval| format!("{} said yes to exactly this plan", approval.by.0));
+            let because =
+                by.unwrap_or_else(|| format!("mode {} allows a {} change; no opt-out, caps not spent", ask.mode, risk_word(ask.risk)));
             entries.push(Entry::Decided { step: step.clone(), because });
-            entries.push(Entry::ApplyStarted { step, attempt, epoch: pace.epoch });
+            entries.push(Entry::ApplyStarted { step, attempt, epoch: pace.epoch, also });
         }
         Ruling::AlreadyDone { claims } => entries.push(Entry::AlreadyDone { step, claims: claims.clone() }),
         Ruling::Observe { why } => entries.push(Entry::Observed { step, why: why.clone() }),
@@ -219,7 +237,14 @@ enum UndoOutcome {
     Later,
 }
 
-fn undo_in(tx: &mut dyn Tx, view: &mut View, key: &StepKey, cause: UndoCause, now: Timestamp, pace: Pace) -> Result<UndoOutcome, JournalError> {
+fn undo_in(
+    tx: &mut dyn Tx,
+    view: &mut View,
+    key: &StepKey,
+    cause: UndoCause,
+    now: Timestamp,
+    pace: Pace,
+) -> Result<UndoOutcome, JournalError> {
     let step = view.step(key).ok_or_else(|| JournalError::Refused(format!("{} has no step `{key}`", view.run)))?.clone();
     let touches = step.plan.as_ref().map(|plan| plan.touches.clone()).unwrap_or_default();
     for resource in &touches {
@@ -243,7 +268,8 @@ fn undo_in(tx: &mut dyn Tx, view: &mut View, key: &StepKey, cause: UndoCause, no
     for claim in &step.claims {
         let other = tx.claims(&claim.key)?.into_iter().find(|held| held.run != view.run || held.step != *key);
         match other {
-            Some(other) => left.push(format!("{} of {} stays: `{}` of {} still needs it", claim.key.attribute, claim.key.resource, other.step, other.run)),
+            Some(other) => left
+                .push(format!("{} of {} stays: `{}` of {} still needs it", claim.key.attribute, claim.key.resource, other.step, other.run)),
             None => from.push(claim.clone()),
         }
     }

@@ -99,7 +99,9 @@ mod tests {
 
     #[test]
     fn words_limit_it_to_a_playbook_an_action_or_a_region() {
-        for hit in ["playbook:ec2-brute-force", "action:EC2.block-source-in-nacl", "region:eu-west-1", "region:us-east-1 playbook:ec2-brute-force"] {
+        for hit in
+            ["playbook:ec2-brute-force", "action:EC2.block-source-in-nacl", "region:eu-west-1", "region:us-east-1 playbook:ec2-brute-force"]
+        {
             assert!(ask(hit).changes, "{hit}");
         }
         for miss in ["playbook:open-admin-port", "action:ec2.isolate-instance", "region:us-east-1"] {

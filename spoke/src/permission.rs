@@ -197,8 +197,10 @@ fn finish(statements: Vec<Value>) -> Result<String, PolicyError> {
 mod tests {
     use super::*;
 
-    const REVOKE: Permission = Permission::new("ec2:RevokeSecurityGroupIngress", "arn:{partition}:ec2:{region}:{account}:security-group/{group}");
-    const AUTHORIZE: Permission = Permission::new("ec2:AuthorizeSecurityGroupIngress", "arn:{partition}:ec2:{region}:{account}:security-group/{group}");
+    const REVOKE: Permission =
+        Permission::new("ec2:RevokeSecurityGroupIngress", "arn:{partition}:ec2:{region}:{account}:security-group/{group}");
+    const AUTHORIZE: Permission =
+        Permission::new("ec2:AuthorizeSecurityGroupIngress", "arn:{partition}:ec2:{region}:{account}:security-group/{group}");
 
     fn cell() -> CellId {
         CellId::new("111122223333".parse().unwrap(), "eu-west-1".parse().unwrap())

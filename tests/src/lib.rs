@@ -3,15 +3,19 @@
 //! - [`python`]: a virtual environment in the target folder, made once, every package pinned by its hash.
 //! - [`moto`]: the stand-in for AWS, with an extension for what it lacks or does differently.
 //! - [`hand`]: calls to AWS that are not ours (boto3), with which tests set up the world and read it back.
+//! - [`organization`]: a whole organization, built with the hand, and read back with it.
+//! - [`cordon`]: the real binary, run as a person or a service manager runs it.
 //! - [`gateway`]: stands between Cordon and moto: records every call, enforces what AWS's access control enforces, throttles and fails.
 //!
 //! Nothing here outlives the process: the Python programs end when their standard input closes, however the process ends.
 //! Tests keep out of each other's way by account id ([`accounts::fresh`]), not by reset.
 
 pub mod accounts;
+pub mod cordon;
 pub mod gateway;
 pub mod hand;
 pub mod moto;
+pub mod organization;
 pub mod python;
 
 use std::{
@@ -19,9 +23,11 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+pub use cordon::{Cordon, Running, cordon_binary};
 pub use gateway::{Gateway, GatewayOptions};
 pub use hand::{Hand, HandError};
 pub use moto::{Moto, MotoOptions};
+pub use organization::{Organization, Settings, Shape, Standing};
 pub use python::Python;
 
 /// Why the lab could not start.

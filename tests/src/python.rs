@@ -14,10 +14,12 @@ const REQUIREMENTS: &str = include_str!("../python/requirements.txt");
 const SCRIPTS: &[(&str, &str)] = &[
     ("lab_moto.py", include_str!("../python/lab_moto.py")),
     ("hand.py", include_str!("../python/hand.py")),
+    ("guard.py", include_str!("../python/guard.py")),
     ("extension/__init__.py", include_str!("../python/extension/__init__.py")),
     ("extension/ec2.py", include_str!("../python/extension/ec2.py")),
     ("extension/events.py", include_str!("../python/extension/events.py")),
     ("extension/guardduty.py", include_str!("../python/extension/guardduty.py")),
+    ("extension/iam.py", include_str!("../python/extension/iam.py")),
     ("extension/logs.py", include_str!("../python/extension/logs.py")),
     ("extension/organizations.py", include_str!("../python/extension/organizations.py")),
     ("extension/securityhub.py", include_str!("../python/extension/securityhub.py")),
@@ -114,7 +116,7 @@ fn digest(parts: &[&str]) -> String {
 }
 
 /// Cargo's target folder: the folder above this program that cargo marked as a cache, else `CARGO_TARGET_DIR`, else a folder named `target`.
-fn target_folder() -> PathBuf {
+pub(crate) fn target_folder() -> PathBuf {
     let program = env::current_exe().unwrap_or_default();
     let above = |wanted: &dyn Fn(&Path) -> bool| program.ancestors().skip(1).find(|folder| wanted(folder)).map(Path::to_path_buf);
     above(&|folder| folder.join("CACHEDIR.TAG").is_file())

@@ -54,7 +54,9 @@ const SIDE_BY_SIDE: usize = 8;
 pub(super) async fn account(common: &Common, command: Account) -> Result<Exit, Failure> {
     let config = common.load()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let sessions = Sessions::new(setup::session_settings(&config), Limits::new(Rates::default()), Arc::clone(&clock)).await.map_err(setup::SetupError::from)?;
+    let sessions = Sessions::new(setup::session_settings(&config), Limits::new(Rates::default()), Arc::clone(&clock))
+        .await
+        .map_err(setup::SetupError::from)?;
     let org = Org::new(sessions.clone(), clock, &config.opt_out_key);
     let rows = match command {
         Account::List => {

@@ -95,7 +95,8 @@ pub(super) fn playbook(common: &Common, command: PlaybookCommand) -> Result<Exit
     {
         let mut wrong = Vec::new();
         for file in files {
-            let text = std::fs::read_to_string(file).map_err(|error| Failure::usage(format!("{} cannot be read: {error}", file.display())))?;
+            let text =
+                std::fs::read_to_string(file).map_err(|error| Failure::usage(format!("{} cannot be read: {error}", file.display())))?;
             match Playbook::parse(&text, &file.display().to_string()) {
                 Ok(playbook) => wrong.extend(playbook.check(&registry)),
                 Err(errors) => wrong.extend(errors),
@@ -123,7 +124,14 @@ pub(super) fn playbook(common: &Common, command: PlaybookCommand) -> Result<Exit
                 })
                 .collect();
             output::rows(common.format, &rows, &["playbook", "title", "mode", "steps"], |row| {
-                let steps = row.get("steps").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>().join(" ");
+                let steps = row
+                    .get("steps")
+                    .and_then(Value::as_array)
+                    .into_iter()
+                    .flatten()
+                    .filter_map(Value::as_str)
+                    .collect::<Vec<_>>()
+                    .join(" ");
                 let text = |key: &str| row.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
                 vec![text("name"), text("title"), text("mode"), steps]
             })?;
@@ -148,7 +156,9 @@ pub(super) fn playbook(common: &Common, command: PlaybookCommand) -> Result<Exit
                         })
                         .collect();
                     let patterns: Vec<Value> = playbook.patterns.iter().map(cordon_shared::pattern::Pattern::to_json).collect();
-                    output::object(&json!({ "name": playbook.name, "title": playbook.title, "mode": playbook.mode, "match": patterns, "steps": steps, "digest": playbook.digest }))?;
+                    output::object(
+                        &json!({ "name": playbook.name, "title": playbook.title, "mode": playbook.mode, "match": patterns, "steps": steps, "digest": playbook.digest }),
+                    )?;
                 }
             }
         }

@@ -65,7 +65,9 @@ impl Failure {
 impl From<SetupError> for Failure {
     fn from(error: SetupError) -> Self {
         match error {
-            SetupError::Lease(_) | SetupError::Playbooks(_) | SetupError::PlaybookFolder { .. } | SetupError::Session(_) => Self::usage(error.to_string()),
+            SetupError::Lease(_) | SetupError::Playbooks(_) | SetupError::PlaybookFolder { .. } | SetupError::Session(_) => {
+                Self::usage(error.to_string())
+            }
             _ => Self::other(error.to_string()),
         }
     }

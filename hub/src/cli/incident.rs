@@ -134,9 +134,19 @@ pub(super) async fn incident(common: &Common, command: Incident) -> Result<Exit,
             let states = list
                 .state
                 .iter()
-                .map(|state| serde_json::from_value(serde_json::Value::String(state.clone())).map_err(|_| Failure::usage(format!("`--state {state}`: there is no such state"))))
+                .map(|state| {
+                    serde_json::from_value(serde_json::Value::String(state.clone()))
+                        .map_err(|_| Failure::usage(format!("`--state {state}`: there is no such state")))
+                })
                 .collect::<Result<Vec<_>, Failure>>()?;
-            let filter = RunFilter { open_only: list.open, states, account: list.account, playbook: list.playbook, limit: Some(list.limit), ..RunFilter::default() };
+            let filter = RunFilter {
+                open_only: list.open,
+                states,
+                account: list.account,
+                playbook: list.playbook,
+                limit: Some(list.limit),
+                ..RunFilter::default()
+            };
             let rows = store.runs(&filter).await?;
             show_rows(common.format, &rows)
         }
@@ -207,9 +217,17 @@ pub(super) async fn approval(common: &Common, command: Approval) -> Result<Exit,
                 waiting.extend(view.steps.iter().filter_map(|step| asked(&view, step)));
             }
             output::rows(common.format, &waiting, &["incident", "step", "digest", "expires", "why", "changes"], |asked| {
-                let changes = asked.changes.iter().map(|change| format!("{} {}", change.resource, change.attribute)).collect::<Vec<_>>().join("\n");
+                let changes =
+                    asked.changes.iter().map(|change| format!("{} {}", change.resource, change.attribute)).collect::<Vec<_>>().join("\n");
                 let digest = asked.digest.chars().take(12).collect();
-                vec![asked.incident.to_string(), asked.step.to_string(), digest, asked.expires.clone(), crate::text::safe(&asked.why), changes]
+                vec![
+                    asked.incident.to_string(),
+                    asked.step.to_string(),
+                    digest,
+                    asked.expires.clone(),
+                    crate::text::safe(&asked.why),
+                    changes,
+                ]
             })?;
             Ok(Exit::Well)
         }
@@ -243,7 +261,14 @@ struct Asked {
 fn asked(view: &View, step: &cordon_shared::engine::StepView) -> Option<Asked> {
     let StepState::Asked { digest, why, expires } = &step.state else { return None };
     let changes = step.plan.as_ref().map(|plan| plan.changes.clone()).unwrap_or_default();
-    Some(Asked { incident: view.run, step: step.key.clone(), digest: digest.clone(), why: why.clone(), expires: format!("{expires:.0}"), changes })
+    Some(Asked {
+        incident: view.run,
+        step: step.key.clone(),
+        digest: digest.clone(),
+        why: why.clone(),
+        expires: format!("{expires:.0}"),
+        changes,
+    })
 }
 
 async fn question(store: &Arc<SqliteStore>, answer: &Answer) -> Result<(IncidentId, Asked), Failure> {
@@ -254,7 +279,10 @@ async fn question(store: &Arc<SqliteStore>, answer: &Answer) -> Result<(Incident
         open.retain(|asked| asked.step == *step);
     }
     match open.len() {
-        0 => Err(Failure::usage(format!("{id} asks nothing{}; `cordon approval list` shows what waits", answer.step.as_ref().map(|step| format!(" about `{step}`")).unwrap_or_default()))),
+        0 => Err(Failure::usage(format!(
+            "{id} asks nothing{}; `cordon approval list` shows what waits",
+            answer.step.as_ref().map(|step| format!(" about `{step}`")).unwrap_or_default()
+        ))),
         1 => Ok((id, open.remove(0))),
         _ => Err(Failure::usage(format!("{id} asks about {} steps: say which with `--step`", open.len()))),
     }
@@ -309,7 +337,12 @@ async fn wait(common: &Common, store: &Arc<SqliteStore>, id: i64, run: IncidentI
         }
     })
     .await
-    .map_err(|_| Failure::other(format!("the running service has not answered within {} s; the request stands, look again with `cordon incident show {run}`", PATIENCE.as_secs())))??;
+    .map_err(|_| {
+        Failure::other(format!(
+            "the running service has not answered within {} s; the request stands, look again with `cordon incident show {run}`",
+            PATIENCE.as_secs()
+        ))
+    })??;
     match text {
         Ok(text) => {
             output::tell(&text);

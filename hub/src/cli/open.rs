@@ -105,12 +105,23 @@ fn finding(hub: &Hub, open: &Open) -> Result<Finding, Failure> {
     let kind = match (&open.kind, types.as_slice()) {
         (Some(kind), _) => kind.clone(),
         (None, [only]) => only.clone(),
-        (None, _) => return Err(Failure::usage(format!("playbook `{}` answers several types: say which with `--type` ({})", playbook.name, types.join(", ")))),
+        (None, _) => {
+            return Err(Failure::usage(format!(
+                "playbook `{}` answers several types: say which with `--type` ({})",
+                playbook.name,
+                types.join(", ")
+            )));
+        }
     };
     let (prefix, shape) = match playbook.subject {
         SubjectKind::Instance => ("i-", "instance"),
         SubjectKind::SecurityGroup => ("sg-", "security-group"),
-        _ => return Err(Failure::usage(format!("playbook `{}` cannot be opened by hand yet: its subject is neither an instance nor a security group", playbook.name))),
+        _ => {
+            return Err(Failure::usage(format!(
+                "playbook `{}` cannot be opened by hand yet: its subject is neither an instance nor a security group",
+                playbook.name
+            )));
+        }
     };
     if !open.subject.starts_with(prefix) || !open.subject.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
         return Err(Failure::usage(format!("`{}` is not the id of a subject of `{}` ({prefix}…)", open.subject, playbook.name)));

@@ -53,7 +53,13 @@ pub(super) async fn respond(common: &Common, intake: Intake, plan: bool) -> Resu
     let (told, put_down) = mpsc::unbounded_channel();
     let what = if plan { "plan" } else { "respond" };
     let hub = setup::hub(config, Wanted { what, rehearsal: plan, allow_samples: intake.allow_samples, put_down: Some(told) }).await?;
-    let session = Session { hub: Arc::clone(&hub), format: common.format, tally: Tally::new(fail_on), pending: BTreeSet::new(), shown: BTreeMap::new() };
+    let session = Session {
+        hub: Arc::clone(&hub),
+        format: common.format,
+        tally: Tally::new(fail_on),
+        pending: BTreeSet::new(),
+        shown: BTreeMap::new(),
+    };
     setup::holding(&hub, session.run(sources, put_down)).await
 }
 
@@ -105,7 +111,11 @@ struct Session {
 }
 
 impl Session {
-    async fn run(mut self, sources: Vec<(String, Box<dyn Read + Send>)>, mut put_down: mpsc::UnboundedReceiver<IncidentId>) -> Result<Exit, Failure> {
+    async fn run(
+        mut self,
+        sources: Vec<(String, Box<dyn Read + Send>)>,
+        mut put_down: mpsc::UnboundedReceiver<IncidentId>,
+    ) -> Result<Exit, Failure> {
         let (send, receive) = mpsc::channel(IN_FLIGHT);
         let reader = tokio::task::spawn_blocking(move || read_all(sources, &send));
         let over = AtomicBool::new(false);
@@ -179,7 +189,9 @@ impl Session {
                 self.tally.rejected();
                 match self.format {
                     Format::Json => output::object(&RejectedJson::new(origin.to_string(), &rejection))?,
-                    Format::Table => output::tell(&format!("{origin}: rejected {}: {}", rejection.code, crate::text::safe(&rejection.reason))),
+                    Format::Table => {
+                        output::tell(&format!("{origin}: rejected {}: {}", rejection.code, crate::text::safe(&rejection.reason)))
+                    }
                 }
             }
             Taken::Ignored(ignored) => {
@@ -269,7 +281,8 @@ fn taken(hub: Arc<Hub>, receive: mpsc::Receiver<Read1>) -> impl futures::Stream<
                     Item::Rejected(rejection) => Taken::Rejected(rejection),
                     Item::NotAFinding { what } => Taken::Ignored(Box::new(not_a_finding(&hub, &origin, &what))),
                     Item::Finding(finding) => {
-                        let (accepted, ignored) = take(&hub, &origin, &finding, None).await.map_err(|error| Failure::other(format!("{origin}: {error}")))?;
+                        let (accepted, ignored) =
+                            take(&hub, &origin, &finding, None).await.map_err(|error| Failure::other(format!("{origin}: {error}")))?;
                         match accepted {
                             Accepted::Opened(run) | Accepted::Joined { run, .. } => Taken::Run(run),
                             Accepted::Duplicate(run) => Taken::Duplicate(run),

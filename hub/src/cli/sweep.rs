@@ -90,12 +90,22 @@ impl Sweep {
     }
 
     fn filter(&self) -> FindingsFilter {
-        let open = if self.kind.is_empty() { FindingsFilter::failed_controls(self.control.clone()) } else { FindingsFilter { controls: self.control.clone(), ..FindingsFilter::open() } };
+        let open = if self.kind.is_empty() {
+            FindingsFilter::failed_controls(self.control.clone())
+        } else {
+            FindingsFilter { controls: self.control.clone(), ..FindingsFilter::open() }
+        };
         FindingsFilter { types: self.kind.clone(), accounts: self.account.clone(), ..open }
     }
 }
 
-async fn run(common: &Common, hub: &Arc<Hub>, sweep: &Sweep, mut put_down: mpsc::UnboundedReceiver<IncidentId>, fail_on: Vec<String>) -> Result<Exit, Failure> {
+async fn run(
+    common: &Common,
+    hub: &Arc<Hub>,
+    sweep: &Sweep,
+    mut put_down: mpsc::UnboundedReceiver<IncidentId>,
+    fail_on: Vec<String>,
+) -> Result<Exit, Failure> {
     let over = AtomicBool::new(false);
     let mut driving = std::pin::pin!(driver::drive(Arc::clone(hub), async |hub: &Hub| {
         serve_requests(hub).await?;
@@ -235,13 +245,16 @@ async fn one(hub: &Arc<Hub>, sweep: &Sweep, id: &str, document: &[u8]) -> Result
         };
         for (origin, item) in items {
             match item {
-                Item::Rejected(rejection) => output::tell(&format!("{origin}: rejected {}: {}", rejection.code, crate::text::safe(&rejection.reason))),
+                Item::Rejected(rejection) => {
+                    output::tell(&format!("{origin}: rejected {}: {}", rejection.code, crate::text::safe(&rejection.reason)))
+                }
                 Item::NotAFinding { .. } => {}
                 Item::Finding(finding) => {
                     if !in_ou(hub, sweep, &finding.cell.account).await? {
                         continue;
                     }
-                    let (accepted, _) = take(hub, &origin, &finding, Some(id.to_owned())).await.map_err(|error| Failure::other(error.to_string()))?;
+                    let (accepted, _) =
+                        take(hub, &origin, &finding, Some(id.to_owned())).await.map_err(|error| Failure::other(error.to_string()))?;
                     begun |= matches!(accepted, Accepted::Opened(_));
                 }
             }
@@ -276,7 +289,9 @@ async fn rest(hub: &Hub, sweep: &str, most: u64, enough: u64) -> Result<Option<S
         #[expect(clippy::cast_precision_loss, reason = "counts of incidents are far below 2^52")]
         let share = if looked == 0 { 0.0 } else { failed as f64 / looked as f64 };
         if looked >= enough && share > STOP_LOSS {
-            return Ok(Some(format!("stopped: {failed} of {looked} incidents failed, more than 5 %; look at them, then start the sweep again")));
+            return Ok(Some(format!(
+                "stopped: {failed} of {looked} incidents failed, more than 5 %; look at them, then start the sweep again"
+            )));
         }
         if running <= most || hub.stop.is_cancelled() {
             return Ok(None);
@@ -305,7 +320,9 @@ async fn summary(common: &Common, hub: &Hub, sweep: &str, tally: &mut Tally) -> 
     for line in &lines {
         tally.state(line.state);
     }
-    let cells = |line: &Line| vec![line.account.clone(), line.region.clone(), line.state.to_string(), line.reason_code.clone(), line.incidents.to_string()];
+    let cells = |line: &Line| {
+        vec![line.account.clone(), line.region.clone(), line.state.to_string(), line.reason_code.clone(), line.incidents.to_string()]
+    };
     match common.format {
         Format::Table => output::rows(common.format, &lines, &["account", "region", "state", "reason", "incidents"], cells),
         Format::Json => output::object(&serde_json::json!({ "schema": "cordon.sweep/1", "sweep": sweep, "summary": lines })),

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::{
     run::Run,
-    work::{TRIES, after, backoff, cell, clients, cx, put_off},
+    work::{TRIES, after, backoff, cell, clients, cx, not_sent, put_off},
 };
 
 /// Begins a step, or goes on with one that has its plan and may be applied again.
@@ -73,7 +73,14 @@ fn only_planned(view: &View, definition: &Step) -> Option<String> {
     definition.reads_outcomes_of().find(|id| view.latest(id).is_some_and(|step| matches!(step.state, StepState::Observed { .. })))
 }
 
-async fn look(run: &Run, view: &View, step: &StepView, action: &Action, probe: &Arc<dyn DynProbe>, with: Value) -> Result<(), JournalError> {
+async fn look(
+    run: &Run,
+    view: &View,
+    step: &StepView,
+    action: &Action,
+    probe: &Arc<dyn DynProbe>,
+    with: Value,
+) -> Result<(), JournalError> {
     let key = &step.key;
     let found = async {
         let read = clients(run, view, action).await?;
@@ -174,7 +181,7 @@ async fn apply(
         Err(ApplyError { effect, error }) => {
             let view = run.view().await;
             let tries = view.step(key).map_or(0, |step| step.tries);
-            let counted = !matches!(error, ActionError::NotSent(_));
+            let counted = !not_sent(&error);
             let again = (error.may_pass() && (tries < TRIES || !counted)) || effect == Effect::Unknown;
             failed(step, effect, &error, again.then(|| after(now, backoff(tries))))
         }
@@ -193,7 +200,10 @@ fn failed(step: StepKey, effect: Effect, error: &ActionError, again: Option<jiff
                 entries.push(Entry::Failed { step, code: error.code().to_owned(), why: error.to_string() });
             }
             Effect::Partial | Effect::Unknown => {
-                entries.push(Entry::Stuck { step, why: format!("it is done in part, and the rest failed: {error}; `cordon incident undo` puts back what was done") });
+                entries.push(Entry::Stuck {
+                    step,
+                    why: format!("it is done in part, and the rest failed: {error}; `cordon incident undo` puts back what was done"),
+                });
             }
         }
     }
@@ -231,12 +241,29 @@ async fn unconfirmed(run: &Run, view: &View) -> Option<Hold> {
         return None;
     }
     let ask = || async {
-        let region = note.id.0.parse::<cordon_shared::arn::Arn>().ok().and_then(|arn| arn.region()).unwrap_or_else(|| view.subject.cell.region.clone());
+        let region = note
+            .id
+            .0
+            .parse::<cordon_shared::arn::Arn>()
+            .ok()
+            .and_then(|arn| arn.region())
+            .unwrap_or_else(|| view.subject.cell.region.clone());
         let clients = run.hub.sessions.hub(&region);
         match cordon_spoke::aws::findings::guardduty_finding(&clients, &note.id.0).await {
             Ok(Some(_)) => Ok(()),
-            Ok(None) => Err(hold("unconfirmed", format!("GuardDuty in the hub's account does not know finding {}: it may be forged, or be of an account that is not a member", note.id.0))),
-            Err(error) => Err(hold("unconfirmed", format!("the finding could not be fetched again from GuardDuty: {error}; mend it and release, or set `[hub] confirm_findings = false`"))),
+            Ok(None) => Err(hold(
+                "unconfirmed",
+                format!(
+                    "GuardDuty in the hub's account does not know finding {}: it may be forged, or be of an account that is not a member",
+                    note.id.0
+                ),
+            )),
+            Err(error) => Err(hold(
+                "unconfirmed",
+                format!(
+                    "the finding could not be fetched again from GuardDuty: {error}; mend it and release, or set `[hub] confirm_findings = false`"
+                ),
+            )),
         }
     };
     run.confirmed.get_or_init(ask).await.clone().err()

@@ -58,7 +58,13 @@ fn instance<'v>(view: &'v View, key: &StepKey) -> Result<&'v StepView, JournalEr
     })
 }
 
-fn entries(view: &View, request: &Request, by: &Person, now: jiff::Timestamp, by_name: &[&str]) -> Result<(Vec<Entry>, String), JournalError> {
+fn entries(
+    view: &View,
+    request: &Request,
+    by: &Person,
+    now: jiff::Timestamp,
+    by_name: &[&str],
+) -> Result<(Vec<Entry>, String), JournalError> {
     let run = view.run;
     match request {
         Request::Grant { step, digest, .. } => {
@@ -67,7 +73,10 @@ fn entries(view: &View, request: &Request, by: &Person, now: jiff::Timestamp, by
                 return no(format!("`{step}` of {run} asks nothing now: it is {}", known.word()));
             };
             if digest.len() < 8 || !asked.starts_with(digest.as_str()) {
-                return no(format!("the plan of `{step}` is now {}, not {digest}: look at it again before you say yes (`cordon incident show {run}`)", short(asked)));
+                return no(format!(
+                    "the plan of `{step}` is now {}, not {digest}: look at it again before you say yes (`cordon incident show {run}`)",
+                    short(asked)
+                ));
             }
             if now >= *expires {
                 return no(format!("the question expired at {expires:.0}; release the step to have it asked anew"));
@@ -106,7 +115,10 @@ fn entries(view: &View, request: &Request, by: &Person, now: jiff::Timestamp, by
         Request::Retry { step, .. } => {
             let failed = |step: &StepView| matches!(step.state, StepState::Failed { .. });
             let any = match step {
-                Some(key) => matches!(instance(view, key)?.state, StepState::Failed { .. } | StepState::Held(_) | StepState::Skipped { .. } | StepState::Observed { .. }),
+                Some(key) => matches!(
+                    instance(view, key)?.state,
+                    StepState::Failed { .. } | StepState::Held(_) | StepState::Skipped { .. } | StepState::Observed { .. }
+                ),
                 None => view.steps.iter().any(failed),
             };
             if !any {
@@ -118,7 +130,11 @@ fn entries(view: &View, request: &Request, by: &Person, now: jiff::Timestamp, by
             let busy = view.steps.iter().find(|step| {
                 matches!(
                     step.state,
-                    StepState::Applying { .. } | StepState::Pending { .. } | StepState::Unverified { .. } | StepState::Broken { .. } | StepState::Undoing { .. }
+                    StepState::Applying { .. }
+                        | StepState::Pending { .. }
+                        | StepState::Unverified { .. }
+                        | StepState::Broken { .. }
+                        | StepState::Undoing { .. }
                 )
             });
             if let Some(step) = busy {
@@ -127,7 +143,10 @@ fn entries(view: &View, request: &Request, by: &Person, now: jiff::Timestamp, by
             if view.closed_by.is_some() {
                 return no(format!("{run} is closed already"));
             }
-            Ok((vec![Entry::ClosedBy { by: by.clone(), why: why.clone() }], format!("{run} is closed; what it changed stays, and is undone when its time is over")))
+            Ok((
+                vec![Entry::ClosedBy { by: by.clone(), why: why.clone() }],
+                format!("{run} is closed; what it changed stays, and is undone when its time is over"),
+            ))
         }
     }
 }
@@ -145,7 +164,9 @@ fn undo_all(view: &View, by: &Person, by_name: &[&str]) -> Result<(Vec<Entry>, S
     let run: IncidentId = view.run;
     let (mut entries, mut left) = (Vec::new(), Vec::new());
     for step in view.steps.iter().filter(|step| undoable(step)) {
-        let named_only = view.definition(step).is_some_and(|definition| matches!(&definition.work, Work::Action(name) if by_name.contains(&name.as_str())));
+        let named_only = view
+            .definition(step)
+            .is_some_and(|definition| matches!(&definition.work, Work::Action(name) if by_name.contains(&name.as_str())));
         if named_only {
             left.push(step.key.to_string());
         } else {

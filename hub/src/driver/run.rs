@@ -9,9 +9,12 @@ use cordon_shared::{
     journal::{JournalError, ops},
     plan::StepKey,
 };
-use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use futures::FutureExt as _;
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::{Mutex, OnceCell};
+use tokio::{
+    sync::{Mutex, OnceCell},
+    task::JoinSet,
+};
 
 use super::{Hub, work};
 
@@ -104,7 +107,8 @@ const SHORT: SignedDuration = SignedDuration::from_millis(1_500);
 pub(crate) async fn drive(hub: Arc<Hub>, id: IncidentId) -> Result<Parked, JournalError> {
     let view = hub.journal.with(move |tx| ops::load(tx, id)).await?;
     let run = Arc::new(Run { hub: Arc::clone(&hub), id, view: Mutex::new(view), confirmed: OnceCell::new() });
-    let mut tasks: FuturesUnordered<Task> = FuturesUnordered::new();
+    // Tasks of their own: they share the view, so none may wait to be polled while another waits for it.
+    let mut tasks: JoinSet<Done> = JoinSet::new();
     let mut busy: Vec<Option<StepKey>> = Vec::new();
     let mut failures = 0_u32;
     loop {
@@ -118,7 +122,7 @@ pub(crate) async fn drive(hub: Arc<Hub>, id: IncidentId) -> Result<Parked, Journ
                 let key = command.step().cloned();
                 if !busy.contains(&key) {
                     busy.push(key.clone());
-                    tasks.push(start(Arc::clone(&run), key, command));
+                    tasks.spawn(start(Arc::clone(&run), key, command));
                 }
             }
         }
@@ -132,7 +136,8 @@ pub(crate) async fn drive(hub: Arc<Hub>, id: IncidentId) -> Result<Parked, Journ
             continue;
         }
         tokio::select! {
-            Some((key, result)) = tasks.next() => {
+            Some(ended) = tasks.join_next() => {
+                let (key, result) = ended.map_err(|error| JournalError::Store(format!("a step's task died: {error}")))?;
                 busy.retain(|held| *held != key);
                 match result {
                     Ok(()) => failures = 0,
@@ -156,20 +161,16 @@ async fn sleep(pause: SignedDuration) {
     tokio::time::sleep(pause.unsigned_abs()).await;
 }
 
-/// A command being obeyed: for which step, and what came of it.
-type Task = BoxFuture<'static, (Option<StepKey>, Result<(), JournalError>)>;
+/// A command that was obeyed: for which step, and what came of it.
+type Done = (Option<StepKey>, Result<(), JournalError>);
 
 /// A command as a task of its own, so that a panic in it is an answer that was lost and no more.
-fn start(run: Arc<Run>, key: Option<StepKey>, command: Command) -> Task {
-    let cell_run = Arc::clone(&run);
-    async move {
-        let cell = cell_run.view().await.subject.cell;
-        let work = cordon_spoke::limits::on_behalf(&cell, work::obey(Arc::clone(&run), command.clone()));
-        let result = match std::panic::AssertUnwindSafe(work).catch_unwind().await {
-            Ok(result) => result,
-            Err(_) => work::after_panic(&run, &command).await,
-        };
-        (key, result)
-    }
-    .boxed()
+async fn start(run: Arc<Run>, key: Option<StepKey>, command: Command) -> Done {
+    let cell = run.view().await.subject.cell;
+    let work = cordon_spoke::limits::on_behalf(&cell, work::obey(Arc::clone(&run), command.clone()));
+    let result = match std::panic::AssertUnwindSafe(work).catch_unwind().await {
+        Ok(result) => result,
+        Err(_) => work::after_panic(&run, &command).await,
+    };
+    (key, result)
 }

@@ -14,7 +14,7 @@ use cordon_spoke::action::{ActionError, ApplyError, Undo, Write};
 use super::{
     begin::open_write,
     run::Run,
-    work::{TRIES, after, backoff, cell, clients, cx, underway},
+    work::{TRIES, after, backoff, cell, clients, cx, not_sent, underway},
 };
 
 /// Undoes a step.
@@ -31,7 +31,7 @@ pub(super) async fn undo(run: &Run, view: &View, key: &StepKey, cause: UndoCause
         Ok(Undo::ByHand(steps)) => Entry::ByHand { step, steps },
         Err(ApplyError { error, .. }) => {
             let tries = view.step(key).map_or(0, |step| step.undo_attempts);
-            let again = (error.may_pass() && tries < TRIES) || matches!(error, ActionError::NotSent(_));
+            let again = (error.may_pass() && tries < TRIES) || not_sent(&error);
             let now = hub.clock.now();
             Entry::UndoFailed { step, error: error.to_string(), again: again.then(|| after(now, backoff(tries))) }
         }

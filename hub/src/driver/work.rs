@@ -94,7 +94,8 @@ async fn admit(run: &Run, view: &View) -> Result<(), JournalError> {
         Err(OrgError::Passing(why)) => {
             let tries = view.put_off.map_or(0, |(_, tries)| tries);
             if tries >= TRIES {
-                return held(hold("organization-unreadable", format!("the organization cannot be read, so opt-outs are unknown: {why}"))).await;
+                return held(hold("organization-unreadable", format!("the organization cannot be read, so opt-outs are unknown: {why}")))
+                    .await;
             }
             let until = after(hub.clock.now(), backoff(tries));
             run.append(vec![Entry::Deferred { step: None, why, until, counts: true }]).await
@@ -116,7 +117,12 @@ pub(super) fn underway<'v>(run: &Run, view: &'v View, key: &StepKey) -> Result<U
     let Some(Work::Action(name)) = view.definition(step).map(|definition| &definition.work) else {
         return Err(broken("is not an action".to_owned()));
     };
-    let action = run.hub.registry.get(name).ok_or_else(|| broken(format!("needs the action `{name}`, which this version of Cordon does not have")))?.clone();
+    let action = run
+        .hub
+        .registry
+        .get(name)
+        .ok_or_else(|| broken(format!("needs the action `{name}`, which this version of Cordon does not have")))?
+        .clone();
     let Kind::Change(change) = &action.kind else {
         return Err(broken(format!("is under way, but `{name}` only reads")));
     };
@@ -146,7 +152,8 @@ pub(super) fn cell<'a>(run: &'a Run, view: &'a View, action: &Action) -> &'a Cel
 /// What an action works with.
 pub(super) fn cx<'a>(run: &'a Run, view: &'a View, action: &Action, key: &'a StepKey, read: &'a Clients) -> Cx<'a> {
     let hub = &run.hub;
-    let moment = |name: &str| view.findings.last().and_then(|note| note.finding.get(name)).and_then(|at| at.as_str()).and_then(|at| at.parse().ok());
+    let moment =
+        |name: &str| view.findings.last().and_then(|note| note.finding.get(name)).and_then(|at| at.as_str()).and_then(|at| at.parse().ok());
     Cx {
         cell: cell(run, view, action),
         read,
@@ -161,12 +168,23 @@ pub(super) fn cx<'a>(run: &'a Run, view: &'a View, action: &Action, key: &'a Ste
     }
 }
 
+/// Whether nothing was sent for want of a token: no attempt is counted.
+pub(super) fn not_sent(error: &ActionError) -> bool {
+    match error {
+        ActionError::NotSent(_) => true,
+        ActionError::Session(error) => error.not_sent(),
+        _ => false,
+    }
+}
+
 /// An error of a step that has not begun: later, or for a person.
 pub(super) async fn put_off(run: &Run, step: &StepView, error: &ActionError) -> Result<(), JournalError> {
     let now = run.hub.clock.now();
     let key = step.key.clone();
     let entry = match error {
-        ActionError::NotSent(_) => Entry::Deferred { step: Some(key), why: error.to_string(), until: after(now, backoff(step.waits)), counts: false },
+        error if not_sent(error) => {
+            Entry::Deferred { step: Some(key), why: error.to_string(), until: after(now, backoff(step.waits)), counts: false }
+        }
         error if error.may_pass() && step.tries < TRIES => {
             Entry::Deferred { step: Some(key), why: error.to_string(), until: after(now, backoff(step.tries)), counts: true }
         }
@@ -214,8 +232,8 @@ async fn verify(run: &Run, view: &View, key: &StepKey) -> Result<(), JournalErro
     let now = run.hub.clock.now();
     let verdict = match read_back(run, view, &under).await {
         Ok(verdict) => verdict,
-        Err(error) if (error.may_pass() && under.step.tries < TRIES * 2) || matches!(error, ActionError::NotSent(_)) => {
-            let counts = !matches!(error, ActionError::NotSent(_));
+        Err(error) if (error.may_pass() && under.step.tries < TRIES * 2) || not_sent(&error) => {
+            let counts = !not_sent(&error);
             let until = after(now, backoff(under.step.tries));
             return run.append(vec![Entry::Deferred { step: Some(key.clone()), why: error.to_string(), until, counts }]).await;
         }
@@ -260,12 +278,14 @@ async fn recover(run: &Run, view: &View, key: &StepKey) -> Result<(), JournalErr
     let step = key.clone();
     let verdict = match read_back(run, view, &under).await {
         Ok(verdict) => verdict,
-        Err(error) if (error.may_pass() && under.step.tries < TRIES * 2) || matches!(error, ActionError::NotSent(_)) => {
-            let counts = !matches!(error, ActionError::NotSent(_));
+        Err(error) if (error.may_pass() && under.step.tries < TRIES * 2) || not_sent(&error) => {
+            let counts = !not_sent(&error);
             let until = after(now, backoff(under.step.tries));
             return run.append(vec![Entry::Deferred { step: Some(step), why: error.to_string(), until, counts }]).await;
         }
-        Err(error) => return run.append(vec![Entry::Stuck { step, why: format!("its effect is unknown and cannot be read: {error}") }]).await,
+        Err(error) => {
+            return run.append(vec![Entry::Stuck { step, why: format!("its effect is unknown and cannot be read: {error}") }]).await;
+        }
     };
     let entries = match &verdict {
         Verdict::Drifted { detail } => {

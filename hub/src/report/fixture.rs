@@ -127,7 +127,7 @@ impl Run {
     pub(crate) fn applied(&mut self, id: &str, plan: Plan) {
         self.planned(id, plan);
         self.add(Entry::Decided { step: step(id), because: "mode act allows a reversible change; no opt-out, caps not spent".into() });
-        self.add(Entry::ApplyStarted { step: step(id), attempt: 1, epoch: 1 });
+        self.add(Entry::ApplyStarted { step: step(id), attempt: 1, epoch: 1, also: vec![] });
         self.add(Entry::Applied { step: step(id), outcome: json!({}) });
         self.add(Entry::Verified { step: step(id), verdict: Verdict::InEffect, again: None });
     }

@@ -203,7 +203,7 @@ fn failures_and_unknown_effects_are_told_with_what_to_do() {
     let mut run = Run::open(Mode::Act);
     run.add(Entry::Failed { step: step("record"), code: "denied".into(), why: "ec2:DescribeInstances was denied".into() });
     run.planned("close-ingress", closing());
-    run.add(Entry::ApplyStarted { step: step("close-ingress"), attempt: 1, epoch: 1 });
+    run.add(Entry::ApplyStarted { step: step("close-ingress"), attempt: 1, epoch: 1, also: vec![] });
     let again = Some(run.now);
     run.add(Entry::ApplyFailed { step: step("close-ingress"), effect: Effect::Unknown, error: "the answer was lost".into(), again });
     run.add(Entry::Recovered { step: step("close-ingress"), verdict: Verdict::Drifted { detail: "somebody changed it".into() } });

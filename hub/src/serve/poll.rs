@@ -49,7 +49,9 @@ async fn one(hub: &Arc<Hub>, since: Timestamp, until: Timestamp) -> Result<(), A
                 for (origin, item) in items {
                     match item {
                         Item::NotAFinding { .. } => {}
-                        Item::Rejected(rejection) => tracing::warn!(code = rejection.code, reason = rejection.reason, "a finding of Security Hub cannot be used"),
+                        Item::Rejected(rejection) => {
+                            tracing::warn!(code = rejection.code, reason = rejection.reason, "a finding of Security Hub cannot be used")
+                        }
                         Item::Finding(finding) => {
                             if let Err(error) = take(hub, &origin, &finding, None).await {
                                 return Err(ActionError::Bug(error.to_string()));

@@ -68,7 +68,9 @@ async fn batch(hub: &Arc<Hub>, clients: &Clients, port: &Port, dead: Option<&Por
                 Fate::Poison { code, reason } => match dead {
                     Some(dead) => match dead.send_to_dlq(clients, message, code, &reason).await {
                         Ok(()) => done.push(message.clone()),
-                        Err(error) => tracing::error!(%error, id = message.id, code, reason, "a message that cannot be used could not be put aside either"),
+                        Err(error) => {
+                            tracing::error!(%error, id = message.id, code, reason, "a message that cannot be used could not be put aside either")
+                        }
                     },
                     // Without a dead-letter queue of ours, the queue's own redrive policy takes it; the log has the reason.
                     None => tracing::error!(id = message.id, code, reason, times = message.receive_count, "a message cannot be used"),

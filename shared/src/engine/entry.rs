@@ -186,6 +186,9 @@ pub enum Entry {
         attempt: u32,
         /// The lease's epoch.
         epoch: u64,
+        /// Attributes that were already as wanted because an earlier step of ours made them so: they are claimed too.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        also: Vec<ClaimFrom>,
     },
     /// Something slow was started.
     Pending {
@@ -363,7 +366,9 @@ impl Entry {
     pub fn step(&self) -> Option<&StepKey> {
         match self {
             Self::Opened { .. } | Self::FindingJoined { .. } | Self::Admitted { .. } | Self::ClosedBy { .. } => None,
-            Self::Deferred { step, .. } | Self::Held { step, .. } | Self::Released { step, .. } | Self::Retried { step, .. } => step.as_ref(),
+            Self::Deferred { step, .. } | Self::Held { step, .. } | Self::Released { step, .. } | Self::Retried { step, .. } => {
+                step.as_ref()
+            }
             Self::Kept { step, .. }
             | Self::Renewed { step, .. }
             | Self::Skipped { step, .. }

@@ -188,7 +188,11 @@ impl Lab {
                 let with = definition.with.render(&view.data()).unwrap();
                 let wanted = definition.when.as_ref().is_none_or(|when| when.truth(&view.data()).unwrap());
                 let generation = view.generation;
-                let entry = if wanted && with != step.with { Entry::Renewed { step: key.next(), generation } } else { Entry::Kept { step: key, generation } };
+                let entry = if wanted && with != step.with {
+                    Entry::Renewed { step: key.next(), generation }
+                } else {
+                    Entry::Kept { step: key, generation }
+                };
                 self.append(run, vec![entry]).unwrap();
             }
             Command::Expire(key) => self.append(run, vec![Entry::AskExpired { step: key }]).unwrap(),
@@ -218,14 +222,18 @@ impl Lab {
         let definition = view.definition(step).unwrap();
         if fate == Fate::Throttled {
             let until = self.now + SignedDuration::from_secs(1);
-            return self.append(run, vec![Entry::Deferred { step: Some(key.clone()), why: "throttled".into(), until, counts: true }]).unwrap();
+            return self
+                .append(run, vec![Entry::Deferred { step: Some(key.clone()), why: "throttled".into(), until, counts: true }])
+                .unwrap();
         }
         let data = view.data();
         if !step.fixed && !definition.when.as_ref().is_none_or(|when| when.truth(&data).unwrap()) {
             return self.append(run, vec![Entry::Skipped { step: key.clone(), why: "when".into() }]).unwrap();
         }
         let action = match &definition.work {
-            Work::Hold(why) => return self.append(run, vec![Entry::Held { step: Some(key.clone()), hold: gate::hold("playbook", why.clone()) }]).unwrap(),
+            Work::Hold(why) => {
+                return self.append(run, vec![Entry::Held { step: Some(key.clone()), hold: gate::hold("playbook", why.clone()) }]).unwrap();
+            }
             Work::Action(action) => action.clone(),
         };
         let with = if step.fixed { step.with.clone() } else { definition.with.render(&data).unwrap() };
@@ -269,7 +277,8 @@ impl Lab {
             Fate::CrashAfter => self.crash(),
             Fate::LostAnswer => {
                 let again = Some(self.now + SignedDuration::from_secs(2));
-                self.append(view.run, vec![Entry::ApplyFailed { step: key.clone(), effect: Effect::Unknown, error: "lost".into(), again }]).unwrap();
+                self.append(view.run, vec![Entry::ApplyFailed { step: key.clone(), effect: Effect::Unknown, error: "lost".into(), again }])
+                    .unwrap();
             }
             _ => self.append(view.run, vec![Entry::Applied { step: key.clone(), outcome: json!({}) }]).unwrap(),
         }
@@ -293,7 +302,8 @@ impl Lab {
     }
 
     fn undo(&mut self, view: &View, key: &StepKey, cause: UndoCause, fate: Fate) {
-        let (view, decision) = block_on(gate::commit_undo(&self.journal, &self.lease, view, key.clone(), cause, self.now, self.pace())).unwrap();
+        let (view, decision) =
+            block_on(gate::commit_undo(&self.journal, &self.lease, view, key.clone(), cause, self.now, self.pace())).unwrap();
         let UndoDecision::Go { warrant, from, left } = decision else { return };
         if fate == Fate::CrashBefore {
             return self.crash();
@@ -306,7 +316,12 @@ impl Lab {
             // Only what we turned on is turned off.
             if self.world.get(&claim.key.resource).is_some_and(|by| by == "ours") {
                 self.world.remove(&claim.key.resource);
-                restored.push(Change { resource: claim.key.resource.clone(), attribute: "on".into(), before: json!(true), after: json!(false) });
+                restored.push(Change {
+                    resource: claim.key.resource.clone(),
+                    attribute: "on".into(),
+                    before: json!(true),
+                    after: json!(false),
+                });
             }
         }
         if fate == Fate::CrashAfter {
@@ -427,7 +442,7 @@ proptest! {
                 1 => Entry::AskExpired { step },
                 2 => Entry::Applied { step, outcome: json!({}) },
                 3 => Entry::Undone { step, restored: vec![], left: vec![] },
-                4 => Entry::ApplyStarted { step, attempt: 1, epoch: 1 },
+                4 => Entry::ApplyStarted { step, attempt: 1, epoch: 1, also: vec![] },
                 5 => Entry::Planned { step, with: json!({}), plan: Box::default(), digest: String::new() },
                 6 => Entry::Verified { step, verdict: Verdict::InEffect, again: None },
                 7 => Entry::Renewed { step, generation: 2 },

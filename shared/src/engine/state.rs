@@ -112,7 +112,8 @@ pub fn summary(view: &View) -> Summary {
             StepState::Observed { .. } => observed = observed.saturating_add(1),
             StepState::Skipped { .. } | StepState::Done => {}
         }
-        running |= step.generation < view.generation && matches!(step.state, StepState::InEffect | StepState::AlreadyDone | StepState::Done)
+        running |= step.generation < view.generation
+            && matches!(step.state, StepState::InEffect | StepState::AlreadyDone | StepState::Done)
             && view.latest(&step.key.id).is_some_and(|latest| latest.key == step.key)
             && view.closed_by.is_none();
     }

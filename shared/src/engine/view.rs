@@ -226,7 +226,12 @@ impl StepView {
         !self.fixed
             && matches!(
                 self.state,
-                StepState::Waiting | StepState::Asked { .. } | StepState::Held(_) | StepState::Skipped { .. } | StepState::Observed { .. } | StepState::Failed { .. }
+                StepState::Waiting
+                    | StepState::Asked { .. }
+                    | StepState::Held(_)
+                    | StepState::Skipped { .. }
+                    | StepState::Observed { .. }
+                    | StepState::Failed { .. }
             )
     }
 }
@@ -279,8 +284,11 @@ impl View {
         let Entry::Opened { playbook, source, subject, finding, mode, observe_only, detected_at, .. } = entry else {
             return Err(Illegal { run, seq: 1, why: "a run begins with `opened`".to_owned() });
         };
-        let playbook = Playbook::parse(source, playbook)
-            .map_err(|errors| Illegal { run, seq: 1, why: format!("the pinned playbook cannot be read: {}", join(&errors)) })?;
+        let playbook = Playbook::parse(source, playbook).map_err(|errors| Illegal {
+            run,
+            seq: 1,
+            why: format!("the pinned playbook cannot be read: {}", join(&errors)),
+        })?;
         let steps = playbook.steps.iter().enumerate().map(|(place, step)| StepView::new(StepKey::first(&step.id), place, 1)).collect();
         Ok(Self {
             run,
@@ -522,7 +530,7 @@ impl StepView {
                 _ => return cannot("ask-expired"),
             },
             Entry::Decided { because, .. } => self.because = Some(because.clone()),
-            Entry::ApplyStarted { attempt, epoch, .. } => match self.state {
+            Entry::ApplyStarted { attempt, epoch, also, .. } => match self.state {
                 S::Waiting | S::Reapply if self.plan.is_some() && *attempt == self.attempts.saturating_add(1) => {
                     self.attempts = *attempt;
                     self.waits = 0;
@@ -535,6 +543,7 @@ impl StepView {
                             .into_iter()
                             .flatten()
                             .map(|change| ClaimFrom { key: change.key(), run, step: self.key.clone() })
+                            .chain(also.iter().cloned())
                             .collect();
                     }
                     self.state = S::Applying { epoch: *epoch, at };
@@ -593,7 +602,13 @@ impl StepView {
                 _ => return cannot("probe-done"),
             },
             Entry::Deferred { until, counts, why, .. } => match self.state {
-                S::Waiting | S::Reapply | S::UndoWanted { .. } | S::Pending { .. } | S::Unverified { .. } | S::Applying { .. } | S::Broken { .. } => {
+                S::Waiting
+                | S::Reapply
+                | S::UndoWanted { .. }
+                | S::Pending { .. }
+                | S::Unverified { .. }
+                | S::Applying { .. }
+                | S::Broken { .. } => {
                     self.tries = self.tries.saturating_add(u32::from(*counts));
                     self.waits = self.waits.saturating_add(u32::from(!*counts));
                     self.not_before = Some(*until);
@@ -665,7 +680,11 @@ impl StepView {
             Entry::Stuck { why, .. } => {
                 self.state = S::Stuck { why: why.clone() };
             }
-            Entry::Opened { .. } | Entry::FindingJoined { .. } | Entry::Admitted { .. } | Entry::Renewed { .. } | Entry::ClosedBy { .. } => {
+            Entry::Opened { .. }
+            | Entry::FindingJoined { .. }
+            | Entry::Admitted { .. }
+            | Entry::Renewed { .. }
+            | Entry::ClosedBy { .. } => {
                 return cannot("an entry of the run");
             }
         }
@@ -676,7 +695,9 @@ impl StepView {
     #[must_use]
     pub fn expires(&self, ttl: Option<SignedDuration>) -> Option<Timestamp> {
         match (&self.state, ttl, self.effective) {
-            (StepState::InEffect | StepState::AlreadyDone, Some(ttl), Some(since)) if !self.claims.is_empty() => since.checked_add(ttl).ok(),
+            (StepState::InEffect | StepState::AlreadyDone, Some(ttl), Some(since)) if !self.claims.is_empty() => {
+                since.checked_add(ttl).ok()
+            }
             _ => None,
         }
     }

@@ -161,7 +161,7 @@ pub fn rule(tx: &mut dyn Tx, view: &View, ask: &Ask, digest: &str, now: Timestam
 }
 
 /// Of attributes that are already as wanted, those that are so because of us.
-fn ours(tx: &mut dyn Tx, already: &[Change]) -> Result<Vec<ClaimFrom>, JournalError> {
+pub(super) fn ours(tx: &mut dyn Tx, already: &[Change]) -> Result<Vec<ClaimFrom>, JournalError> {
     let mut claims = Vec::new();
     for change in already {
         if let Some(claim) = tx.claims(&change.key())?.into_iter().next() {

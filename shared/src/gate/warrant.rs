@@ -86,7 +86,15 @@ impl Watch {
 }
 
 impl Warrant {
-    pub(super) fn mint(run: IncidentId, step: StepKey, attempt: u32, purpose: Purpose, digest: String, lease: &Arc<Lease>, now: Timestamp) -> Self {
+    pub(super) fn mint(
+        run: IncidentId,
+        step: StepKey,
+        attempt: u32,
+        purpose: Purpose,
+        digest: String,
+        lease: &Arc<Lease>,
+        now: Timestamp,
+    ) -> Self {
         let expires = now.checked_add(LIFE).unwrap_or(Timestamp::MAX);
         let watch = Watch { alive: Arc::new(AtomicBool::new(true)), lease: Arc::clone(lease), expires };
         Self { run, step, attempt, purpose, digest, watch }

@@ -249,7 +249,8 @@ pub fn accept(tx: &mut dyn Tx, arrival: &Arrival, now: Timestamp, pace: Pace) ->
 
 /// Another finding of another kind (a second port, another control) may ask for other parameters.
 fn differs(view: &View, note: &FindingNote) -> bool {
-    view.findings.iter().all(|known| known.id != note.id) && view.findings.last().is_some_and(|known| known.finding.get("type") != note.finding.get("type"))
+    view.findings.iter().all(|known| known.id != note.id)
+        && view.findings.last().is_some_and(|known| known.finding.get("type") != note.finding.get("type"))
 }
 
 fn older(now: &Version, before: &Version) -> bool {
@@ -263,6 +264,13 @@ fn join(tx: &mut dyn Tx, view: &mut View, arrival: &Arrival, renews: bool, now: 
     append(tx, view, vec![Entry::FindingJoined { finding: Box::new(arrival.note.clone()), renews }], now, pace)
 }
 
-fn remember(tx: &mut dyn Tx, id: &FindingId, run: Option<IncidentId>, version: &Version, ignored: Option<String>, at: Timestamp) -> Result<(), JournalError> {
+fn remember(
+    tx: &mut dyn Tx,
+    id: &FindingId,
+    run: Option<IncidentId>,
+    version: &Version,
+    ignored: Option<String>,
+    at: Timestamp,
+) -> Result<(), JournalError> {
     tx.save_seen(id, &Seen { run, version: version.clone(), ignored, at })
 }

@@ -144,12 +144,29 @@ impl From<ActionError> for ApplyError {
 
 /// Error codes that mean throttling, over all services (the SDK's own list, and the codes that EC2, Organizations and Logs add).
 const THROTTLING: &[&str] = &[
-    "Throttling", "ThrottlingException", "ThrottledException", "RequestThrottledException", "TooManyRequestsException", "RequestLimitExceeded",
-    "BandwidthLimitExceeded", "LimitExceededException", "RequestThrottled", "SlowDown", "PriorRequestNotComplete", "EC2ThrottledException",
+    "Throttling",
+    "ThrottlingException",
+    "ThrottledException",
+    "RequestThrottledException",
+    "TooManyRequestsException",
+    "RequestLimitExceeded",
+    "BandwidthLimitExceeded",
+    "LimitExceededException",
+    "RequestThrottled",
+    "SlowDown",
+    "PriorRequestNotComplete",
+    "EC2ThrottledException",
 ];
 
 /// Error codes that mean a missing permission.
-const DENIED: &[&str] = &["AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "Client.UnauthorizedOperation", "AuthFailure", "UnauthorizedException"];
+const DENIED: &[&str] = &[
+    "AccessDenied",
+    "AccessDeniedException",
+    "UnauthorizedOperation",
+    "Client.UnauthorizedOperation",
+    "AuthFailure",
+    "UnauthorizedException",
+];
 
 /// Sorts an SDK error. `call` is the IAM action it was for.
 pub fn classify<E, R>(call: &str, error: SdkError<E, R>) -> ActionError
@@ -173,14 +190,20 @@ where
                 ActionError::Denied(Denied { call, message })
             } else if code.ends_with(".NotFound") || code.ends_with("NotFoundException") || code == "NoSuchEntity" {
                 ActionError::Gone { what: call, message: format!("{code}: {message}") }
-            } else if code.starts_with("Internal") || code == "ServiceUnavailable" || code == "Unavailable" || code == "ServiceUnavailableException" {
+            } else if code.starts_with("Internal")
+                || code == "ServiceUnavailable"
+                || code == "Unavailable"
+                || code == "ServiceUnavailableException"
+            {
                 ActionError::Transient { call, message: format!("{code}: {message}") }
             } else {
                 ActionError::Service { call, code, message }
             }
         }
         SdkError::ConstructionFailure(_) => ActionError::Bug(format!("{call} could not be built: {chain}")),
-        SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => ActionError::Transient { call: call.to_owned(), message: chain },
+        SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => {
+            ActionError::Transient { call: call.to_owned(), message: chain }
+        }
         _ => ActionError::Transient { call: call.to_owned(), message: chain },
     }
 }

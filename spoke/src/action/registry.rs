@@ -85,13 +85,32 @@ pub trait DynChange: Send + Sync {
     /// As [`Change::plan`]; `before` is in the plan.
     fn plan<'a>(&'a self, cx: Cx<'a>, with: &'a Value) -> BoxFuture<'a, Result<Plan<Value>, ActionError>>;
     /// As [`Change::apply`].
-    fn apply<'a>(&'a self, cx: Cx<'a>, write: Write<'a>, with: &'a Value, before: &'a Value) -> BoxFuture<'a, Result<Progress<Value, Value>, ApplyError>>;
+    fn apply<'a>(
+        &'a self,
+        cx: Cx<'a>,
+        write: Write<'a>,
+        with: &'a Value,
+        before: &'a Value,
+    ) -> BoxFuture<'a, Result<Progress<Value, Value>, ApplyError>>;
     /// As [`Change::poll`].
-    fn poll<'a>(&'a self, cx: Cx<'a>, with: &'a Value, before: &'a Value, ticket: &'a Value) -> BoxFuture<'a, Result<Progress<Value, Value>, ActionError>>;
+    fn poll<'a>(
+        &'a self,
+        cx: Cx<'a>,
+        with: &'a Value,
+        before: &'a Value,
+        ticket: &'a Value,
+    ) -> BoxFuture<'a, Result<Progress<Value, Value>, ActionError>>;
     /// As [`Change::verify`].
     fn verify<'a>(&'a self, cx: Cx<'a>, with: &'a Value, before: &'a Value) -> BoxFuture<'a, Result<Verdict, ActionError>>;
     /// As [`Change::undo`].
-    fn undo<'a>(&'a self, cx: Cx<'a>, write: Write<'a>, with: &'a Value, before: &'a Value, only: &'a [ChangeKey]) -> BoxFuture<'a, Result<Undo, ApplyError>>;
+    fn undo<'a>(
+        &'a self,
+        cx: Cx<'a>,
+        write: Write<'a>,
+        with: &'a Value,
+        before: &'a Value,
+        only: &'a [ChangeKey],
+    ) -> BoxFuture<'a, Result<Undo, ApplyError>>;
 }
 
 struct Typed<A>(A);
@@ -148,7 +167,13 @@ impl<C: Change> DynChange for Typed<C> {
         })
     }
 
-    fn apply<'a>(&'a self, cx: Cx<'a>, write: Write<'a>, with: &'a Value, before: &'a Value) -> BoxFuture<'a, Result<Progress<Value, Value>, ApplyError>> {
+    fn apply<'a>(
+        &'a self,
+        cx: Cx<'a>,
+        write: Write<'a>,
+        with: &'a Value,
+        before: &'a Value,
+    ) -> BoxFuture<'a, Result<Progress<Value, Value>, ApplyError>> {
         Box::pin(async move {
             let with = params(C::NAME, with).map_err(ActionError::from)?;
             let before = typed(C::NAME, "before", before)?;
@@ -157,7 +182,13 @@ impl<C: Change> DynChange for Typed<C> {
         })
     }
 
-    fn poll<'a>(&'a self, cx: Cx<'a>, with: &'a Value, before: &'a Value, ticket: &'a Value) -> BoxFuture<'a, Result<Progress<Value, Value>, ActionError>> {
+    fn poll<'a>(
+        &'a self,
+        cx: Cx<'a>,
+        with: &'a Value,
+        before: &'a Value,
+        ticket: &'a Value,
+    ) -> BoxFuture<'a, Result<Progress<Value, Value>, ActionError>> {
         Box::pin(async move {
             let with = params(C::NAME, with)?;
             let before = typed(C::NAME, "before", before)?;
@@ -174,7 +205,14 @@ impl<C: Change> DynChange for Typed<C> {
         })
     }
 
-    fn undo<'a>(&'a self, cx: Cx<'a>, write: Write<'a>, with: &'a Value, before: &'a Value, only: &'a [ChangeKey]) -> BoxFuture<'a, Result<Undo, ApplyError>> {
+    fn undo<'a>(
+        &'a self,
+        cx: Cx<'a>,
+        write: Write<'a>,
+        with: &'a Value,
+        before: &'a Value,
+        only: &'a [ChangeKey],
+    ) -> BoxFuture<'a, Result<Undo, ApplyError>> {
         Box::pin(async move {
             let with = params(C::NAME, with).map_err(ActionError::from)?;
             let before = typed(C::NAME, "before", before)?;
@@ -271,7 +309,8 @@ impl Registry {
 impl Catalogue for Registry {
     fn action(&self, name: &str) -> Option<ActionInfo> {
         let action = self.get(name)?;
-        let required: Vec<&str> = action.schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+        let required: Vec<&str> =
+            action.schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
         let properties = action.schema.get("properties").and_then(Value::as_object);
         let parameters = properties.into_iter().flatten().map(|(name, _)| (name.clone(), required.contains(&name.as_str()))).collect();
         Some(ActionInfo { parameters, is_change: matches!(action.kind, Kind::Change(_)) })

@@ -5,6 +5,3 @@ pub mod close_open_ingress;
 mod controller;
 mod look;
 pub mod record_all;
-#[cfg(test)]
-#[allow(missing_docs, clippy::all)]
-mod scratch;

@@ -5,7 +5,7 @@ Each module here says what it mends. Nothing of it is in `--plain` mode, and wha
 
 import threading
 
-from . import ec2, events, guardduty, logs, organizations, securityhub, web
+from . import ec2, events, guardduty, iam, logs, organizations, securityhub, web
 
 
 def install(application):
@@ -13,6 +13,7 @@ def install(application):
     remember_accounts()
     ec2.mend()
     events.mend()
+    iam.mend()
     logs.mend()
     organizations.mend()
     securityhub.mend()

@@ -307,11 +307,3 @@ async fn about(
     ));
     Ok(())
 }
-#[cfg(test)]
-pub(super) async fn scratch_apply(c: &aws_sdk_ec2::Client, b: &Before) -> Result<Outcome, ApplyError> {
-    apply::apply(c, c, b).await
-}
-#[cfg(test)]
-pub(super) async fn scratch_undo(cx: Cx<'_>, c: &aws_sdk_ec2::Client, b: &Before, k: &[ChangeKey]) -> Result<Undo, ApplyError> {
-    apply::undo(cx, c, b, k).await
-}

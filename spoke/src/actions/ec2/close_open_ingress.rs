@@ -300,15 +300,41 @@ impl Change for CloseOpenIngress {
         undo::undo(cx, &write.aws.ec2(), &Job::of(with)?, before, only).await
     }
 }
+
 #[cfg(test)]
-pub(super) async fn scratch_rules(c: &aws_sdk_ec2::Client, g: &str) -> Vec<String> {
-    wire::rules_of(c, g).await.unwrap().iter().map(|r| format!("{} {:?}", r.body, r.body.description)).collect()
-}
-#[cfg(test)]
-pub(super) async fn scratch_apply(c: &aws_sdk_ec2::Client, b: &Before) -> Result<Outcome, ApplyError> {
-    apply::apply(c, c, b).await
-}
-#[cfg(test)]
-pub(super) async fn scratch_undo(cx: Cx<'_>, c: &aws_sdk_ec2::Client, w: &Params, b: &Before, k: &[ChangeKey]) -> Result<Undo, ApplyError> {
-    undo::undo(cx, c, &Job::of(w)?, b, k).await
+mod policy_tests {
+    use super::*;
+
+    #[test]
+    fn the_write_session_of_fifteen_groups_fits_one_policy() {
+        let cell = cordon_shared::id::CellId::new("111122223333".parse().unwrap(), "ap-southeast-1".parse().unwrap());
+        let group = |n: u8| GroupBefore { id: format!("sg-0123456789abcde{n:02}"), closing: Closing::default() };
+        let before = Before { groups: (0..15).map(group).collect(), lists: BTreeMap::new() };
+        let with: Params = serde_json::from_value(json!({ "group": "sg-1", "ports": [22] })).unwrap();
+        let policy = write_policy(CloseOpenIngress::WRITES, &cell, &CloseOpenIngress.bind(&with, &before)).unwrap();
+        assert!(policy.contains("security-group/sg-0123456789abcde14") && !policy.contains("security-group/*"));
+    }
+
+    #[test]
+    fn parameters_are_exact() {
+        let job = |with: Value| {
+            serde_json::from_value::<Params>(with)
+                .map_err(|error| error.to_string())
+                .and_then(|with| Job::of(&with).map_err(|error| error.to_string()))
+        };
+        assert!(job(json!({ "instance": "i-1", "ports": [22], "protocol": "TCP" })).is_ok());
+        assert!(job(json!({ "group": "sg-1", "except": [80, 443], "protocol": "6" })).is_ok());
+        for wrong in [
+            json!({ "instance": "i-1", "group": "sg-1", "ports": [22] }),
+            json!({ "ports": [22] }),
+            json!({ "group": "sg-1" }),
+            json!({ "group": "sg-1", "ports": [] }),
+            json!({ "group": "sg-1", "ports": [22], "except": [80] }),
+            json!({ "group": "sg-1", "ports": [70000] }),
+            json!({ "group": "sg-1", "ports": [22], "protocol": "icmp" }),
+            json!({ "group": "sg-1", "ports": [22], "colour": "red" }),
+        ] {
+            assert!(job(wrong.clone()).is_err(), "{wrong}");
+        }
+    }
 }

@@ -200,10 +200,38 @@ async fn withdraw(
     }
 }
 
+/// How rules are revoked. AWS revokes none of a call when it does not know one of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum How {
+    /// By what they say, all in one call.
+    Together,
+    /// By what they say, one by one.
+    Apart,
+    /// By their ids: where AWS does not know a rule by what it just said of it.
+    ById,
+}
+
+impl How {
+    fn next(self) -> Self {
+        if self == Self::Together { Self::Apart } else { Self::ById }
+    }
+}
+
+async fn revoke_call(write: &Client, group: &str, rules: &[&Rule], how: How) -> Result<(), ActionError> {
+    let call = write.revoke_security_group_ingress().group_id(group);
+    let by_id = how == How::ById && rules.iter().all(|rule| !rule.id.is_empty());
+    let call = if by_id {
+        call.set_security_group_rule_ids(Some(rules.iter().map(|rule| rule.id.clone()).collect()))
+    } else {
+        call.set_ip_permissions(Some(rules.iter().map(|rule| permission(&rule.body, false)).collect()))
+    };
+    call.send().await.map(|_| ()).map_err(|error| classify(REVOKE, error))
+}
+
 /// Revokes rules by what they say, so that a rule that was changed in between is not hit, and reads back that they are gone.
 pub(super) async fn revoke(read: &Client, write: &Client, group: &str, unwanted: &[Body], done: &mut usize) -> Result<(), ApplyError> {
     let unwanted_keys: BTreeSet<RuleKey> = unwanted.iter().map(Body::key).collect();
-    let mut by_id = false;
+    let mut how = How::Together;
     let mut last = String::new();
     for wait in READ_BACK {
         tokio::time::sleep(wait).await;
@@ -211,19 +239,16 @@ pub(super) async fn revoke(read: &Client, write: &Client, group: &str, unwanted:
         let present: Vec<&Rule> = current.iter().filter(|rule| unwanted_keys.contains(&rule.body.key())).collect();
         let Some(first) = present.first() else { return Ok(()) };
         last = first.body.to_string();
-        for rule in &present {
-            let call = write.revoke_security_group_ingress().group_id(group);
-            // Where AWS does not know the rule by what it says although it just said so, its id is left.
-            let call = if by_id && !rule.id.is_empty() {
-                call.security_group_rule_ids(&rule.id)
-            } else {
-                call.ip_permissions(permission(&rule.body, false))
-            };
-            match call.send().await.map_err(|error| classify(REVOKE, error)) {
-                Ok(_) => *done += 1,
-                Err(ActionError::Gone { .. }) => by_id = true,
+        let mut unknown = false;
+        for rules in present.chunks(if how == How::Together { present.len() } else { 1 }) {
+            match revoke_call(write, group, rules, how).await {
+                Ok(()) => *done += 1,
+                Err(ActionError::Gone { .. }) => unknown = true,
                 Err(error) => return Err(ApplyError::after(*done, error)),
             }
+        }
+        if unknown {
+            how = how.next();
         }
     }
     let message = format!("`{last}` was revoked in {group} and can still be read");
