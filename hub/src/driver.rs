@@ -3,7 +3,9 @@
 //! Nothing about a playbook lives here. Waiting is data: a run that waits for longer than a moment is put down, slot and sessions with it,
 //! and taken up again when it is due, or when somebody asks something of it.
 
+mod apply;
 mod begin;
+mod confirm;
 mod requests;
 pub(crate) mod run;
 mod undo;
@@ -29,7 +31,7 @@ use cordon_spoke::{
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{config::Config, journal::sqlite::SqliteStore, org::Org, refused::Protected};
@@ -78,6 +80,8 @@ pub struct Hub {
     pub put_down: Option<tokio::sync::mpsc::UnboundedSender<IncidentId>>,
     /// Rung when another process or the intake changed runs.
     pub poke: Notify,
+    /// Counts up when a person's answer or a joined finding went into a run that may be in hand.
+    pub changed: watch::Sender<u64>,
     /// Stops the driving; runs are put down where they are.
     pub stop: CancellationToken,
 }
@@ -89,6 +93,12 @@ impl std::fmt::Debug for Hub {
 }
 
 impl Hub {
+    /// Rings for the driver and for the runs in hand: something went into a run from outside.
+    pub fn ring(&self) {
+        self.changed.send_modify(|count| *count = count.wrapping_add(1));
+        self.poke.notify_one();
+    }
+
     /// The caps of the configuration.
     #[must_use]
     pub fn caps(&self) -> Caps {
@@ -98,7 +108,8 @@ impl Hub {
     /// Why the finding's sources are known ones, if all of them are.
     #[must_use]
     pub fn known_source(&self, view: &View) -> Option<String> {
-        let ips = &view.findings.last()?.version.remote_ips;
+        let finding = view.finding();
+        let ips: Vec<std::net::IpAddr> = serde_json::from_value(finding.pointer("/network/remote_ips")?.clone()).ok()?;
         let whose: Option<BTreeSet<&str>> =
             ips.iter().map(|ip| self.config.known.iter().find(|known| known.net.contains(ip)).map(|known| known.why.as_str())).collect();
         let whose = whose.filter(|whose| !whose.is_empty())?;
@@ -177,7 +188,10 @@ where
                 }
                 match result {
                     Ok(parked) => tracing::debug!(run = %id, wake = ?parked.wake, "put down"),
-                    Err(error @ (JournalError::Chain(_) | JournalError::Illegal(_))) => {
+                    // Somebody else writes to it faster than it is driven: it is due still.
+                    Err(error @ JournalError::Conflict { .. }) => tracing::warn!(run = %id, %error, "put down; taken up again"),
+                    // One run that cannot be driven stops no other.
+                    Err(error @ (JournalError::Chain(_) | JournalError::Illegal(_) | JournalError::Refused(_) | JournalError::NoRun(_))) => {
                         tracing::error!(run = %id, %error, "this incident cannot be driven");
                         hub.store.set_aside(id, &error.to_string()).await?;
                     }

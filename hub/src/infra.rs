@@ -50,14 +50,19 @@ pub fn spoke_role(registry: &Registry) -> String {
                 "Type": "String", "Default": "",
                 "Description": "The role that Cordon runs as there; empty: every principal of that account that may assume this role"
             },
+            "ExternalId": { "Type": "String", "Default": "", "Description": "[spoke] external_id of cordon.toml, where it is not `{account}`" },
             "RoleName": { "Type": "String", "Default": "CordonSpoke", "Description": "[spoke] role_name of cordon.toml" }
         },
-        "Conditions": { "OnePrincipal": { "Fn::Not": [{ "Fn::Equals": [{ "Ref": "HubPrincipalArn" }, ""] }] } },
+        "Conditions": {
+            "OnePrincipal": { "Fn::Not": [{ "Fn::Equals": [{ "Ref": "HubPrincipalArn" }, ""] }] },
+            "OwnExternalId": { "Fn::Not": [{ "Fn::Equals": [{ "Ref": "ExternalId" }, ""] }] }
+        },
         "Resources": {
             "SpokeRole": {
                 "Type": "AWS::IAM::Role",
                 "Properties": {
-                    "RoleName": { "Ref": "RoleName" },
+                    "ExternalId": { "Type": "String", "Default": "", "Description": "[spoke] external_id of cordon.toml, where it is not `{account}`" },
+            "RoleName": { "Ref": "RoleName" },
                     "Description": "Cordon contains and investigates here. To opt out, tag the account or a resource with cordon:opt-out.",
                     "MaxSessionDuration": 3600,
                     "AssumeRolePolicyDocument": {
@@ -67,7 +72,7 @@ pub fn spoke_role(registry: &Registry) -> String {
                             "Principal": { "AWS": { "Fn::If": ["OnePrincipal", { "Ref": "HubPrincipalArn" }, { "Fn::Sub": "arn:${AWS::Partition}:iam::${HubAccountId}:root" }] } },
                             "Action": ["sts:AssumeRole", "sts:SetSourceIdentity", "sts:TagSession"],
                             "Condition": {
-                                "StringEquals": { "sts:ExternalId": { "Ref": "AWS::AccountId" } },
+                                "StringEquals": { "sts:ExternalId": { "Fn::If": ["OwnExternalId", { "Ref": "ExternalId" }, { "Ref": "AWS::AccountId" }] } },
                                 "StringLike": { "sts:SourceIdentity": "cordon-*" }
                             }
                         }]

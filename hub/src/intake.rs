@@ -113,9 +113,8 @@ pub async fn take(hub: &Hub, origin: &Origin, finding: &Finding, sweep: Option<S
             ops::Arrival { note, opening: Some(ops::Opening { run: IncidentId::new(millis), entry, keys, sweep }), ignored: None }
         }
     };
-    let pace = hub.pace;
-    let accepted = hub.journal.with(move |tx| ops::accept(tx, &arrival, now, pace)).await?;
-    if !matches!(accepted, Accepted::Ignored { .. }) {
+    if arrival.ignored.is_none() {
+        // Before the journal speaks of it: kept twice is kept once, and kept for nothing does no harm.
         let item = Item {
             kind: "finding".to_owned(),
             about: finding.id.0.clone(),
@@ -123,7 +122,13 @@ pub async fn take(hub: &Hub, origin: &Origin, finding: &Finding, sweep: Option<S
             bytes: finding.raw.bytes.to_vec(),
         };
         hub.evidence.put(item).await?;
-        hub.poke.notify_one();
+    }
+    let pace = hub.pace;
+    let accepted = hub.journal.with(move |tx| ops::accept(tx, &arrival, now, pace)).await?;
+    match accepted {
+        Accepted::Opened(_) => hub.poke.notify_one(),
+        Accepted::Joined { .. } => hub.ring(),
+        Accepted::Duplicate(_) | Accepted::Ignored { .. } => {}
     }
     Ok((accepted, ignored))
 }

@@ -19,8 +19,9 @@ use jiff::Timestamp;
 use moka::future::Cache;
 use serde_json::{Value, json};
 
-/// How long a read is shared: half of what a decision may rest on, so that there is time to decide.
-const FRESH: Duration = Duration::from_secs(30);
+/// How long a read is shared. What is known of an account may rest on a read of its OUs that old: together with the time to decide
+/// that stays below the 60 seconds that a decision may rest on.
+const FRESH: Duration = Duration::from_secs(20);
 /// How many accounts and OUs are kept at most.
 const KEPT: u64 = 20_000;
 

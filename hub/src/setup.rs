@@ -18,7 +18,7 @@ use cordon_spoke::{
     session::{SessionError, SessionSettings, Sessions},
 };
 use jiff::SignedDuration;
-use tokio::sync::{Notify, mpsc::UnboundedSender};
+use tokio::sync::{Notify, mpsc::UnboundedSender, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -179,7 +179,7 @@ pub async fn hub(config: Config, wanted: Wanted) -> Result<Arc<Hub>, SetupError>
         })
         .collect();
     let roles = std::iter::once(config.spoke.role_name.clone()).chain(config.hub.action_role.clone()).collect();
-    let pace = Pace { epoch: lease.epoch(), attempt_timeout: config.limits.attempt_timeout + SignedDuration::from_secs(1) };
+    let pace = Pace { epoch: lease.epoch(), since: clock.now(), attempt_timeout: config.limits.attempt_timeout + SignedDuration::from_secs(1) };
     let dynamic: Arc<dyn Store> = store.clone();
     Ok(Arc::new(Hub {
         own_cell: CellId::new(config.hub.account.clone(), config.hub.home_region.clone()),
@@ -202,6 +202,7 @@ pub async fn hub(config: Config, wanted: Wanted) -> Result<Arc<Hub>, SetupError>
         rehearsal: wanted.rehearsal,
         put_down: wanted.put_down,
         poke: Notify::new(),
+        changed: watch::Sender::new(0),
         stop: CancellationToken::new(),
     }))
 }

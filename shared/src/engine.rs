@@ -9,7 +9,7 @@ pub mod state;
 pub mod view;
 
 pub use entry::{ClaimFrom, Entry, FindingNote, Hold, Person, UndoCause};
-pub use next::{Command, Next, Pace, next};
+pub use next::{Command, Next, Pace, after_death, next};
 pub use state::{RunState, Summary, summary};
 pub use view::{Approval, Illegal, StepState, StepView, View};
 

@@ -42,6 +42,8 @@ pub struct Ask {
     pub mode: Mode,
     /// Whether the playbook wants a person asked in every mode.
     pub ask: bool,
+    /// When planning began: what changed since is not in the plan.
+    pub planned_at: Timestamp,
     /// What is known of account, subject and sources.
     pub facts: Facts,
     /// The hard caps.
@@ -78,6 +80,7 @@ pub async fn commit(
     pace: Pace,
 ) -> Result<(View, Decision), JournalError> {
     let mut moved = view.clone();
+    let key = ask.step.clone();
     let (moved, ruling, digest) = journal
         .with(move |tx| {
             let digest = ask.plan.digest(ask.action, &ask.with);
@@ -90,6 +93,9 @@ pub async fn commit(
                     }
                 }
                 ruling = rehearsed(ruling, ask.mode);
+            }
+            if moved.step(&ask.step).is_some_and(|step| step.fixed) {
+                ruling = begun(ruling);
             }
             let also = if ruling == Ruling::Go { rule::ours(tx, &ask.plan.already)? } else { Vec::new() };
             let entries = entries(&moved, &ask, &digest, &ruling, also, now, pace);
@@ -107,16 +113,22 @@ pub async fn commit(
         .await?;
     let decision = match ruling {
         Ruling::Go => {
-            let step = moved
-                .steps
-                .iter()
-                .find(|step| matches!(step.state, StepState::Applying { epoch, .. } if epoch == pace.epoch) && step.digest == digest);
-            let (key, attempt) = step.map_or_else(|| (StepKey::first(""), 0), |step| (step.key.clone(), step.attempts));
+            let attempt = moved.step(&key).map_or(0, |step| step.attempts);
             Decision::Go(Warrant::mint(moved.run, key, attempt, Purpose::Apply, digest, lease, now))
         }
         other => Decision::No(other),
     };
     Ok((moved, decision))
+}
+
+/// What a ruling becomes for a step that was begun once: it may have to be finished or undone, so it is not let go of.
+fn begun(ruling: Ruling) -> Ruling {
+    match ruling {
+        Ruling::Observe { why } | Ruling::Skip { why } => {
+            Ruling::Hold(hold("begun", format!("it was begun and may not be finished: {why}; undo or retry it")))
+        }
+        other => other,
+    }
 }
 
 /// What a ruling becomes when nothing may be done.
@@ -289,8 +301,7 @@ fn undo_in(
         UndoOutcome::Go { attempt, from, left }
     };
     if matches!(cause, UndoCause::Person { .. }) {
-        let until = now.checked_add(rule::STAND_DOWN).unwrap_or(Timestamp::MAX);
-        tx.save_stand_down(&stand_down_key(view), Some(until))?;
+        stand_down(tx, view, now)?;
     }
     ops::append(tx, view, entries, now, pace)?;
     Ok(outcome)
@@ -301,6 +312,15 @@ fn undo_in(
 pub fn stand_down_key(view: &View) -> String {
     let kind = view.findings.first().and_then(|note| note.finding.get("type")).and_then(Value::as_str).unwrap_or_default();
     format!("{kind} {} {}", view.subject.cell, view.subject.name())
+}
+
+/// A person undoes what was done to a run's subject: it stands down from now on.
+///
+/// # Errors
+/// Those of the store.
+pub fn stand_down(tx: &mut dyn Tx, view: &View, now: Timestamp) -> Result<(), JournalError> {
+    let until = now.checked_add(rule::STAND_DOWN).unwrap_or(Timestamp::MAX);
+    tx.save_stand_down(&stand_down_key(view), Some(until))
 }
 
 /// Lifts the stand-down of a run's subject.

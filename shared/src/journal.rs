@@ -147,8 +147,10 @@ pub trait Tx {
     fn lock_holder(&mut self, resource: &str) -> Result<Option<(IncidentId, StepKey)>, JournalError>;
     /// Takes the lock on a resource.
     fn lock(&mut self, resource: &str, run: IncidentId, step: &StepKey) -> Result<(), JournalError>;
-    /// Gives back a step's locks.
-    fn unlock(&mut self, run: IncidentId, step: &StepKey) -> Result<(), JournalError>;
+    /// Gives back a step's locks, and remembers when.
+    fn unlock(&mut self, run: IncidentId, step: &StepKey, at: Timestamp) -> Result<(), JournalError>;
+    /// When a lock on a resource was last given back: a plan older than that is of another world.
+    fn last_unlocked(&mut self, resource: &str) -> Result<Option<Timestamp>, JournalError>;
     /// The live claims on an attribute, oldest first.
     fn claims(&mut self, key: &ChangeKey) -> Result<Vec<Claim>, JournalError>;
     /// Lays a claim.

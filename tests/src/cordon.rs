@@ -147,6 +147,22 @@ impl Cordon {
         Ok(Output { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) })
     }
 
+    /// Runs a command to its end on this process's own standard output and error.
+    ///
+    /// # Errors
+    /// When the program does not start, or fails.
+    pub async fn show(&self, arguments: &[&str]) -> Result<(), LabError> {
+        let mut command = Command::new(&self.program);
+        command.args(arguments).stdin(Stdio::null());
+        self.prepare(&mut command);
+        let status = tokio::process::Command::from(command).kill_on_drop(true).status().await;
+        match status {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(LabError::new(format!("cordon {} failed: {status}", arguments.join(" ")))),
+            Err(error) => Err(LabError::new(format!("{} does not run: {error}", self.program.display()))),
+        }
+    }
+
     /// Starts a command that goes on by itself, `serve` for example. It ends when the guard is dropped, and when this process ends in any
     /// other way.
     ///

@@ -5,6 +5,7 @@
 //! - [`hand`]: calls to AWS that are not ours (boto3), with which tests set up the world and read it back.
 //! - [`organization`]: a whole organization, built with the hand, and read back with it.
 //! - [`cordon`]: the real binary, run as a person or a service manager runs it.
+//! - [`demo`]: what `cargo demo` shows.
 //! - [`gateway`]: stands between Cordon and moto: records every call, enforces what AWS's access control enforces, throttles and fails.
 //!
 //! Nothing here outlives the process: the Python programs end when their standard input closes, however the process ends.
@@ -12,6 +13,7 @@
 
 pub mod accounts;
 pub mod cordon;
+pub mod demo;
 pub mod gateway;
 pub mod hand;
 pub mod moto;

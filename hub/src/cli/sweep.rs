@@ -198,6 +198,8 @@ async fn feed(hub: &Arc<Hub>, sweep: &Sweep) -> Result<Option<String>, Failure> 
     let clients = hub.sessions.hub(&hub.config.hub.home_region);
     let max = u64::from(sweep.max);
     let waves = [1, 1 + max.div_ceil(10), max];
+    // Failures of an earlier start of the same sweep were looked at then.
+    let before = counts(hub, &id).await?;
     let mut begun = 0_u64;
     let mut wave = 0;
     let mut at = Some(Cursor::default());
@@ -223,16 +225,16 @@ async fn feed(hub: &Arc<Hub>, sweep: &Sweep) -> Result<Option<String>, Failure> 
             begun += 1;
             if waves.get(wave).is_some_and(|size| begun >= *size) {
                 wave += 1;
-                if let Some(stopped) = rest(hub, &id, 0, 1).await? {
+                if let Some(stopped) = rest(hub, &id, before, 0, 1).await? {
                     return Ok(Some(stopped));
                 }
-            } else if let Some(stopped) = rest(hub, &id, AT_A_TIME, ENOUGH).await? {
+            } else if let Some(stopped) = rest(hub, &id, before, AT_A_TIME, ENOUGH).await? {
                 return Ok(Some(stopped));
             }
         }
         at = read.next;
     }
-    rest(hub, &id, 0, ENOUGH).await
+    rest(hub, &id, before, 0, ENOUGH).await
 }
 
 /// Takes one document in. True when it began an incident.
@@ -274,17 +276,31 @@ async fn in_ou(hub: &Hub, sweep: &Sweep, account: &AccountId) -> Result<bool, Fa
     }
 }
 
-/// Waits until no more than `most` incidents of the sweep are under way, and looks at the stop-loss.
-async fn rest(hub: &Hub, sweep: &str, most: u64, enough: u64) -> Result<Option<String>, Failure> {
-    loop {
-        let (mut running, mut failed, mut ended) = (0, 0, 0);
-        for count in hub.store.count_by_state(Some(sweep)).await? {
-            match count.state {
-                RunState::Running => running += count.n,
-                RunState::Failed | RunState::Stuck => failed += count.n,
-                _ => ended += count.n,
-            }
+/// How the incidents of a sweep stand.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counts {
+    running: u64,
+    failed: u64,
+    ended: u64,
+}
+
+async fn counts(hub: &Hub, sweep: &str) -> Result<Counts, Failure> {
+    let mut counts = Counts::default();
+    for count in hub.store.count_by_state(Some(sweep)).await? {
+        match count.state {
+            RunState::Running => counts.running += count.n,
+            RunState::Failed | RunState::Stuck => counts.failed += count.n,
+            _ => counts.ended += count.n,
         }
+    }
+    Ok(counts)
+}
+
+/// Waits until no more than `most` incidents of the sweep are under way, and looks at the stop-loss.
+async fn rest(hub: &Hub, sweep: &str, before: Counts, most: u64, enough: u64) -> Result<Option<String>, Failure> {
+    loop {
+        let now = counts(hub, sweep).await?;
+        let (running, failed, ended) = (now.running, now.failed.saturating_sub(before.failed), now.ended.saturating_sub(before.ended));
         let looked = failed + ended;
         #[expect(clippy::cast_precision_loss, reason = "counts of incidents are far below 2^52")]
         let share = if looked == 0 { 0.0 } else { failed as f64 / looked as f64 };

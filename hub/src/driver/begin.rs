@@ -1,69 +1,197 @@
-//! Beginning a step: condition, parameters, then a probe, a hold, or plan, decision and change.
+//! Beginning a step: condition, parameters, then a probe, a hold, or plan and decision; the change itself is [`super::apply`].
 
 use std::sync::Arc;
 
 use cordon_shared::{
-    engine::{Entry, Hold, StepState, StepView, View},
-    gate::{self, Ask, Decision, Warrant, hold},
+    engine::{Entry, StepState, StepView, View},
+    gate::{self, Ask, Decision, hold},
     journal::JournalError,
     mode::Mode,
-    plan::{Effect, Plan, Seat, StepKey},
-    playbook::{Step, Work},
+    plan::{Plan, Seat, StepKey},
+    playbook::{OnTimeout, Step, Work},
 };
-use cordon_spoke::action::{Action, ActionError, ApplyError, DynChange, DynProbe, Kind, Plan as Planned, Progress, Write};
+use cordon_spoke::action::{Action, DynChange, DynProbe, Kind, Plan as Planned};
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
+    apply::{Deed, apply},
+    confirm::{Doubt, doubt},
     run::Run,
-    work::{TRIES, after, backoff, cell, clients, cx, not_sent, put_off},
+    work::{TRIES, after, backoff, cell, clients, cx, put_off, underway},
 };
 
 /// Begins a step, or goes on with one that has its plan and may be applied again.
 pub(super) async fn begin(run: &Run, view: &View, key: &StepKey) -> Result<(), JournalError> {
     let (Some(step), Some(definition)) = (view.step(key), view.step(key).and_then(|step| view.definition(step))) else { return Ok(()) };
+    let beginning = Beginning { run, view, step, definition, at: run.hub.clock.now() };
     if step.fixed {
-        let under = super::work::underway(run, view, key)?;
+        let under = underway(run, view, key)?;
         let plan = step.plan.clone().unwrap_or_default();
-        return decide(run, view, step, definition, &under.action, &under.change, step.with.clone(), plan).await;
+        return beginning.decide(&under.action, &under.change, step.with.clone(), plan).await;
     }
-    if let Some(need) = only_planned(view, definition) {
-        let why = format!("depends on the outcome of `{need}`, which is only planned");
-        return run.append(vec![Entry::Observed { step: key.clone(), why }]).await;
+    beginning.evaluate().await
+}
+
+/// A step that is being begun, for the finding as it was when this began.
+struct Beginning<'a> {
+    run: &'a Run,
+    view: &'a View,
+    step: &'a StepView,
+    definition: &'a Step,
+    at: Timestamp,
+}
+
+impl Beginning<'_> {
+    fn key(&self) -> StepKey {
+        self.step.key.clone()
     }
-    let data = view.data();
-    let wrong = |code: &str, why: String| vec![Entry::Failed { step: key.clone(), code: code.to_owned(), why }];
-    if let Some(when) = &definition.when {
-        match when.truth(&data) {
-            Ok(true) => {}
-            Ok(false) => return run.append(vec![Entry::Skipped { step: key.clone(), why: format!("not the case: {when}") }]).await,
-            Err(error) => return run.append(wrong("expression", format!("its condition cannot be evaluated: {error}"))).await,
+
+    /// Journals what came of it, unless a later finding has made the question another one.
+    async fn end(&self, entry: Entry) -> Result<(), JournalError> {
+        self.run.append_of(self.view.generation, vec![entry]).await
+    }
+
+    async fn held(&self, code: &str, why: String) -> Result<(), JournalError> {
+        self.end(Entry::Held { step: Some(self.key()), hold: hold(code, why) }).await
+    }
+
+    async fn failed(&self, code: &str, why: String) -> Result<(), JournalError> {
+        self.end(Entry::Failed { step: self.key(), code: code.to_owned(), why }).await
+    }
+
+    async fn evaluate(&self) -> Result<(), JournalError> {
+        let Self { run, view, definition, .. } = *self;
+        if let Some(need) = only_planned(view, definition) {
+            let why = format!("depends on the outcome of `{need}`, which is only planned");
+            return self.end(Entry::Observed { step: self.key(), why }).await;
+        }
+        let data = view.data();
+        if let Some(when) = &definition.when {
+            match when.truth(&data) {
+                Ok(true) => {}
+                Ok(false) => return self.end(Entry::Skipped { step: self.key(), why: format!("not the case: {when}") }).await,
+                Err(error) => return self.failed("expression", format!("its condition cannot be evaluated: {error}")).await,
+            }
+        }
+        let name = match &definition.work {
+            Work::Hold(why) => return self.held("playbook", why.clone()).await,
+            Work::Action(name) => name,
+        };
+        let with = match definition.with.render(&data) {
+            Ok(with) => with,
+            Err(error) => return self.failed("expression", format!("its parameters cannot be evaluated: {error}")).await,
+        };
+        let Some(action) = run.hub.registry.get(name).cloned() else {
+            return self.held("unknown-action", format!("the playbook wants `{name}`, which this version of Cordon does not have")).await;
+        };
+        match &action.kind {
+            Kind::Probe(probe) => self.look(&action, probe, with).await,
+            Kind::Change(change) => self.plan(&action, change, with).await,
         }
     }
-    let name = match &definition.work {
-        Work::Hold(why) => return run.append(vec![Entry::Held { step: Some(key.clone()), hold: hold("playbook", why.clone()) }]).await,
-        Work::Action(name) => name,
-    };
-    let with = match definition.with.render(&data) {
-        Ok(with) => with,
-        Err(error) => return run.append(wrong("expression", format!("its parameters cannot be evaluated: {error}"))).await,
-    };
-    let Some(action) = run.hub.registry.get(name).cloned() else {
-        let hold = hold("unknown-action", format!("the playbook wants `{name}`, which this version of Cordon does not have"));
-        return run.append(vec![Entry::Held { step: Some(key.clone()), hold }]).await;
-    };
-    match &action.kind {
-        Kind::Probe(probe) => look(run, view, step, &action, probe, with).await,
-        Kind::Change(change) => {
-            let planned = async {
-                let read = clients(run, view, &action).await?;
-                change.plan(cx(run, view, &action, key, &read), &with).await
-            };
-            match planned.await {
-                Ok(Planned::Ready { plan, .. }) => decide(run, view, step, definition, &action, change, with, plan).await,
-                Ok(Planned::Refuse { code, why }) => run.append(vec![Entry::Held { step: Some(key.clone()), hold: hold(code, why) }]).await,
-                Ok(Planned::Moot { why }) => run.append(vec![Entry::Skipped { step: key.clone(), why }]).await,
-                Err(error) => put_off(run, step, &error).await,
+
+    async fn look(&self, action: &Action, probe: &Arc<dyn DynProbe>, with: Value) -> Result<(), JournalError> {
+        let Self { run, view, step, definition, .. } = *self;
+        let found = async {
+            let read = clients(run, view, action).await?;
+            probe.run(cx(run, view, action, &step.key, &read), &with).await
+        };
+        match tokio::time::timeout(definition.within.unsigned_abs(), found).await {
+            Ok(Ok(found)) => self.end(Entry::ProbeDone { step: self.key(), with, outcome: found.outcome, evidence: found.evidence }).await,
+            Ok(Err(error)) => put_off(run, step, &error).await,
+            Err(_) => {
+                let why = format!("it did not end within {:#}", definition.within);
+                match definition.on_timeout {
+                    OnTimeout::Hold => self.held("timeout", why).await,
+                    OnTimeout::Fail => self.failed("timeout", why).await,
+                }
             }
+        }
+    }
+
+    async fn plan(&self, action: &Action, change: &Arc<dyn DynChange>, with: Value) -> Result<(), JournalError> {
+        let Self { run, view, step, .. } = *self;
+        let planned = async {
+            let read = clients(run, view, action).await?;
+            change.plan(cx(run, view, action, &step.key, &read), &with).await
+        };
+        match planned.await {
+            Ok(Planned::Ready { plan, .. }) => self.decide(action, change, with, plan).await,
+            Ok(Planned::Refuse { code, why }) => self.held(code, why).await,
+            Ok(Planned::Moot { why }) => self.end(Entry::Skipped { step: self.key(), why }).await,
+            Err(error) => put_off(run, step, &error).await,
+        }
+    }
+
+    /// Later, or for a person when it was put off often enough.
+    async fn later(&self, code: &str, why: String) -> Result<(), JournalError> {
+        let tries = self.step.tries;
+        if tries >= TRIES {
+            return self.held(code, why).await;
+        }
+        let until = after(self.run.hub.clock.now(), backoff(tries));
+        self.end(Entry::Deferred { step: Some(self.key()), why, until, counts: true }).await
+    }
+
+    async fn decide(&self, action: &Action, change: &Arc<dyn DynChange>, with: Value, plan: Plan) -> Result<(), JournalError> {
+        let Self { run, view, step, definition, at } = *self;
+        let hub = &run.hub;
+        let mut facts = match run.facts(view).await {
+            Ok(facts) => facts,
+            Err(why) => {
+                let why = format!("the organization cannot be read, so opt-outs are unknown: {why}");
+                return self.later("organization-unreadable", why).await;
+            }
+        };
+        let mode = hub.config.hub.mode.strictest(view.playbook.mode);
+        // What the hub writes about a finding changes nothing of a member's: neither its opt-out nor a known source forbids it.
+        if action.seat == Seat::Hub {
+            facts.opt_outs.clear();
+            facts.known = None;
+        } else if !hub.rehearsal && mode != Mode::Observe && view.observe_only.is_none() && !plan.changes.is_empty() && facts.unfit.is_none() {
+            match doubt(run, view).await {
+                None => {}
+                Some(Doubt::Passing(why)) => return self.later("unconfirmed", why).await,
+                Some(Doubt::Standing(hold)) => facts.unfit = Some(hold),
+            }
+        }
+        // The session's policy is made before anything is decided: what cannot be narrowed is not begun.
+        let policy = match change.policy(cell(run, view, action), &with, &plan.before) {
+            Ok(Ok(policy)) => policy,
+            Ok(Err(_)) if plan.changes.is_empty() => String::new(),
+            Ok(Err(error)) => return self.held("session-policy", error.to_string()).await,
+            Err(error) => return put_off(run, step, &error).await,
+        };
+        let ask = Ask {
+            step: self.key(),
+            action: action.name,
+            risk: action.risk,
+            with: with.clone(),
+            plan: plan.clone(),
+            mode,
+            ask: definition.ask,
+            planned_at: at,
+            facts,
+            caps: hub.caps(),
+            question_lasts: hub.config.question_lasts,
+            stand_down: gate::stand_down_key(view),
+            uncounted: action.seat == Seat::Hub,
+            rehearsal: hub.rehearsal,
+        };
+        let (now, pace, generation) = (hub.clock.now(), hub.pace, view.generation);
+        let fixed = step.fixed;
+        let decision = run
+            .decide(async |view| {
+                if !fixed && view.generation != generation {
+                    return Err(JournalError::Conflict { run: view.run, expected: view.seq, found: view.seq });
+                }
+                gate::commit(&hub.journal, &hub.lease, &view, ask, now, pace).await
+            })
+            .await?;
+        match decision {
+            Decision::Go(warrant) => apply(run, view, Deed { key: &step.key, action, change, with: &with, plan: &plan }, policy, warrant).await,
+            Decision::No(_) => Ok(()),
         }
     }
 }
@@ -71,202 +199,6 @@ pub(super) async fn begin(run: &Run, view: &View, key: &StepKey) -> Result<(), J
 /// A step whose outcome is needed and that was only planned.
 fn only_planned(view: &View, definition: &Step) -> Option<String> {
     definition.reads_outcomes_of().find(|id| view.latest(id).is_some_and(|step| matches!(step.state, StepState::Observed { .. })))
-}
-
-async fn look(
-    run: &Run,
-    view: &View,
-    step: &StepView,
-    action: &Action,
-    probe: &Arc<dyn DynProbe>,
-    with: Value,
-) -> Result<(), JournalError> {
-    let key = &step.key;
-    let found = async {
-        let read = clients(run, view, action).await?;
-        probe.run(cx(run, view, action, key, &read), &with).await
-    };
-    match found.await {
-        Ok(found) => run.append(vec![Entry::ProbeDone { step: key.clone(), with, outcome: found.outcome, evidence: found.evidence }]).await,
-        Err(error) => put_off(run, step, &error).await,
-    }
-}
-
-#[expect(clippy::too_many_arguments, reason = "everything that a decision is about, once")]
-async fn decide(
-    run: &Run,
-    view: &View,
-    step: &StepView,
-    definition: &Step,
-    action: &Action,
-    change: &Arc<dyn DynChange>,
-    with: Value,
-    plan: Plan,
-) -> Result<(), JournalError> {
-    let hub = &run.hub;
-    let key = step.key.clone();
-    let mut facts = match run.facts(view).await {
-        Ok(facts) => facts,
-        Err(why) => {
-            let until = after(hub.clock.now(), backoff(step.tries));
-            let entry = if step.tries < TRIES {
-                Entry::Deferred { step: Some(key), why, until, counts: true }
-            } else {
-                let why = format!("the organization cannot be read, so opt-outs are unknown: {why}");
-                Entry::Held { step: Some(key), hold: hold("organization-unreadable", why) }
-            };
-            return run.append(vec![entry]).await;
-        }
-    };
-    let mode = hub.config.hub.mode.strictest(view.playbook.mode);
-    // What the hub writes about a finding changes nothing of a member's, so that neither its opt-out nor a known source forbids it.
-    if action.seat == Seat::Hub {
-        facts.opt_outs.clear();
-        facts.known = None;
-    } else if !hub.rehearsal && mode != Mode::Observe && view.observe_only.is_none() && !plan.changes.is_empty() && facts.unfit.is_none() {
-        facts.unfit = unconfirmed(run, view).await;
-    }
-    // The session's policy is made before anything is decided: what cannot be narrowed is not begun.
-    let policy = match change.policy(cell(run, view, action), &with, &plan.before) {
-        Ok(Ok(policy)) => policy,
-        Ok(Err(_)) if plan.changes.is_empty() => String::new(),
-        Ok(Err(error)) => return run.append(vec![Entry::Held { step: Some(key), hold: hold("session-policy", error.to_string()) }]).await,
-        Err(error) => return put_off(run, step, &error).await,
-    };
-    let ask = Ask {
-        step: key.clone(),
-        action: action.name,
-        risk: action.risk,
-        with: with.clone(),
-        plan: plan.clone(),
-        mode,
-        ask: definition.ask,
-        facts,
-        caps: hub.caps(),
-        question_lasts: hub.config.question_lasts,
-        stand_down: gate::stand_down_key(view),
-        uncounted: action.seat == Seat::Hub,
-        rehearsal: hub.rehearsal,
-    };
-    let (now, pace) = (hub.clock.now(), hub.pace);
-    let decision = run.decide(async |view| gate::commit(&hub.journal, &hub.lease, &view, ask, now, pace).await).await?;
-    let Decision::Go(warrant) = decision else { return Ok(()) };
-    apply(run, view, &key, action, change, &with, &plan, policy, warrant).await
-}
-
-#[expect(clippy::too_many_arguments, reason = "everything that a change is made of, once")]
-async fn apply(
-    run: &Run,
-    view: &View,
-    key: &StepKey,
-    action: &Action,
-    change: &Arc<dyn DynChange>,
-    with: &Value,
-    plan: &Plan,
-    policy: String,
-    warrant: Warrant,
-) -> Result<(), JournalError> {
-    let done = async {
-        let read = clients(run, view, action).await?;
-        let aws = open_write(run, view, key, action, policy, &warrant).await?;
-        change.apply(cx(run, view, action, key, &read), Write { aws: &aws, warrant: &warrant }, with, &plan.before).await
-    };
-    let result = done.await;
-    drop(warrant);
-    let now = run.hub.clock.now();
-    let step = key.clone();
-    let entries = match result {
-        Ok(Progress::Done(outcome)) => vec![Entry::Applied { step, outcome }],
-        Ok(Progress::Pending { ticket, after: wait }) => vec![Entry::Pending { step, ticket, due: after(now, wait) }],
-        Err(ApplyError { effect, error }) => {
-            let view = run.view().await;
-            let tries = view.step(key).map_or(0, |step| step.tries);
-            let counted = !not_sent(&error);
-            let again = (error.may_pass() && (tries < TRIES || !counted)) || effect == Effect::Unknown;
-            failed(step, effect, &error, again.then(|| after(now, backoff(tries))))
-        }
-    };
-    run.append(entries).await
-}
-
-/// What a failed change leaves behind. Nothing done and no hope: it failed. Something done or unknown: the world is read.
-fn failed(step: StepKey, effect: Effect, error: &ActionError, again: Option<jiff::Timestamp>) -> Vec<Entry> {
-    let mut entries = vec![Entry::ApplyFailed { step: step.clone(), effect, error: error.to_string(), again }];
-    if again.is_none() {
-        match effect {
-            Effect::None => {
-                let verdict = cordon_shared::plan::Verdict::NotInEffect { detail: "nothing was changed".to_owned() };
-                entries.push(Entry::Recovered { step: step.clone(), verdict });
-                entries.push(Entry::Failed { step, code: error.code().to_owned(), why: error.to_string() });
-            }
-            Effect::Partial | Effect::Unknown => {
-                entries.push(Entry::Stuck {
-                    step,
-                    why: format!("it is done in part, and the rest failed: {error}; `cordon incident undo` puts back what was done"),
-                });
-            }
-        }
-    }
-    entries
-}
-
-/// The write session of a step.
-pub(super) async fn open_write(
-    run: &Run,
-    view: &View,
-    key: &StepKey,
-    action: &Action,
-    policy: String,
-    warrant: &Warrant,
-) -> Result<cordon_spoke::session::Clients, ActionError> {
-    let sessions = &run.hub.sessions;
-    let opened = match action.seat {
-        Seat::Member => sessions.write(&view.subject.cell, run.id, key, policy, warrant).await,
-        Seat::Hub => sessions.write_hub(&run.hub.config.hub.home_region, run.id, key, policy, warrant).await,
-    };
-    Ok(opened?)
-}
-
-/// Whether GuardDuty itself still knows the finding (`confirm_findings`): asked once for a run, before its first change.
-async fn unconfirmed(run: &Run, view: &View) -> Option<Hold> {
-    if !run.hub.config.hub.confirm_findings {
-        return None;
-    }
-    let note = view.findings.last()?;
-    // What an analyst opened by hand is known to nobody else.
-    if note.input.starts_with("opened by ") && note.id.0.starts_with("cordon:opened/") {
-        return None;
-    }
-    if note.finding.get("provider").and_then(Value::as_str) != Some("guard-duty") {
-        return None;
-    }
-    let ask = || async {
-        let region = note
-            .id
-            .0
-            .parse::<cordon_shared::arn::Arn>()
-            .ok()
-            .and_then(|arn| arn.region())
-            .unwrap_or_else(|| view.subject.cell.region.clone());
-        let clients = run.hub.sessions.hub(&region);
-        match cordon_spoke::aws::findings::guardduty_finding(&clients, &note.id.0).await {
-            Ok(Some(_)) => Ok(()),
-            Ok(None) => Err(hold(
-                "unconfirmed",
-                format!(
-                    "GuardDuty in the hub's account does not know finding {}: it may be forged, or be of an account that is not a member",
-                    note.id.0
-                ),
-            )),
-            Err(error) => Err(hold(
-                "unconfirmed",
-                format!(
-                    "the finding could not be fetched again from GuardDuty: {error}; mend it and release, or set `[hub] confirm_findings = false`"
-                ),
-            )),
-        }
-    };
-    run.confirmed.get_or_init(ask).await.clone().err()
 }
 
 /// A later generation holds a started step's parameters against the new finding.
@@ -281,5 +213,5 @@ pub(super) async fn renew(run: &Run, view: &View, key: &StepKey) -> Result<(), J
     } else {
         Entry::Kept { step: key.clone(), generation }
     };
-    run.append(vec![entry]).await
+    run.append_of(generation, vec![entry]).await
 }

@@ -2,6 +2,7 @@
 
 use cordon_shared::{
     engine::{Entry, Person, StepState, StepView, UndoCause, View},
+    gate,
     id::IncidentId,
     journal::{JournalError, ops},
     plan::StepKey,
@@ -28,7 +29,7 @@ pub async fn serve_requests(hub: &Hub) -> Result<usize, JournalError> {
         hub.store.answer_request(asked.id, answer, hub.clock.now()).await?;
     }
     if count > 0 {
-        hub.poke.notify_one();
+        hub.ring();
     }
     Ok(count)
 }
@@ -41,6 +42,12 @@ async fn answer(hub: &Hub, request: &Request, by: &Person) -> Result<String, Jou
         .with(move |tx| {
             let mut view = ops::load(tx, request.run())?;
             let (entries, text) = entries(&view, &request, &by, now, &by_name)?;
+            match &request {
+                // From now on, not only from the moment that the undo begins: nothing of it is done again in between.
+                Request::Undo { .. } => gate::stand_down(tx, &view, now)?,
+                Request::Release { .. } if stands_down(&view) => gate::lift_stand_down(tx, &view)?,
+                _ => {}
+            }
             ops::append(tx, &mut view, entries, now, pace)?;
             Ok(text)
         })
@@ -131,6 +138,8 @@ fn entries(
                 matches!(
                     step.state,
                     StepState::Applying { .. }
+                        | StepState::Reapply
+                        | StepState::UndoWanted { .. }
                         | StepState::Pending { .. }
                         | StepState::Unverified { .. }
                         | StepState::Broken { .. }
@@ -149,6 +158,10 @@ fn entries(
             ))
         }
     }
+}
+
+fn stands_down(view: &View) -> bool {
+    view.steps.iter().any(|step| matches!(&step.state, StepState::Held(hold) if hold.code == "stand-down"))
 }
 
 fn undoable(step: &StepView) -> bool {

@@ -1,6 +1,6 @@
 //! One run being driven: its view, and how results reach the journal.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use cordon_shared::{
     engine::{Command, Entry, View, next},
@@ -11,10 +11,7 @@ use cordon_shared::{
 };
 use futures::FutureExt as _;
 use jiff::{SignedDuration, Timestamp};
-use tokio::{
-    sync::{Mutex, OnceCell},
-    task::JoinSet,
-};
+use tokio::{sync::Mutex, task::JoinSet};
 
 use super::{Hub, work};
 
@@ -25,8 +22,8 @@ pub(crate) struct Run {
     /// Which.
     pub id: IncidentId,
     view: Mutex<View>,
-    /// Whether the provider still stands by the finding; asked once, before the first change.
-    pub confirmed: OnceCell<Result<(), cordon_shared::engine::Hold>>,
+    /// The findings and versions that their provider stands by; each is asked for once, before the first change.
+    pub confirmed: Mutex<BTreeSet<String>>,
 }
 
 impl Run {
@@ -35,8 +32,18 @@ impl Run {
         self.view.lock().await.clone()
     }
 
+    /// Writes what came of beginning a step. When a later finding has begun a new generation meanwhile, it came of the wrong question:
+    /// [`JournalError::Conflict`], and the step is begun again.
+    pub async fn append_of(&self, generation: u32, entries: Vec<Entry>) -> Result<(), JournalError> {
+        self.write(Some(generation), entries).await
+    }
+
     /// Writes results. A run that has moved on by somebody else's entry (a joined finding, a person's answer) is read again first.
     pub async fn append(&self, entries: Vec<Entry>) -> Result<(), JournalError> {
+        self.write(None, entries).await
+    }
+
+    async fn write(&self, generation: Option<u32>, entries: Vec<Entry>) -> Result<(), JournalError> {
         let mut view = self.view.lock().await;
         let (id, now, pace) = (self.id, self.hub.clock.now(), self.hub.pace);
         let known = view.clone();
@@ -48,6 +55,9 @@ impl Run {
                     Some((seq, _)) if seq == known.seq => known,
                     _ => ops::load(tx, id)?,
                 };
+                if generation.is_some_and(|generation| generation != moved.generation) {
+                    return Err(JournalError::Conflict { run: id, expected: moved.seq, found: moved.seq });
+                }
                 ops::append(tx, &mut moved, entries, now, pace)?;
                 Ok(moved)
             })
@@ -65,6 +75,13 @@ impl Run {
         let (moved, value) = decide(view.clone()).await?;
         *view = moved;
         Ok(value)
+    }
+
+    /// Puts the run down; its row says when it wants to be taken up again.
+    async fn put_down(&self, wake: Option<Timestamp>) -> Result<Parked, JournalError> {
+        let (view, now, pace) = (self.view().await, self.hub.clock.now(), self.hub.pace);
+        self.hub.journal.with(move |tx| ops::refresh(tx, &view, now, pace)).await?;
+        Ok(Parked { wake })
     }
 
     async fn reload(&self) -> Result<(), JournalError> {
@@ -103,21 +120,30 @@ pub(crate) struct Parked {
 /// A wait shorter than this is waited out here; a longer one gives the slot back.
 const SHORT: SignedDuration = SignedDuration::from_millis(1_500);
 
+/// How often in a row other writers may come first before the run is put down for a moment.
+const CONFLICTS: u32 = 50;
+
 /// Drives a run until it wants nothing more now.
 pub(crate) async fn drive(hub: Arc<Hub>, id: IncidentId) -> Result<Parked, JournalError> {
     let view = hub.journal.with(move |tx| ops::load(tx, id)).await?;
-    let run = Arc::new(Run { hub: Arc::clone(&hub), id, view: Mutex::new(view), confirmed: OnceCell::new() });
+    let run = Arc::new(Run { hub: Arc::clone(&hub), id, view: Mutex::new(view), confirmed: Mutex::new(BTreeSet::new()) });
     // Tasks of their own: they share the view, so none may wait to be polled while another waits for it.
     let mut tasks: JoinSet<Done> = JoinSet::new();
     let mut busy: Vec<Option<StepKey>> = Vec::new();
-    let mut failures = 0_u32;
+    let mut conflicts = 0_u32;
+    let mut failed: Option<JournalError> = None;
+    let mut changed = hub.changed.subscribe();
     loop {
-        let view = run.view().await;
-        let wanted = next(&view, hub.clock.now(), hub.pace);
-        if hub.stop.is_cancelled() && tasks.is_empty() {
-            return Ok(Parked { wake: wanted.wake });
+        let wanted = next(&run.view().await, hub.clock.now(), hub.pace);
+        let ending = hub.stop.is_cancelled() || failed.is_some();
+        if ending && tasks.is_empty() {
+            // Only now: what was under way has been heard of.
+            return match failed {
+                Some(error) => Err(error),
+                None => Ok(Parked { wake: wanted.wake }),
+            };
         }
-        if !hub.stop.is_cancelled() {
+        if !ending {
             for command in wanted.commands {
                 let key = command.step().cloned();
                 if !busy.contains(&key) {
@@ -126,12 +152,11 @@ pub(crate) async fn drive(hub: Arc<Hub>, id: IncidentId) -> Result<Parked, Journ
                 }
             }
         }
-        let now = hub.clock.now();
-        let pause = wanted.wake.map(|wake| wake.duration_since(now).max(SignedDuration::ZERO));
+        let pause = wanted.wake.map(|wake| wake.duration_since(hub.clock.now()).max(SignedDuration::ZERO));
         if tasks.is_empty() {
             match pause {
                 Some(pause) if pause <= SHORT => sleep(pause).await,
-                _ => return Ok(Parked { wake: wanted.wake }),
+                _ => return run.put_down(wanted.wake).await,
             }
             continue;
         }
@@ -140,19 +165,24 @@ pub(crate) async fn drive(hub: Arc<Hub>, id: IncidentId) -> Result<Parked, Journ
                 let (key, result) = ended.map_err(|error| JournalError::Store(format!("a step's task died: {error}")))?;
                 busy.retain(|held| *held != key);
                 match result {
-                    Ok(()) => failures = 0,
+                    Ok(()) => conflicts = 0,
                     Err(error @ (JournalError::Conflict { .. } | JournalError::Illegal(_))) => {
                         // Somebody else's entry came first: look at the run as it is now.
-                        failures += 1;
-                        if failures > 20 {
-                            return Err(error);
+                        conflicts += 1;
+                        if conflicts > CONFLICTS {
+                            failed.get_or_insert(error);
+                        } else {
+                            run.reload().await?;
+                            sleep(SignedDuration::from_millis(i64::from(conflicts.min(20)) * 5)).await;
                         }
-                        run.reload().await?;
                     }
-                    Err(error) => return Err(error),
+                    Err(error) => {
+                        failed.get_or_insert(error);
+                    }
                 }
             }
             () = sleep(pause.unwrap_or(SignedDuration::from_hours(1))) => {}
+            Ok(()) = changed.changed() => run.reload().await?,
         }
     }
 }

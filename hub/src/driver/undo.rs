@@ -12,7 +12,7 @@ use cordon_shared::{
 use cordon_spoke::action::{ActionError, ApplyError, Undo, Write};
 
 use super::{
-    begin::open_write,
+    apply::open_write,
     run::Run,
     work::{TRIES, after, backoff, cell, clients, cx, not_sent, underway},
 };
@@ -72,6 +72,6 @@ async fn one(run: &Run, view: &View, key: &StepKey, only: &[ChangeKey], warrant:
         .policy(cell(run, view, &under.action), &under.step.with, &plan.before)?
         .map_err(|error| ActionError::Session(error.into()))?;
     let read = clients(run, view, &under.action).await?;
-    let aws = open_write(run, view, key, &under.action, policy, warrant).await?;
+    let aws = open_write(run, view, warrant.step(), &under.action, policy, warrant).await?;
     under.change.undo(cx(run, view, &under.action, key, &read), Write { aws: &aws, warrant }, &under.step.with, &plan.before, only).await
 }

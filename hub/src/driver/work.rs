@@ -59,9 +59,10 @@ pub(super) async fn after_panic(run: &Run, command: &Command) -> Result<(), Jour
     let key = step.key.clone();
     let why = "Cordon failed in the middle of this step; this is a defect, please report it".to_owned();
     let entries = match &step.state {
-        StepState::Applying { .. } => vec![Entry::ApplyFailed { step: key, effect: Effect::Unknown, error: why, again: None }],
+        StepState::Applying { .. } => vec![Entry::ApplyFailed { step: key, effect: Effect::Unknown, error: why, again: None, counts: true }],
         StepState::Undoing { .. } => vec![Entry::UndoFailed { step: key, error: why, again: None }],
-        _ => vec![Entry::Stuck { step: key, why }],
+        _ if step.fixed => vec![Entry::Stuck { step: key, why }],
+        _ => vec![Entry::Failed { step: key, code: "defect".to_owned(), why }],
     };
     run.append(entries).await
 }
@@ -292,8 +293,8 @@ async fn recover(run: &Run, view: &View, key: &StepKey) -> Result<(), JournalErr
             let why = format!("its effect is unknown, and somebody else has changed the resource since: {detail}");
             vec![Entry::Recovered { step: step.clone(), verdict }, Entry::Stuck { step, why }]
         }
-        Verdict::NotInEffect { detail } if under.step.attempts >= TRIES => {
-            let why = format!("it was tried {} times and is not in effect: {detail}", under.step.attempts);
+        Verdict::NotInEffect { detail } if under.step.tries >= TRIES => {
+            let why = format!("it failed {} times and is not in effect: {detail}", under.step.tries);
             vec![Entry::Recovered { step: step.clone(), verdict }, Entry::Failed { step, code: "not-in-effect".to_owned(), why }]
         }
         _ => vec![Entry::Recovered { step, verdict }],

@@ -170,7 +170,9 @@ impl SqliteStore {
         let (now, what, here) = (clock.now(), what.to_owned(), Process::this());
         let epoch = self.execute(move |conn| take(conn, &here, &what, now)).await??;
         tracing::info!(epoch, "took the lease");
-        Ok(Lease::new(epoch))
+        let lease = Lease::new(epoch);
+        lease.extend(ttl_from(now));
+        Ok(lease)
     }
 
     /// Makes the lease last from `now` on again.
@@ -178,7 +180,9 @@ impl SqliteStore {
     /// # Errors
     /// [`JournalError::LeaseLost`] when another process has it, and those of the store.
     pub async fn renew(&self, lease: &Lease, now: Timestamp) -> Result<(), JournalError> {
-        self.expire_at(lease.epoch(), ttl_from(now)).await
+        self.expire_at(lease.epoch(), ttl_from(now)).await?;
+        lease.extend(ttl_from(now));
+        Ok(())
     }
 
     /// Gives the lease back, so that another process need not wait. No call of any warrant leaves this process any more.

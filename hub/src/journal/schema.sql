@@ -68,6 +68,12 @@ CREATE TABLE locks (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX locks_of_step ON locks (run, step);
 
+-- When a resource was last given back: what was planned before that is of another world.
+CREATE TABLE unlocked (
+    resource TEXT    NOT NULL PRIMARY KEY,
+    at       INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE claims (
     id        INTEGER PRIMARY KEY AUTOINCREMENT,
     run       INTEGER NOT NULL REFERENCES runs (id),

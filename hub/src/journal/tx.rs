@@ -164,12 +164,22 @@ impl Tx for SqlTx<'_> {
         Ok(())
     }
 
-    fn unlock(&mut self, run: IncidentId, step: &StepKey) -> Result<(), JournalError> {
+    fn unlock(&mut self, run: IncidentId, step: &StepKey, at: Timestamp) -> Result<(), JournalError> {
+        self.run_sql(
+            "INSERT INTO unlocked (resource, at) SELECT resource, ?3 FROM locks WHERE run = (SELECT id FROM runs WHERE run = ?1) AND step = ?2
+             ON CONFLICT (resource) DO UPDATE SET at = excluded.at",
+            params![run.to_string(), step.to_string(), nanos(at)],
+        )?;
         self.run_sql(
             "DELETE FROM locks WHERE run = (SELECT id FROM runs WHERE run = ?1) AND step = ?2",
             [run.to_string(), step.to_string()],
         )?;
         Ok(())
+    }
+
+    fn last_unlocked(&mut self, resource: &str) -> Result<Option<Timestamp>, JournalError> {
+        let sql = "SELECT at FROM unlocked WHERE resource = ?1";
+        one(self.conn, sql, [resource], |row| Ok(stamp(row.get(0).map_err(failed)?)))
     }
 
     fn claims(&mut self, key: &ChangeKey) -> Result<Vec<Claim>, JournalError> {

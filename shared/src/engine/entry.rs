@@ -217,6 +217,8 @@ pub enum Entry {
         /// When to look again; `None`: not again.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         again: Option<Timestamp>,
+        /// Whether this counts against the tries (a failure) or not (a turn that did not come).
+        counts: bool,
     },
     /// The post-condition was read back.
     Verified {

@@ -75,6 +75,7 @@ struct Lab {
     journal: Journal,
     lease: Arc<Lease>,
     now: Timestamp,
+    since: Timestamp,
     mode: Mode,
     caps: Caps,
     runs: Vec<IncidentId>,
@@ -95,6 +96,7 @@ impl Lab {
             store,
             lease,
             now: "2026-11-24T00:00:00Z".parse().unwrap(),
+            since: "2026-11-24T00:00:00Z".parse().unwrap(),
             mode,
             caps: Caps { per_account_hour: 2, per_organization_hour: 3 },
             runs: Vec::new(),
@@ -106,12 +108,13 @@ impl Lab {
     }
 
     fn pace(&self) -> Pace {
-        Pace { epoch: self.lease.epoch(), attempt_timeout: SignedDuration::from_secs(10) }
+        Pace { epoch: self.lease.epoch(), since: self.since, attempt_timeout: SignedDuration::from_secs(10) }
     }
 
     fn crash(&mut self) {
         self.lease.lose();
         self.lease = Lease::new(self.store.next_epoch());
+        self.since = self.now;
     }
 
     fn view(&self, run: IncidentId) -> View {
@@ -249,6 +252,7 @@ impl Lab {
             plan: plan.clone(),
             mode: self.mode,
             ask: false,
+            planned_at: self.now + SignedDuration::from_nanos(1),
             facts: Facts { read_at: self.now, ..Facts::default() },
             caps: self.caps,
             question_lasts: SignedDuration::from_hours(1),
@@ -277,7 +281,7 @@ impl Lab {
             Fate::CrashAfter => self.crash(),
             Fate::LostAnswer => {
                 let again = Some(self.now + SignedDuration::from_secs(2));
-                self.append(view.run, vec![Entry::ApplyFailed { step: key.clone(), effect: Effect::Unknown, error: "lost".into(), again }])
+                self.append(view.run, vec![Entry::ApplyFailed { step: key.clone(), effect: Effect::Unknown, error: "lost".into(), again, counts: true }])
                     .unwrap();
             }
             _ => self.append(view.run, vec![Entry::Applied { step: key.clone(), outcome: json!({}) }]).unwrap(),

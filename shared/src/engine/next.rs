@@ -63,6 +63,8 @@ pub struct Next {
 pub struct Pace {
     /// The epoch of the lease now held.
     pub epoch: u64,
+    /// When this process took it: a call of an earlier life was sent before this.
+    pub since: Timestamp,
     /// How long a call of an earlier life may still take effect.
     pub attempt_timeout: SignedDuration,
 }
@@ -136,13 +138,36 @@ pub fn next(view: &View, now: Timestamp, pace: Pace) -> Next {
 }
 
 fn later(at: Timestamp, pace: Pace) -> Timestamp {
-    at.checked_add(pace.attempt_timeout).unwrap_or(Timestamp::MAX)
+    at.max(pace.since).checked_add(pace.attempt_timeout).unwrap_or(Timestamp::MAX)
 }
 
-/// A started step that the latest generation has not been held against yet. What was undone stays undone.
-fn is_stale(view: &View, step: &StepView) -> bool {
-    let latest = view.latest(&step.key.id).is_some_and(|latest| latest.key == step.key);
-    latest && step.generation < view.generation && matches!(step.state, StepState::InEffect | StepState::AlreadyDone | StepState::Done)
+/// When a run wants to be looked at again if the process that drives it dies: what it had under way is then read.
+#[must_use]
+pub fn after_death(view: &View, pace: Pace) -> Option<Timestamp> {
+    let under_way = view.steps.iter().filter_map(|step| match &step.state {
+        StepState::Applying { at, .. } | StepState::Undoing { at, .. } => Some(*at),
+        _ => None,
+    });
+    under_way.min().map(|at| at.checked_add(pace.attempt_timeout).unwrap_or(Timestamp::MAX))
+}
+
+/// A started step that the latest generation has not been held against yet, and can be: what it needs was. What was undone stays undone.
+pub(super) fn is_stale(view: &View, step: &StepView) -> bool {
+    let latest = |id: &str| view.latest(id);
+    let started = matches!(step.state, StepState::InEffect | StepState::AlreadyDone | StepState::Done);
+    started
+        && step.generation < view.generation
+        && latest(&step.key.id).is_some_and(|latest| latest.key == step.key)
+        && view.definition(step).is_some_and(|definition| {
+            definition.needs.iter().all(|need| {
+                latest(need).is_some_and(|need| {
+                    let never = matches!(need.state, StepState::Undone { .. } | StepState::ByHand { .. } | StepState::Stuck { .. })
+                        || (need.fixed && matches!(need.state, StepState::Held(_) | StepState::Failed { .. }));
+                    never || need.generation == view.generation
+                })
+            })
+        })
+        && needs_met(view, step)
 }
 
 /// Whether all that the step needs is behind it.

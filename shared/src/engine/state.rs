@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::view::{StepState, View};
+use super::{
+    next::is_stale,
+    view::{StepState, View},
+};
 use crate::playbook::OnFailure;
 
 /// Where an incident stands.
@@ -112,12 +115,12 @@ pub fn summary(view: &View) -> Summary {
             StepState::Observed { .. } => observed = observed.saturating_add(1),
             StepState::Skipped { .. } | StepState::Done => {}
         }
-        running |= step.generation < view.generation
-            && matches!(step.state, StepState::InEffect | StepState::AlreadyDone | StepState::Done)
-            && view.latest(&step.key.id).is_some_and(|latest| latest.key == step.key)
-            && view.closed_by.is_none();
+        running |= view.closed_by.is_none() && is_stale(view, step);
     }
     if let Some((by, why)) = &view.closed_by {
+        if under_way(view) {
+            return make(RunState::Running, "", String::new());
+        }
         if let Some(owed) = owed {
             return make(RunState::Contained, "ttl", owed);
         }
@@ -152,6 +155,21 @@ pub fn summary(view: &View) -> Summary {
         return Summary { over: true, ..make(RunState::Planned, "observe", why) };
     }
     Summary { over: true, ..make(RunState::Closed, "", "all steps verified".to_owned()) }
+}
+
+/// Whether something was begun that has to be ended, whatever a person closed.
+fn under_way(view: &View) -> bool {
+    view.steps.iter().any(|step| {
+        matches!(
+            step.state,
+            StepState::Applying { .. }
+                | StepState::Pending { .. }
+                | StepState::Unverified { .. }
+                | StepState::Broken { .. }
+                | StepState::UndoWanted { .. }
+                | StepState::Undoing { .. }
+        )
+    })
 }
 
 /// Whether a waiting step can never begin as things stand: something it needs failed or is held.

@@ -329,6 +329,22 @@ impl View {
         self.steps.iter().filter(|step| step.key.id == id).max_by_key(|step| step.key.instance)
     }
 
+    /// The latest finding, with the remote addresses of all of the run's: a source once seen is not forgotten for a later one.
+    #[must_use]
+    pub fn finding(&self) -> Value {
+        let Some(mut finding) = self.findings.last().map(|note| note.finding.clone()) else { return Value::Null };
+        if let Some(known) = finding.pointer_mut("/network/remote_ips").and_then(Value::as_array_mut) {
+            let of = |note: &FindingNote| note.finding.pointer("/network/remote_ips").and_then(Value::as_array).cloned().unwrap_or_default();
+            let earlier: Vec<Value> = self.findings.iter().rev().skip(1).flat_map(of).collect();
+            for ip in earlier {
+                if !known.contains(&ip) {
+                    known.push(ip);
+                }
+            }
+        }
+        finding
+    }
+
     /// What `when` and `with` are evaluated over.
     #[must_use]
     pub fn data(&self) -> Value {
@@ -339,7 +355,7 @@ impl View {
             }
         }
         json!({
-            "finding": self.findings.last().map(|note| note.finding.clone()),
+            "finding": self.finding(),
             "subject": self.subject,
             "account": self.account,
             "steps": steps,
@@ -387,7 +403,7 @@ impl View {
                 for step in &mut self.steps {
                     if let StepState::Held(hold) = &step.state {
                         step.released = Some(hold.clone());
-                        step.state = after_release(&self.playbook, step);
+                        step.state = after_release(&self.playbook, step, at);
                         step.tries = 0;
                     }
                 }
@@ -395,7 +411,7 @@ impl View {
             Entry::Retried { step: None, .. } => {
                 for step in &mut self.steps {
                     if matches!(step.state, StepState::Failed { .. }) {
-                        step.retry();
+                        step.retry(at);
                     }
                 }
             }
@@ -431,17 +447,18 @@ fn join(errors: &[impl std::fmt::Display]) -> String {
 }
 
 /// A released hold that the playbook itself wrote is done; any other is looked at again.
-fn after_release(playbook: &Playbook, step: &StepView) -> StepState {
+fn after_release(playbook: &Playbook, step: &StepView, at: Timestamp) -> StepState {
     match playbook.steps.get(step.at).map(|definition| &definition.work) {
         Some(Work::Hold(_)) => StepState::Done,
-        _ if step.fixed => StepState::Reapply,
+        // It was begun once: the world is read before anything more is done.
+        _ if step.fixed => StepState::Broken { effect: Effect::Unknown, again: at },
         _ => StepState::Waiting,
     }
 }
 
 impl StepView {
-    fn retry(&mut self) {
-        self.state = if self.fixed { StepState::Reapply } else { StepState::Waiting };
+    fn retry(&mut self, at: Timestamp) {
+        self.state = if self.fixed { StepState::Broken { effect: Effect::Unknown, again: at } } else { StepState::Waiting };
         self.tries = 0;
         self.not_before = None;
     }
@@ -563,9 +580,9 @@ impl StepView {
                 }
                 _ => return cannot("applied"),
             },
-            Entry::ApplyFailed { effect, again, .. } => match self.state {
+            Entry::ApplyFailed { effect, again, counts, .. } => match self.state {
                 S::Applying { .. } | S::Pending { .. } => {
-                    self.tries = self.tries.saturating_add(1);
+                    self.tries = self.tries.saturating_add(u32::from(*counts));
                     self.state = S::Broken { effect: *effect, again: again.unwrap_or(at) };
                 }
                 _ => return cannot("apply-failed"),
@@ -634,14 +651,14 @@ impl StepView {
             Entry::Released { .. } => match &self.state {
                 S::Held(hold) => {
                     self.released = Some(hold.clone());
-                    self.state = after_release(playbook, self);
+                    self.state = after_release(playbook, self, at);
                     self.tries = 0;
                     self.not_before = None;
                 }
                 _ => return cannot("released"),
             },
             Entry::Retried { .. } => match self.state {
-                S::Failed { .. } | S::Held(_) | S::Skipped { .. } | S::Observed { .. } => self.retry(),
+                S::Failed { .. } | S::Held(_) | S::Skipped { .. } | S::Observed { .. } => self.retry(at),
                 _ => return cannot("retried"),
             },
             Entry::UndoAsked { cause, .. } => match self.state {

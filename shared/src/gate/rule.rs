@@ -100,13 +100,16 @@ pub fn rule(tx: &mut dyn Tx, view: &View, ask: &Ask, digest: &str, now: Timestam
     if let Some(unfit) = &ask.facts.unfit {
         return Ok(Ruling::Hold(unfit.clone()));
     }
+    if let Some(later) = taken(tx, view, ask, now)? {
+        return Ok(later);
+    }
     if ask.plan.changes.is_empty() {
         return Ok(Ruling::AlreadyDone { claims: ours(tx, &ask.plan.already)? });
     }
     // A clock that went back makes the facts no younger.
     let age = now.duration_since(ask.facts.read_at).abs();
     if age > FACTS_LAST {
-        return Ok(Ruling::Later { why: format!("the organization was last read {} s ago", age.as_secs()), until: now });
+        return Ok(Ruling::Later { why: format!("the organization was last read {} s ago", age.as_secs()), until: now.checked_add(BUSY_WAIT).unwrap_or(now) });
     }
     if let Some(opted_out) = opted_out(view, ask, now) {
         return Ok(Ruling::Hold(opted_out));
@@ -147,17 +150,27 @@ pub fn rule(tx: &mut dyn Tx, view: &View, ask: &Ask, digest: &str, now: Timestam
     {
         return Ok(Ruling::Hold(spent));
     }
+    Ok(Ruling::Go)
+}
+
+/// Whether another step works on a resource of the plan, or has since the plan was made: then it is planned again.
+fn taken(tx: &mut dyn Tx, view: &View, ask: &Ask, now: Timestamp) -> Result<Option<Ruling>, JournalError> {
+    let known = view.step(&ask.step);
     for resource in &ask.plan.touches {
         if let Some((run, step)) = tx.lock_holder(resource)?
             && (run != view.run || step != ask.step)
         {
-            let waits = view.step(&ask.step).map_or(0, |step| step.waits);
+            let waits = known.map_or(0, |step| step.waits);
             let wait = BUSY_WAIT.saturating_mul(1 << waits.min(6)).min(BUSY_WAIT_MOST);
             let until = now.checked_add(wait).unwrap_or(now);
-            return Ok(Ruling::Later { why: format!("`{step}` of {run} works on {resource}"), until });
+            return Ok(Some(Ruling::Later { why: format!("`{step}` of {run} works on {resource}"), until }));
+        }
+        // A step that was begun keeps its plan: its own checks tell whether the world still fits it.
+        if known.is_none_or(|step| !step.fixed) && tx.last_unlocked(resource)?.is_some_and(|at| at >= ask.planned_at) {
+            return Ok(Some(Ruling::Later { why: format!("{resource} was changed while this was planned"), until: now }));
         }
     }
-    Ok(Ruling::Go)
+    Ok(None)
 }
 
 /// Of attributes that are already as wanted, those that are so because of us.

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicI64, Ordering},
 };
 
 use jiff::{SignedDuration, Timestamp};
@@ -17,13 +17,15 @@ const LIFE: SignedDuration = SignedDuration::from_mins(15);
 pub struct Lease {
     epoch: u64,
     held: AtomicBool,
+    /// Until when, in milliseconds since the Unix epoch: a process that slept through it must not act before it has renewed.
+    until: AtomicI64,
 }
 
 impl Lease {
     /// The lease of this epoch, held.
     #[must_use]
     pub fn new(epoch: u64) -> Arc<Self> {
-        Arc::new(Self { epoch, held: AtomicBool::new(true) })
+        Arc::new(Self { epoch, held: AtomicBool::new(true), until: AtomicI64::new(i64::MAX) })
     }
     /// Its epoch.
     #[must_use]
@@ -34,6 +36,15 @@ impl Lease {
     #[must_use]
     pub fn held(&self) -> bool {
         self.held.load(Ordering::SeqCst)
+    }
+    /// It is renewed: held until `until`.
+    pub fn extend(&self, until: Timestamp) {
+        self.until.store(until.as_millisecond(), Ordering::SeqCst);
+    }
+    /// Whether it is held, and its time is not over.
+    #[must_use]
+    pub fn holds_at(&self, now: Timestamp) -> bool {
+        self.held() && now.as_millisecond() < self.until.load(Ordering::SeqCst)
     }
     /// It is lost: no call of any warrant leaves this process any more.
     pub fn lose(&self) {
@@ -75,8 +86,8 @@ impl Watch {
     pub fn stopped(&self, now: Timestamp) -> Option<&'static str> {
         if !self.alive.load(Ordering::SeqCst) {
             Some("the warrant is used up")
-        } else if !self.lease.held() {
-            Some("the lease went to another process")
+        } else if !self.lease.holds_at(now) {
+            Some("the lease is over, or went to another process")
         } else if now >= self.expires {
             Some("the warrant has expired")
         } else {

@@ -30,6 +30,8 @@ pub struct Tables {
     pub keys: BTreeSet<(String, IncidentId)>,
     /// Locks.
     pub locks: BTreeMap<String, (IncidentId, StepKey)>,
+    /// When locks were last given back.
+    pub unlocked: BTreeMap<String, Timestamp>,
     /// Claims.
     pub claims: Vec<Claim>,
     /// Resources changed: when, in which account.
@@ -110,9 +112,19 @@ impl Tx for Tables {
         self.locks.insert(resource.to_owned(), (run, step.clone()));
         Ok(())
     }
-    fn unlock(&mut self, run: IncidentId, step: &StepKey) -> Result<(), JournalError> {
-        self.locks.retain(|_, (held, by)| !(*held == run && by == step));
+    fn unlock(&mut self, run: IncidentId, step: &StepKey, at: Timestamp) -> Result<(), JournalError> {
+        let unlocked = &mut self.unlocked;
+        self.locks.retain(|resource, (held, by)| {
+            let stays = !(*held == run && by == step);
+            if !stays {
+                unlocked.insert(resource.clone(), at);
+            }
+            stays
+        });
         Ok(())
+    }
+    fn last_unlocked(&mut self, resource: &str) -> Result<Option<Timestamp>, JournalError> {
+        Ok(self.unlocked.get(resource).copied())
     }
     fn claims(&mut self, key: &ChangeKey) -> Result<Vec<Claim>, JournalError> {
         Ok(self.claims.iter().filter(|claim| claim.from.key == *key).cloned().collect())

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{Claim, JournalError, RunRow, Sealed, Seen, Tx, chain};
 use crate::{
-    engine::{Entry, FindingNote, Pace, View, next, summary},
+    engine::{Entry, FindingNote, Pace, RunState, View, after_death, next, summary},
     finding::{FindingId, Subject, Version},
     id::IncidentId,
     plan::Verdict,
@@ -38,7 +38,9 @@ pub fn fold(run: IncidentId, entries: &[Sealed]) -> Result<View, JournalError> {
 pub fn row(view: &View, now: Timestamp, pace: Pace, sweep: Option<String>) -> RunRow {
     let wanted = next(view, now, pace);
     let sum = summary(view);
-    let wake = if wanted.commands.is_empty() { wanted.wake } else { Some(now) };
+    // What is wanted now was due all along: a clock that goes back puts nothing off. What is under way here is nobody's when this
+    // process dies, so it is due then.
+    let wake = if wanted.commands.is_empty() { [wanted.wake, after_death(view, pace)].into_iter().flatten().min() } else { Some(view.opened_at) };
     RunRow {
         run: view.run,
         playbook: view.playbook.name.clone(),
@@ -75,12 +77,29 @@ pub fn append(tx: &mut dyn Tx, view: &mut View, entries: Vec<Entry>, now: Timest
         let before = moved.clone();
         moved.fold(now, &entry)?;
         let sealed = Sealed::new(moved.run, moved.seq, now, entry, &moved.head)?;
-        effects(tx, &before, &moved, &sealed.entry)?;
+        effects(tx, &before, &moved, &sealed.entry, now)?;
         tx.push(moved.run, &sealed)?;
         moved.head.clone_from(&sealed.hash);
     }
     tx.save_run(&row(&moved, now, pace, sweep))?;
     *view = moved;
+    Ok(())
+}
+
+/// Writes a run's row anew, where it still stands where `view` stands: when it wants to be looked at again may have changed without an entry.
+///
+/// # Errors
+/// [`JournalError::LeaseLost`], and those of the store.
+pub fn refresh(tx: &mut dyn Tx, view: &View, now: Timestamp, pace: Pace) -> Result<(), JournalError> {
+    check_lease(tx, pace)?;
+    if tx.head(view.run)?.is_some_and(|(seq, _)| seq == view.seq) {
+        let known = tx.run(view.run)?;
+        let sweep = known.as_ref().and_then(|row| row.sweep.clone());
+        let row = row(view, now, pace, sweep);
+        if known.as_ref() != Some(&row) {
+            tx.save_run(&row)?;
+        }
+    }
     Ok(())
 }
 
@@ -90,10 +109,10 @@ fn check_lease(tx: &mut dyn Tx, pace: Pace) -> Result<(), JournalError> {
 }
 
 /// What an entry does to the tables.
-fn effects(tx: &mut dyn Tx, before: &View, view: &View, entry: &Entry) -> Result<(), JournalError> {
+fn effects(tx: &mut dyn Tx, before: &View, view: &View, entry: &Entry, now: Timestamp) -> Result<(), JournalError> {
     let Some(step) = entry.step() else { return Ok(()) };
     if entry.unlocks() {
-        tx.unlock(view.run, step)?;
+        tx.unlock(view.run, step, now)?;
     }
     match entry {
         Entry::AlreadyDone { claims, .. } => {
@@ -101,7 +120,7 @@ fn effects(tx: &mut dyn Tx, before: &View, view: &View, entry: &Entry) -> Result
                 tx.claim(&Claim { run: view.run, step: step.clone(), from: from.clone() })?;
             }
         }
-        Entry::ApplyStarted { attempt: 1, .. } => {
+        Entry::ApplyStarted { .. } => {
             for from in view.step(step).map(|step| step.claims.clone()).unwrap_or_default() {
                 tx.claim(&Claim { run: view.run, step: step.clone(), from })?;
             }
@@ -218,7 +237,9 @@ pub fn accept(tx: &mut dyn Tx, arrival: &Arrival, now: Timestamp, pace: Pace) ->
         // The run is over. A repetition that tells nothing new within its time is still only a repetition.
         let ended = tx.run(*run)?.map_or(now, |row| row.updated_at);
         let went_on = version_now.updated_at.is_some_and(|updated| updated > ended);
-        if !version_now.adds_to(version) && !went_on {
+        // A run that was only observed left nothing behind that could have worn off.
+        let observed = tx.run(*run)?.is_some_and(|row| row.state == RunState::Planned);
+        if !version_now.adds_to(version) && (observed || !went_on) {
             return Ok(Accepted::Duplicate(*run));
         }
     }

@@ -1,0 +1,165 @@
+//! Who takes part in the demo: instances and groups all over the organization, and what the services of AWS find about them.
+
+use std::net::IpAddr;
+
+use futures::future::try_join_all;
+use serde_json::Value;
+
+use crate::{
+    LabError, Organization, Standing,
+    organization::{
+        Instance, InstanceShape, OPT_OUT, OpenGroup,
+        finding::{Part, brute_force, event, sample},
+    },
+};
+
+/// What an instance is there to show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// It is attacked, nobody gets in.
+    Attacked,
+    /// It is attacked, and somebody gets in.
+    Entered,
+    /// It is attacked and opted out by its tag.
+    OptedOut,
+    /// Its account is opted out.
+    AccountOptedOut,
+    /// Its account has no spoke role.
+    WithoutRole,
+    /// It attacks others.
+    Attacker,
+}
+
+/// An instance of the demo.
+#[derive(Debug, Clone)]
+pub(super) struct Actor {
+    pub role: Role,
+    pub instance: Instance,
+    /// The address on the other side.
+    pub other: &'static str,
+}
+
+/// Everybody.
+#[derive(Debug)]
+pub(super) struct Stage {
+    pub cast: Vec<Actor>,
+    pub groups: Vec<OpenGroup>,
+}
+
+/// The one who gets in, as whom.
+pub(super) const INTRUDER: &str = "ec2-user";
+
+impl Stage {
+    /// Makes everybody, at the same time.
+    pub(super) async fn set(organization: &Organization) -> Result<Self, LabError> {
+        let home = organization.home.as_str();
+        let away = organization.regions.last().map_or(home, String::as_str);
+        let place = |role: Role| -> Result<(&str, &str), LabError> {
+            Ok(match role {
+                Role::Attacked | Role::OptedOut => (&organization.ordinary(0)?.account, home),
+                Role::Entered => (&organization.ordinary(1)?.account, away),
+                Role::Attacker => (&organization.ordinary(2)?.account, home),
+                Role::AccountOptedOut => (&organization.member(Standing::OptedOut)?.account, home),
+                Role::WithoutRole => (&organization.member(Standing::WithoutRole)?.account, home),
+            })
+        };
+        let parts = [
+            (Role::Attacked, "web-1", "198.51.100.23"),
+            (Role::Entered, "db-1", "203.0.113.77"),
+            (Role::OptedOut, "batch-1", "198.51.100.23"),
+            (Role::AccountOptedOut, "bench-1", "198.51.100.23"),
+            (Role::WithoutRole, "legacy-1", "198.51.100.23"),
+            (Role::Attacker, "worker-1", "192.0.2.44"),
+        ];
+        let make = async |(role, name, other): (Role, &str, &'static str)| {
+            let (account, region) = place(role)?;
+            let mut shape = InstanceShape::named(name);
+            if role == Role::OptedOut {
+                shape = shape.tagged(OPT_OUT, "true");
+            }
+            let instance = organization.instance(account, region, &shape).await?;
+            let user = (role == Role::Entered).then_some(INTRUDER);
+            if role != Role::Attacker {
+                organization.log_attack(&instance, other, user).await?;
+            }
+            Ok::<_, LabError>(Actor { role, instance, other })
+        };
+        let make = &make;
+        let fourth = &organization.ordinary(3)?.account;
+        let groups = async {
+            let (one, two) = futures::try_join!(organization.open_groups(fourth, home, 2), organization.open_groups(fourth, away, 2))?;
+            Ok::<_, LabError>(one.into_iter().chain(two).collect())
+        };
+        let (cast, groups) = futures::try_join!(try_join_all(parts.map(make)), groups)?;
+        Ok(Self { cast, groups })
+    }
+
+    /// The instance that shows something.
+    pub(super) fn actor(&self, role: Role) -> Result<&Instance, LabError> {
+        self.find(role).map(|actor| &actor.instance)
+    }
+
+    fn find(&self, role: Role) -> Result<&Actor, LabError> {
+        self.cast.iter().find(|actor| actor.role == role).ok_or_else(|| LabError::new(format!("nobody is {role:?}")))
+    }
+
+    /// The address of its attacker.
+    pub(super) fn attacker(&self, role: Role) -> Result<IpAddr, LabError> {
+        let text = self.find(role)?.other;
+        text.parse().map_err(|_| LabError::new(format!("{text} is not an address")))
+    }
+
+    /// What is found, for the screen.
+    pub(super) fn lines(&self, organization: &Organization) -> Vec<String> {
+        let place = |account: &str, region: &str| format!("{}/{region}", organization.name_of(account));
+        let mut lines: Vec<String> = self
+            .cast
+            .iter()
+            .map(|Actor { role, instance, other }| {
+                let what = match role {
+                    Role::Attacked => format!("SSH brute force from {other}"),
+                    Role::Entered => format!("SSH brute force from {other}, and the log shows that it got in"),
+                    Role::OptedOut => "SSH brute force; the instance is opted out by its tag".to_owned(),
+                    Role::AccountOptedOut => "SSH brute force; the account is opted out by its tag".to_owned(),
+                    Role::WithoutRole => "SSH brute force; the account has no spoke role".to_owned(),
+                    Role::Attacker => format!("SSH brute force against {other}: the instance attacks"),
+                };
+                format!("GuardDuty     {:<10}{:<24}{what}", instance.name, place(&instance.account, &instance.region))
+            })
+            .collect();
+        for region in &organization.regions {
+            let here: Vec<&OpenGroup> = self.groups.iter().filter(|group| group.region == *region).collect();
+            if let Some(first) = here.first() {
+                let name = format!("{} groups", here.len());
+                lines.push(format!("Security Hub  {name:<10}{:<24}EC2.13: port 22 open to the world", place(&first.account, region)));
+            }
+        }
+        lines
+    }
+
+    /// Makes the services find everything. Gives the finding about the attacked instance.
+    pub(super) async fn announce(&self, organization: &Organization) -> Result<Value, LabError> {
+        let mut main = Value::Null;
+        for Actor { role, instance, other } in &self.cast {
+            let part = if *role == Role::Attacker { Part::Actor } else { Part::Target };
+            let native = organization.attack(instance, other, part).await?;
+            if *role == Role::Attacked {
+                main = native;
+            }
+        }
+        organization.import(&self.groups).await?;
+        Ok(main)
+    }
+
+    /// Sends a finding again as it was, and a sample finding.
+    pub(super) async fn announce_again(&self, organization: &Organization, native: &Value) -> Result<(), LabError> {
+        organization.emit(&event(&organization.security, native)).await?;
+        let made_up = sample(brute_force(self.actor(Role::Attacked)?, "192.0.2.99", Part::Target));
+        organization.emit(&event(&organization.security, &made_up)).await
+    }
+
+    /// The groups and ACLs of all instances, as they are.
+    pub(super) async fn states(&self, organization: &Organization) -> Result<Vec<Value>, LabError> {
+        try_join_all(self.cast.iter().map(|actor| organization.state(&actor.instance))).await
+    }
+}

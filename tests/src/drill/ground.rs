@@ -1,0 +1,203 @@
+//! Where drills are held: an organization that all share, and for each drill a gateway, sessions and actions of its own.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use cordon_hub::{evidence::MemEvidence, setup};
+use cordon_shared::{
+    clock::{Clock, SystemClock},
+    id::{AccountId, CellId, Region},
+    plan::{Seat, StepKey},
+};
+use cordon_spoke::{
+    action::{Action, Cx, LogSource, Registry},
+    limits::{Limits, Rates},
+    session::{Clients, SessionSettings, Sessions},
+};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use super::Permit;
+use crate::{
+    GatewayOptions, Lab, LabError, Organization, Shape,
+    gateway::{Enforcement, Principal, Session},
+    organization::{HUB_ROLE, OPT_OUT},
+};
+
+/// The account that moto takes the made-up key of [`Sessions::at_endpoint`] for: the hub's, for what is done in the hub's own account.
+pub const MADE_UP_ACCOUNT: &str = "123456789012";
+/// The made-up key.
+const MADE_UP_KEY: &str = "AKIAEXAMPLEHUB000000";
+/// The narrow role of the hub's account for changes that are made there.
+const ACTION_ROLE: &str = "CordonDrill";
+
+/// What all drills share.
+#[derive(Debug)]
+pub struct Yard {
+    lab: &'static Lab,
+    /// The organization whose members the worlds are in.
+    pub organization: Organization,
+    next: AtomicUsize,
+}
+
+impl Yard {
+    /// Builds the organization, and the role for changes in the hub's account.
+    ///
+    /// # Errors
+    /// The first call that failed.
+    pub async fn build(lab: &'static Lab) -> Result<Self, LabError> {
+        let regions = vec!["us-east-1".to_owned(), "eu-west-1".to_owned()];
+        let organization = Organization::build(lab, &Shape { members: 3, regions, ..Shape::small() }).await?;
+        let trust = json!({"Version": "2012-10-17", "Statement": [{
+            "Effect": "Allow", "Principal": {"AWS": "*"}, "Action": ["sts:AssumeRole", "sts:SetSourceIdentity", "sts:TagSession"],
+            "Condition": {"StringEquals": {"sts:ExternalId": MADE_UP_ACCOUNT}, "StringLike": {"sts:SourceIdentity": "cordon-*"}}
+        }]});
+        let more = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]});
+        let role = json!({"RoleName": ACTION_ROLE, "AssumeRolePolicyDocument": trust.to_string()});
+        match lab.hand.call(MADE_UP_ACCOUNT, "us-east-1", "iam", "create_role", role).await {
+            Err(error) if error.code != "EntityAlreadyExists" => return Err(error.into()),
+            _ => {}
+        }
+        // More than any action needs: what is refused is refused by the session's own policy.
+        let policy = json!({"RoleName": ACTION_ROLE, "PolicyName": "all", "PolicyDocument": more.to_string()});
+        lab.hand.call(MADE_UP_ACCOUNT, "us-east-1", "iam", "put_role_policy", policy).await?;
+        Ok(Self { lab, organization, next: AtomicUsize::new(0) })
+    }
+
+    /// The account and Region for the next world: worlds are spread, so that none is crowded.
+    #[must_use]
+    pub fn place(&self) -> (&str, &str) {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let (members, regions) = (&self.organization.members, &self.organization.regions);
+        let member = members.get(number % members.len().max(1)).map_or("", |member| member.account.as_str());
+        let region = regions.get((number / members.len().max(1)) % regions.len().max(1)).map_or("", String::as_str);
+        (member, region)
+    }
+
+    /// Puts something into the lab's store.
+    ///
+    /// # Errors
+    /// As [`Lab::seed`].
+    pub async fn seed(&self, account: &str, region: &str, kind: &str, items: Vec<Value>) -> Result<(), LabError> {
+        self.lab.seed(account, region, kind, items).await
+    }
+}
+
+/// The ground of one drill.
+#[derive(Debug)]
+pub struct Ground {
+    /// A gateway of its own, over what all share.
+    pub lab: Lab,
+    /// The actions: those that keep something in memory keep it for this drill alone.
+    pub registry: Registry,
+    member: Sessions,
+    hub: Sessions,
+    clock: Arc<dyn Clock>,
+    evidence: MemEvidence,
+    logs: Vec<LogSource>,
+    window: (Option<Timestamp>, Option<Timestamp>),
+}
+
+impl Ground {
+    /// A gateway that enforces everything, and sessions that go through it.
+    ///
+    /// # Errors
+    /// When the gateway does not start.
+    pub fn new(yard: &Yard) -> Result<Self, LabError> {
+        let wrong = |error: &dyn std::fmt::Display| LabError::new(error.to_string());
+        let lab = yard.lab.beside(GatewayOptions { enforcement: Enforcement::all(), throttle: None })?;
+        let security = &yard.organization.security;
+        let principal = Principal {
+            account: security.clone(),
+            arn: format!("arn:aws:sts::{security}:assumed-role/{HUB_ROLE}/cordon"),
+            role: Some(HUB_ROLE.to_owned()),
+            session: Some("cordon".to_owned()),
+            ..Principal::default()
+        };
+        let caller = Session { principal, role_arn: yard.organization.hub_role(), ..Session::default() };
+        lab.gateway.sessions().put(MADE_UP_KEY, caller);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let home: Region = yard.organization.home.parse().map_err(|_| LabError::new("the home Region is none"))?;
+        let sessions = |account: &str, role: Option<&str>| {
+            let account: AccountId = account.parse().map_err(|_| LabError::new(format!("{account} is not an account")))?;
+            let settings = SessionSettings { hub_role: role.map(str::to_owned), ..SessionSettings::new(account, home.clone()) };
+            Sessions::at_endpoint(settings, Limits::new(Rates::scaled(1000.0)), Arc::clone(&clock), &lab.endpoint())
+                .map_err(|error| wrong(&error))
+        };
+        let now = clock.now();
+        let ago = |seconds: i64| now.checked_sub(SignedDuration::from_secs(seconds)).ok();
+        Ok(Self {
+            member: sessions(security, None)?,
+            hub: sessions(MADE_UP_ACCOUNT, Some(ACTION_ROLE))?,
+            registry: setup::registry().map_err(|error| wrong(&error))?,
+            evidence: MemEvidence::default(),
+            logs: vec![LogSource {
+                kind: "auth".to_owned(),
+                group: "/var/log/secure".to_owned(),
+                stream: Some("{instance}".to_owned()),
+            }],
+            window: (ago(900), ago(60)),
+            clock,
+            lab,
+        })
+    }
+
+    /// The action of this ground with this name.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn action(&self, name: &str) -> Result<&Action, LabError> {
+        self.registry.get(name).ok_or_else(|| LabError::new(format!("there is no action {name}")))
+    }
+
+    /// A read session for this action alone: it can do what the action says it reads with, and nothing else.
+    ///
+    /// # Errors
+    /// When the session cannot be opened.
+    pub async fn read(&self, action: &Action, cell: &CellId) -> Result<Clients, LabError> {
+        match action.seat {
+            Seat::Member => {
+                self.member.read(cell, "drill", action.reads).await.map_err(|error| LabError::new(format!("no read session: {error}")))
+            }
+            Seat::Hub => Ok(self.hub.hub(&cell.region)),
+        }
+    }
+
+    /// A write session for a warrant.
+    ///
+    /// # Errors
+    /// When the session cannot be opened.
+    pub async fn write(
+        &self,
+        action: &Action,
+        cell: &CellId,
+        policy: String,
+        permit: &Permit,
+        warrant: &cordon_shared::gate::Warrant,
+    ) -> Result<Clients, LabError> {
+        let opened = match action.seat {
+            Seat::Member => self.member.write(cell, permit.run(), permit.step(), policy, warrant).await,
+            Seat::Hub => self.hub.write_hub(&cell.region, permit.run(), permit.step(), policy, warrant).await,
+        };
+        opened.map_err(|error| LabError::new(format!("no write session: {error}")))
+    }
+
+    /// What an action works with.
+    #[must_use]
+    pub fn cx<'a>(&'a self, cell: &'a CellId, read: &'a Clients, run: cordon_shared::id::IncidentId, step: &'a StepKey) -> Cx<'a> {
+        Cx {
+            cell,
+            read,
+            clock: self.clock.as_ref(),
+            evidence: &self.evidence,
+            run,
+            step,
+            opt_out_key: OPT_OUT,
+            known: &[],
+            logs: &self.logs,
+            window: self.window,
+        }
+    }
+}
