@@ -179,7 +179,8 @@ pub async fn hub(config: Config, wanted: Wanted) -> Result<Arc<Hub>, SetupError>
         })
         .collect();
     let roles = std::iter::once(config.spoke.role_name.clone()).chain(config.hub.action_role.clone()).collect();
-    let pace = Pace { epoch: lease.epoch(), since: clock.now(), attempt_timeout: config.limits.attempt_timeout + SignedDuration::from_secs(1) };
+    let pace =
+        Pace { epoch: lease.epoch(), since: clock.now(), attempt_timeout: config.limits.attempt_timeout + SignedDuration::from_secs(1) };
     let dynamic: Arc<dyn Store> = store.clone();
     Ok(Arc::new(Hub {
         own_cell: CellId::new(config.hub.account.clone(), config.hub.home_region.clone()),

@@ -6,12 +6,16 @@
 pub mod entry;
 pub mod next;
 pub mod state;
+pub mod step;
 pub mod view;
 
 pub use entry::{ClaimFrom, Entry, FindingNote, Hold, Person, UndoCause};
 pub use next::{Command, Next, Pace, after_death, next};
 pub use state::{RunState, Summary, summary};
-pub use view::{Approval, Illegal, StepState, StepView, View};
+pub use step::{Approval, StepState, StepView};
+pub use view::{Illegal, View};
 
+#[cfg(test)]
+mod history;
 #[cfg(test)]
 mod history_tests;

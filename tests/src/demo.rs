@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use self::{
     screen::Screen,
-    stage::{Role, Stage},
+    stage::{Scene, Stage},
     watch::Watch,
 };
 use crate::{
@@ -143,7 +143,7 @@ async fn perform(
     let mut watch = Watch::new(cordon, organization, stage);
     watch.until_at_rest(screen, REST).await?;
     drained(organization).await?;
-    let main = watch.incident(stage.actor(Role::Attacked)?.arn.as_str())?;
+    let main = watch.incident(stage.actor(Scene::Attacked)?.arn.as_str())?;
 
     let known = watch.count();
     let writes = proof::changes(lab);
@@ -188,7 +188,7 @@ async fn drained(organization: &Organization) -> Result<(), LabError> {
 }
 
 async fn undo(screen: &mut Screen, organization: &Organization, stage: &Stage, cordon: &Cordon, main: &str) -> Result<(), LabError> {
-    let (web, attacker) = (stage.actor(Role::Attacked)?, stage.attacker(Role::Attacked)?);
+    let (web, attacker) = (stage.actor(Scene::Attacked)?, stage.attacker(Scene::Attacked)?);
     let entries = organization.entries(&web.account, &web.region, &web.acl).await?.len();
     screen.line(&format!("$ cordon incident undo {main} --step block-source --yes"));
     let said = cordon.run(&["incident", "undo", main, "--step", "block-source", "--yes"], "").await?;

@@ -18,7 +18,7 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 
 pub use breaks::{Break, Broken};
-pub use change::{Course, Drill};
+pub use change::Drill;
 pub use ground::{Ground, MADE_UP_ACCOUNT, Yard};
 pub use permit::Permit;
 pub use scenes::{Scene, scenes_of};

@@ -14,6 +14,7 @@
 pub mod accounts;
 pub mod cordon;
 pub mod demo;
+pub mod drill;
 pub mod gateway;
 pub mod hand;
 pub mod moto;

@@ -4,3 +4,16 @@
 mod arch;
 #[path = "lab/golden.rs"]
 mod golden;
+
+#[path = "lab/bad_input.rs"]
+mod bad_input;
+#[path = "lab/corpus.rs"]
+mod corpus;
+#[path = "lab/drills.rs"]
+mod drills;
+#[path = "lab/respond.rs"]
+mod respond;
+#[path = "lab/sweep.rs"]
+mod sweep;
+#[path = "lab/undo.rs"]
+mod undo;

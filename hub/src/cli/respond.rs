@@ -208,6 +208,11 @@ impl Session {
                 if self.pending.contains(&id) {
                     return Ok(());
                 }
+                if self.state(id).await? == RunState::Running {
+                    // Left in the middle by an earlier command: it is shown when it has come to rest.
+                    self.pending.insert(id);
+                    return Ok(());
+                }
                 if self.format == Format::Json {
                     self.show(id, Some(id)).await?;
                 } else {
@@ -216,10 +221,6 @@ impl Session {
                         self.tally.state(row.state);
                         self.shown.insert(id, (&row).into());
                     }
-                }
-                // It may have been left in the middle by an earlier command.
-                if self.state(id).await? == RunState::Running {
-                    self.pending.insert(id);
                 }
             }
         }

@@ -62,8 +62,9 @@ pub(super) struct Sweep {
 const STOP_LOSS: f64 = 0.05;
 /// The stop-loss of the last wave looks at no fewer incidents than this: one failure among three is no share.
 const ENOUGH: u64 = 20;
-/// How many incidents are begun and not at rest at a time: what bounds memory.
-const AT_A_TIME: u64 = 512;
+/// How many incidents are begun and not at rest at a time, for each of the organization's slots: what bounds memory, and how far a
+/// sweep runs on after its failures became too many.
+const A_SLOT: u64 = 2;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Obeys `cordon sweep`.
@@ -197,6 +198,7 @@ async fn feed(hub: &Arc<Hub>, sweep: &Sweep) -> Result<Option<String>, Failure> 
     let (id, filter) = (sweep.id(), sweep.filter());
     let clients = hub.sessions.hub(&hub.config.hub.home_region);
     let max = u64::from(sweep.max);
+    let at_a_time = A_SLOT * u64::from(hub.config.limits.organization_slots).max(1);
     let waves = [1, 1 + max.div_ceil(10), max];
     // Failures of an earlier start of the same sweep were looked at then.
     let before = counts(hub, &id).await?;
@@ -228,7 +230,7 @@ async fn feed(hub: &Arc<Hub>, sweep: &Sweep) -> Result<Option<String>, Failure> 
                 if let Some(stopped) = rest(hub, &id, before, 0, 1).await? {
                     return Ok(Some(stopped));
                 }
-            } else if let Some(stopped) = rest(hub, &id, before, AT_A_TIME, ENOUGH).await? {
+            } else if let Some(stopped) = rest(hub, &id, before, at_a_time, ENOUGH).await? {
                 return Ok(Some(stopped));
             }
         }
@@ -276,6 +278,21 @@ async fn in_ou(hub: &Hub, sweep: &Sweep, account: &AccountId) -> Result<bool, Fa
     }
 }
 
+/// Holds that came of something that went wrong, not of a decision.
+const FAILURES: [&str; 11] = [
+    "access-denied",
+    "aws-error",
+    "throttled",
+    "no-answer",
+    "not-in-effect",
+    "drifted",
+    "defect",
+    "timeout",
+    "evidence",
+    "expression",
+    "parameters",
+];
+
 /// How the incidents of a sweep stand.
 #[derive(Debug, Clone, Copy, Default)]
 struct Counts {
@@ -290,6 +307,7 @@ async fn counts(hub: &Hub, sweep: &str) -> Result<Counts, Failure> {
         match count.state {
             RunState::Running => counts.running += count.n,
             RunState::Failed | RunState::Stuck => counts.failed += count.n,
+            RunState::Held if FAILURES.contains(&count.code.as_str()) => counts.failed += count.n,
             _ => counts.ended += count.n,
         }
     }
@@ -335,6 +353,9 @@ async fn summary(common: &Common, hub: &Hub, sweep: &str, tally: &mut Tally) -> 
         .collect();
     for line in &lines {
         tally.state(line.state);
+        if line.state == RunState::Held && FAILURES.contains(&line.reason_code.as_str()) {
+            tally.state(RunState::Failed);
+        }
     }
     let cells = |line: &Line| {
         vec![line.account.clone(), line.region.clone(), line.state.to_string(), line.reason_code.clone(), line.incidents.to_string()]

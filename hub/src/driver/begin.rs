@@ -149,7 +149,12 @@ impl Beginning<'_> {
         if action.seat == Seat::Hub {
             facts.opt_outs.clear();
             facts.known = None;
-        } else if !hub.rehearsal && mode != Mode::Observe && view.observe_only.is_none() && !plan.changes.is_empty() && facts.unfit.is_none() {
+        } else if !hub.rehearsal
+            && mode != Mode::Observe
+            && view.observe_only.is_none()
+            && !plan.changes.is_empty()
+            && facts.unfit.is_none()
+        {
             match doubt(run, view).await {
                 None => {}
                 Some(Doubt::Passing(why)) => return self.later("unconfirmed", why).await,
@@ -190,7 +195,9 @@ impl Beginning<'_> {
             })
             .await?;
         match decision {
-            Decision::Go(warrant) => apply(run, view, Deed { key: &step.key, action, change, with: &with, plan: &plan }, policy, warrant).await,
+            Decision::Go(warrant) => {
+                apply(run, view, Deed { key: &step.key, action, change, with: &with, plan: &plan }, policy, warrant).await
+            }
             Decision::No(_) => Ok(()),
         }
     }

@@ -55,7 +55,9 @@ async fn one(run: &Run, view: &View, note: &FindingNote) -> Option<Doubt> {
                 "GuardDuty in the hub's account does not know finding {id}: it may be forged, or be of an account that is not a member"
             ));
         }
-        Err(error) if error.may_pass() => return Some(Doubt::Passing(format!("finding {id} could not be fetched again from GuardDuty: {error}"))),
+        Err(error) if error.may_pass() => {
+            return Some(Doubt::Passing(format!("finding {id} could not be fetched again from GuardDuty: {error}")));
+        }
         Err(error) => {
             return standing(format!(
                 "finding {id} could not be fetched again from GuardDuty: {error}; mend it and release, or set `[hub] confirm_findings = false`"
@@ -79,7 +81,9 @@ fn read(document: &[u8]) -> Option<Finding> {
 /// What a forged copy would change: what it is about, what part the subject plays, whose addresses are blocked.
 fn differs(note: &FindingNote, known: &Finding) -> Option<&'static str> {
     let theirs = serde_json::to_value(known).unwrap_or_default();
-    for (field, name) in [("type", "its type"), ("role", "the subject's part"), ("subjects", "its subjects"), ("cell", "its account or Region")] {
+    for (field, name) in
+        [("type", "its type"), ("role", "the subject's part"), ("subjects", "its subjects"), ("cell", "its account or Region")]
+    {
         if note.finding.get(field) != theirs.get(field) {
             return Some(name);
         }

@@ -59,7 +59,9 @@ pub(super) async fn after_panic(run: &Run, command: &Command) -> Result<(), Jour
     let key = step.key.clone();
     let why = "Cordon failed in the middle of this step; this is a defect, please report it".to_owned();
     let entries = match &step.state {
-        StepState::Applying { .. } => vec![Entry::ApplyFailed { step: key, effect: Effect::Unknown, error: why, again: None, counts: true }],
+        StepState::Applying { .. } => {
+            vec![Entry::ApplyFailed { step: key, effect: Effect::Unknown, error: why, again: None, counts: true }]
+        }
         StepState::Undoing { .. } => vec![Entry::UndoFailed { step: key, error: why, again: None }],
         _ if step.fixed => vec![Entry::Stuck { step: key, why }],
         _ => vec![Entry::Failed { step: key, code: "defect".to_owned(), why }],

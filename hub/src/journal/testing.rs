@@ -76,7 +76,7 @@ pub(crate) fn run_id(number: u128) -> IncidentId {
 }
 
 pub(crate) fn pace(epoch: u64) -> Pace {
-    Pace { epoch, attempt_timeout: SignedDuration::from_secs(10) }
+    Pace { epoch, since: jiff::Timestamp::UNIX_EPOCH, attempt_timeout: SignedDuration::from_secs(10) }
 }
 
 pub(crate) fn version(at: Timestamp, severity: u8) -> Version {

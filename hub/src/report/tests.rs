@@ -205,7 +205,13 @@ fn failures_and_unknown_effects_are_told_with_what_to_do() {
     run.planned("close-ingress", closing());
     run.add(Entry::ApplyStarted { step: step("close-ingress"), attempt: 1, epoch: 1, also: vec![] });
     let again = Some(run.now);
-    run.add(Entry::ApplyFailed { step: step("close-ingress"), effect: Effect::Unknown, error: "the answer was lost".into(), again });
+    run.add(Entry::ApplyFailed {
+        step: step("close-ingress"),
+        effect: Effect::Unknown,
+        error: "the answer was lost".into(),
+        again,
+        counts: true,
+    });
     run.add(Entry::Recovered { step: step("close-ingress"), verdict: Verdict::Drifted { detail: "somebody changed it".into() } });
     run.add(Entry::Stuck { step: step("close-ingress"), why: "somebody changed it meanwhile".into() });
     let report = report(&run);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -397,6 +397,19 @@ impl Entry {
             | Self::UndoFailed { step, .. }
             | Self::Stuck { step, .. } => Some(step),
         }
+    }
+
+    /// Puts off the times at which something is tried again.
+    pub fn put_off(&mut self, by: SignedDuration) {
+        let time = match self {
+            Self::Deferred { until, .. } => until,
+            Self::Pending { due, .. } => due,
+            Self::ApplyFailed { again: Some(again), .. }
+            | Self::Verified { again: Some(again), .. }
+            | Self::UndoFailed { again: Some(again), .. } => again,
+            _ => return,
+        };
+        *time = time.checked_add(by).unwrap_or(Timestamp::MAX);
     }
 
     /// Whether the step's locks end with this entry.

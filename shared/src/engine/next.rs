@@ -4,7 +4,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     entry::UndoCause,
-    view::{StepState, StepView, View},
+    step::{StepState, StepView},
+    view::View,
 };
 use crate::plan::StepKey;
 

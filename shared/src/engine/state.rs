@@ -2,10 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    next::is_stale,
-    view::{StepState, View},
-};
+use super::{next::is_stale, step::StepState, view::View};
 use crate::playbook::OnFailure;
 
 /// Where an incident stands.

@@ -100,6 +100,9 @@ pub fn rule(tx: &mut dyn Tx, view: &View, ask: &Ask, digest: &str, now: Timestam
     if let Some(unfit) = &ask.facts.unfit {
         return Ok(Ruling::Hold(unfit.clone()));
     }
+    if let Some(known) = &ask.facts.known {
+        return Ok(Ruling::Skip { why: known.clone() });
+    }
     if let Some(later) = taken(tx, view, ask, now)? {
         return Ok(later);
     }
@@ -109,13 +112,13 @@ pub fn rule(tx: &mut dyn Tx, view: &View, ask: &Ask, digest: &str, now: Timestam
     // A clock that went back makes the facts no younger.
     let age = now.duration_since(ask.facts.read_at).abs();
     if age > FACTS_LAST {
-        return Ok(Ruling::Later { why: format!("the organization was last read {} s ago", age.as_secs()), until: now.checked_add(BUSY_WAIT).unwrap_or(now) });
+        return Ok(Ruling::Later {
+            why: format!("the organization was last read {} s ago", age.as_secs()),
+            until: now.checked_add(BUSY_WAIT).unwrap_or(now),
+        });
     }
     if let Some(opted_out) = opted_out(view, ask, now) {
         return Ok(Ruling::Hold(opted_out));
-    }
-    if let Some(known) = &ask.facts.known {
-        return Ok(Ruling::Skip { why: known.clone() });
     }
     if let Some(until) = tx.stand_down(&ask.stand_down)?.filter(|until| *until > now && !ask.uncounted)
         && view.step(&ask.step).is_none_or(|step| step.released.as_ref().is_none_or(|hold| hold.code != "stand-down"))
@@ -156,18 +159,18 @@ pub fn rule(tx: &mut dyn Tx, view: &View, ask: &Ask, digest: &str, now: Timestam
 /// Whether another step works on a resource of the plan, or has since the plan was made: then it is planned again.
 fn taken(tx: &mut dyn Tx, view: &View, ask: &Ask, now: Timestamp) -> Result<Option<Ruling>, JournalError> {
     let known = view.step(&ask.step);
+    let waits = known.map_or(0, |step| step.waits);
+    let wait = BUSY_WAIT.saturating_mul(1 << waits.min(6)).min(BUSY_WAIT_MOST);
+    let until = now.checked_add(wait).unwrap_or(now);
     for resource in &ask.plan.touches {
         if let Some((run, step)) = tx.lock_holder(resource)?
             && (run != view.run || step != ask.step)
         {
-            let waits = known.map_or(0, |step| step.waits);
-            let wait = BUSY_WAIT.saturating_mul(1 << waits.min(6)).min(BUSY_WAIT_MOST);
-            let until = now.checked_add(wait).unwrap_or(now);
             return Ok(Some(Ruling::Later { why: format!("`{step}` of {run} works on {resource}"), until }));
         }
         // A step that was begun keeps its plan: its own checks tell whether the world still fits it.
         if known.is_none_or(|step| !step.fixed) && tx.last_unlocked(resource)?.is_some_and(|at| at >= ask.planned_at) {
-            return Ok(Some(Ruling::Later { why: format!("{resource} was changed while this was planned"), until: now }));
+            return Ok(Some(Ruling::Later { why: format!("{resource} was changed while this was planned"), until }));
         }
     }
     Ok(None)

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use futures::future::BoxFuture;
@@ -21,7 +21,7 @@ pub struct Tables {
     /// The lease's epoch.
     pub epoch: u64,
     /// Entries of each run.
-    pub entries: BTreeMap<IncidentId, Vec<Sealed>>,
+    pub entries: BTreeMap<IncidentId, Arc<Vec<Sealed>>>,
     /// Rows of each run.
     pub runs: BTreeMap<IncidentId, RunRow>,
     /// Findings.
@@ -50,6 +50,11 @@ impl MemStore {
     pub fn tables(&self) -> Tables {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+    /// A run's entries.
+    #[must_use]
+    pub fn entries_of(&self, run: IncidentId) -> Arc<Vec<Sealed>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).entries.get(&run).cloned().unwrap_or_default()
+    }
     /// Gives the lease to the next epoch and returns it.
     pub fn next_epoch(&self) -> u64 {
         let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -77,11 +82,11 @@ impl Tx for Tables {
         Ok(self.entries.get(&run).and_then(|entries| entries.last()).map(|last| (last.seq, last.hash.clone())))
     }
     fn push(&mut self, run: IncidentId, sealed: &Sealed) -> Result<(), JournalError> {
-        self.entries.entry(run).or_default().push(sealed.clone());
+        Arc::make_mut(self.entries.entry(run).or_default()).push(sealed.clone());
         Ok(())
     }
     fn entries(&mut self, run: IncidentId) -> Result<Vec<Sealed>, JournalError> {
-        Ok(self.entries.get(&run).cloned().unwrap_or_default())
+        Ok(self.entries.get(&run).map(|entries| entries.to_vec()).unwrap_or_default())
     }
     fn save_run(&mut self, row: &RunRow) -> Result<(), JournalError> {
         self.runs.insert(row.run, row.clone());

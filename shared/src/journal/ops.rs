@@ -40,7 +40,8 @@ pub fn row(view: &View, now: Timestamp, pace: Pace, sweep: Option<String>) -> Ru
     let sum = summary(view);
     // What is wanted now was due all along: a clock that goes back puts nothing off. What is under way here is nobody's when this
     // process dies, so it is due then.
-    let wake = if wanted.commands.is_empty() { [wanted.wake, after_death(view, pace)].into_iter().flatten().min() } else { Some(view.opened_at) };
+    let wake =
+        if wanted.commands.is_empty() { [wanted.wake, after_death(view, pace)].into_iter().flatten().min() } else { Some(view.opened_at) };
     RunRow {
         run: view.run,
         playbook: view.playbook.name.clone(),
@@ -70,14 +71,18 @@ pub fn append(tx: &mut dyn Tx, view: &mut View, entries: Vec<Entry>, now: Timest
         return Err(JournalError::Conflict { run: view.run, expected: view.seq, found });
     }
     let sweep = tx.run(view.run)?.and_then(|row| row.sweep);
-    // Time never goes back inside a run.
+    // Time never goes back inside a run; what other runs see is the clock's.
+    let clock = now;
     let now = now.max(view.updated_at);
     let mut moved = view.clone();
-    for entry in entries {
+    // A clock that stands behind the run's own time means its waits from then on.
+    let behind = now.duration_since(clock);
+    for mut entry in entries {
+        entry.put_off(behind);
         let before = moved.clone();
         moved.fold(now, &entry)?;
         let sealed = Sealed::new(moved.run, moved.seq, now, entry, &moved.head)?;
-        effects(tx, &before, &moved, &sealed.entry, now)?;
+        effects(tx, &before, &moved, &sealed.entry, clock)?;
         tx.push(moved.run, &sealed)?;
         moved.head.clone_from(&sealed.hash);
     }

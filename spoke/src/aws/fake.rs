@@ -214,7 +214,7 @@ impl World {
         let lease = Lease::new(store.next_epoch());
         let journal = Journal::new(store);
         let (now, run, cell) = (self.clock.now(), IncidentId::from_u128(1), self.clients.cell().clone());
-        let pace = Pace { epoch: lease.epoch(), attempt_timeout: SignedDuration::from_secs(10) };
+        let pace = Pace { epoch: lease.epoch(), since: now, attempt_timeout: SignedDuration::from_secs(10) };
         let subject = Subject { cell, kind: SubjectKind::Instance, id: "i-0abc".into(), arn: None };
         let version = Version { updated_at: Some(now), count: 1, severity: 20, role: None, remote_ips: vec![] };
         let finding = serde_json::json!({ "type": "Toy" });
@@ -249,6 +249,7 @@ impl World {
             plan: Plan { changes, ..Plan::default() },
             mode: Mode::Act,
             ask: false,
+            planned_at: now,
             facts: Facts { read_at: now, ..Facts::default() },
             caps: Caps { per_account_hour: 9, per_organization_hour: 9 },
             question_lasts: SignedDuration::from_hours(1),

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{
     Cordon, Screen,
-    stage::{Actor, INTRUDER, Role, Stage},
+    stage::{Actor, INTRUDER, Scene, Stage},
     watch::Watch,
 };
 use crate::{
@@ -17,10 +17,10 @@ pub(super) fn incidents(screen: &mut Screen, watch: &Watch<'_>, stage: &Stage) -
     for Actor { role, instance, .. } in &stage.cast {
         let seen = watch.of(&instance.arn)?;
         let good = match role {
-            Role::Attacked => seen.state == "contained",
-            Role::Entered | Role::Attacker => seen.state == "held" && seen.code == "playbook",
-            Role::OptedOut | Role::AccountOptedOut => seen.state == "held" && seen.code == "opted-out",
-            Role::WithoutRole => seen.state == "held",
+            Scene::Attacked => seen.state == "contained",
+            Scene::Entered | Scene::Attacker => seen.state == "held" && seen.code == "playbook",
+            Scene::OptedOut | Scene::AccountOptedOut => seen.state == "held" && seen.code == "opted-out",
+            Scene::WithoutRole => seen.state == "held",
         };
         screen.promise_quietly(good, &format!("{} is where it should be ({role:?}): {}, {}", instance.name, seen.state, seen.code));
     }
@@ -34,7 +34,7 @@ pub(super) fn incidents(screen: &mut Screen, watch: &Watch<'_>, stage: &Stage) -
 /// The attacked are closed to their attackers and to nobody else; the others are untouched.
 pub(super) async fn world(screen: &mut Screen, organization: &Organization, stage: &Stage, before: &[Value]) -> Result<(), LabError> {
     for (Actor { role, instance, .. }, before) in stage.cast.iter().zip(before) {
-        if !matches!(role, Role::Attacked | Role::Entered) {
+        if !matches!(role, Scene::Attacked | Scene::Entered) {
             continue;
         }
         let mut rules = Vec::new();
@@ -63,7 +63,7 @@ pub(super) async fn world(screen: &mut Screen, organization: &Organization, stag
     let mut untouched = Vec::new();
     let mut changed = Vec::new();
     for (Actor { role, instance, .. }, before) in stage.cast.iter().zip(before) {
-        if matches!(role, Role::OptedOut | Role::AccountOptedOut | Role::WithoutRole | Role::Attacker) {
+        if matches!(role, Scene::OptedOut | Scene::AccountOptedOut | Scene::WithoutRole | Scene::Attacker) {
             let same = organization.state(instance).await? == *before;
             if same { &mut untouched } else { &mut changed }.push(instance.name.as_str());
         }
@@ -88,12 +88,12 @@ pub(super) async fn world(screen: &mut Screen, organization: &Organization, stag
 
 /// The login is in the report, with its line.
 pub(super) async fn login(screen: &mut Screen, cordon: &Cordon, watch: &Watch<'_>, stage: &Stage) -> Result<(), LabError> {
-    let instance = stage.actor(Role::Entered)?;
+    let instance = stage.actor(Scene::Entered)?;
     let id = watch.incident(&instance.arn)?;
     let report = cordon.run(&["incident", "report", &id, "--format", "json"], "").await?.objects();
     let login = report.first().and_then(|report| report.pointer("/access/logins/0")).cloned().unwrap_or_default();
     let text = |name: &str| login.get(name).and_then(Value::as_str).unwrap_or_default();
-    let attacker = stage.attacker(Role::Entered)?.to_string();
+    let attacker = stage.attacker(Scene::Entered)?.to_string();
     let good = text("confidence") == "confirmed"
         && text("user") == INTRUDER
         && text("line").contains("Accepted password")

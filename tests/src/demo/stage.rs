@@ -15,7 +15,7 @@ use crate::{
 
 /// What an instance is there to show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Role {
+pub(super) enum Scene {
     /// It is attacked, nobody gets in.
     Attacked,
     /// It is attacked, and somebody gets in.
@@ -33,7 +33,7 @@ pub(super) enum Role {
 /// An instance of the demo.
 #[derive(Debug, Clone)]
 pub(super) struct Actor {
-    pub role: Role,
+    pub role: Scene,
     pub instance: Instance,
     /// The address on the other side.
     pub other: &'static str,
@@ -54,32 +54,32 @@ impl Stage {
     pub(super) async fn set(organization: &Organization) -> Result<Self, LabError> {
         let home = organization.home.as_str();
         let away = organization.regions.last().map_or(home, String::as_str);
-        let place = |role: Role| -> Result<(&str, &str), LabError> {
+        let place = |role: Scene| -> Result<(&str, &str), LabError> {
             Ok(match role {
-                Role::Attacked | Role::OptedOut => (&organization.ordinary(0)?.account, home),
-                Role::Entered => (&organization.ordinary(1)?.account, away),
-                Role::Attacker => (&organization.ordinary(2)?.account, home),
-                Role::AccountOptedOut => (&organization.member(Standing::OptedOut)?.account, home),
-                Role::WithoutRole => (&organization.member(Standing::WithoutRole)?.account, home),
+                Scene::Attacked | Scene::OptedOut => (&organization.ordinary(0)?.account, home),
+                Scene::Entered => (&organization.ordinary(1)?.account, away),
+                Scene::Attacker => (&organization.ordinary(2)?.account, home),
+                Scene::AccountOptedOut => (&organization.member(Standing::OptedOut)?.account, home),
+                Scene::WithoutRole => (&organization.member(Standing::WithoutRole)?.account, home),
             })
         };
         let parts = [
-            (Role::Attacked, "web-1", "198.51.100.23"),
-            (Role::Entered, "db-1", "203.0.113.77"),
-            (Role::OptedOut, "batch-1", "198.51.100.23"),
-            (Role::AccountOptedOut, "bench-1", "198.51.100.23"),
-            (Role::WithoutRole, "legacy-1", "198.51.100.23"),
-            (Role::Attacker, "worker-1", "192.0.2.44"),
+            (Scene::Attacked, "web-1", "198.51.100.23"),
+            (Scene::Entered, "db-1", "203.0.113.77"),
+            (Scene::OptedOut, "batch-1", "198.51.100.23"),
+            (Scene::AccountOptedOut, "bench-1", "198.51.100.23"),
+            (Scene::WithoutRole, "legacy-1", "198.51.100.23"),
+            (Scene::Attacker, "worker-1", "192.0.2.44"),
         ];
-        let make = async |(role, name, other): (Role, &str, &'static str)| {
+        let make = async |(role, name, other): (Scene, &str, &'static str)| {
             let (account, region) = place(role)?;
             let mut shape = InstanceShape::named(name);
-            if role == Role::OptedOut {
+            if role == Scene::OptedOut {
                 shape = shape.tagged(OPT_OUT, "true");
             }
             let instance = organization.instance(account, region, &shape).await?;
-            let user = (role == Role::Entered).then_some(INTRUDER);
-            if role != Role::Attacker {
+            let user = (role == Scene::Entered).then_some(INTRUDER);
+            if role != Scene::Attacker {
                 organization.log_attack(&instance, other, user).await?;
             }
             Ok::<_, LabError>(Actor { role, instance, other })
@@ -95,16 +95,16 @@ impl Stage {
     }
 
     /// The instance that shows something.
-    pub(super) fn actor(&self, role: Role) -> Result<&Instance, LabError> {
+    pub(super) fn actor(&self, role: Scene) -> Result<&Instance, LabError> {
         self.find(role).map(|actor| &actor.instance)
     }
 
-    fn find(&self, role: Role) -> Result<&Actor, LabError> {
+    fn find(&self, role: Scene) -> Result<&Actor, LabError> {
         self.cast.iter().find(|actor| actor.role == role).ok_or_else(|| LabError::new(format!("nobody is {role:?}")))
     }
 
     /// The address of its attacker.
-    pub(super) fn attacker(&self, role: Role) -> Result<IpAddr, LabError> {
+    pub(super) fn attacker(&self, role: Scene) -> Result<IpAddr, LabError> {
         let text = self.find(role)?.other;
         text.parse().map_err(|_| LabError::new(format!("{text} is not an address")))
     }
@@ -117,12 +117,12 @@ impl Stage {
             .iter()
             .map(|Actor { role, instance, other }| {
                 let what = match role {
-                    Role::Attacked => format!("SSH brute force from {other}"),
-                    Role::Entered => format!("SSH brute force from {other}, and the log shows that it got in"),
-                    Role::OptedOut => "SSH brute force; the instance is opted out by its tag".to_owned(),
-                    Role::AccountOptedOut => "SSH brute force; the account is opted out by its tag".to_owned(),
-                    Role::WithoutRole => "SSH brute force; the account has no spoke role".to_owned(),
-                    Role::Attacker => format!("SSH brute force against {other}: the instance attacks"),
+                    Scene::Attacked => format!("SSH brute force from {other}"),
+                    Scene::Entered => format!("SSH brute force from {other}, and the log shows that it got in"),
+                    Scene::OptedOut => "SSH brute force; the instance is opted out by its tag".to_owned(),
+                    Scene::AccountOptedOut => "SSH brute force; the account is opted out by its tag".to_owned(),
+                    Scene::WithoutRole => "SSH brute force; the account has no spoke role".to_owned(),
+                    Scene::Attacker => format!("SSH brute force against {other}: the instance attacks"),
                 };
                 format!("GuardDuty     {:<10}{:<24}{what}", instance.name, place(&instance.account, &instance.region))
             })
@@ -141,9 +141,9 @@ impl Stage {
     pub(super) async fn announce(&self, organization: &Organization) -> Result<Value, LabError> {
         let mut main = Value::Null;
         for Actor { role, instance, other } in &self.cast {
-            let part = if *role == Role::Attacker { Part::Actor } else { Part::Target };
+            let part = if *role == Scene::Attacker { Part::Actor } else { Part::Target };
             let native = organization.attack(instance, other, part).await?;
-            if *role == Role::Attacked {
+            if *role == Scene::Attacked {
                 main = native;
             }
         }
@@ -154,7 +154,7 @@ impl Stage {
     /// Sends a finding again as it was, and a sample finding.
     pub(super) async fn announce_again(&self, organization: &Organization, native: &Value) -> Result<(), LabError> {
         organization.emit(&event(&organization.security, native)).await?;
-        let made_up = sample(brute_force(self.actor(Role::Attacked)?, "192.0.2.99", Part::Target));
+        let made_up = sample(brute_force(self.actor(Scene::Attacked)?, "192.0.2.99", Part::Target));
         organization.emit(&event(&organization.security, &made_up)).await
     }
 

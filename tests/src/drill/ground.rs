@@ -133,11 +133,7 @@ impl Ground {
             hub: sessions(MADE_UP_ACCOUNT, Some(ACTION_ROLE))?,
             registry: setup::registry().map_err(|error| wrong(&error))?,
             evidence: MemEvidence::default(),
-            logs: vec![LogSource {
-                kind: "auth".to_owned(),
-                group: "/var/log/secure".to_owned(),
-                stream: Some("{instance}".to_owned()),
-            }],
+            logs: vec![LogSource { kind: "auth".to_owned(), group: "/var/log/secure".to_owned(), stream: Some("{instance}".to_owned()) }],
             window: (ago(900), ago(60)),
             clock,
             lab,

@@ -47,10 +47,11 @@ impl Permit {
             "name = \"drill\"\ntitle = \"Drill\"\nsubject = \"instance\"\n[[match]]\ntype = [\"Drill\"]\n[[steps]]\nid = \"{STEP}\"\naction = \"{}\"\n",
             action.name
         );
-        let playbook = Playbook::parse(&source, "drill.toml").map_err(|errors| LabError::new(format!("the drill's playbook: {errors:?}")))?;
+        let playbook =
+            Playbook::parse(&source, "drill.toml").map_err(|errors| LabError::new(format!("the drill's playbook: {errors:?}")))?;
         let store = Arc::new(MemStore::default());
         let lease = Lease::new(store.next_epoch());
-        let pace = Pace { epoch: lease.epoch(), attempt_timeout: SignedDuration::from_secs(10) };
+        let pace = Pace { epoch: lease.epoch(), since: jiff::Timestamp::UNIX_EPOCH, attempt_timeout: SignedDuration::from_secs(10) };
         let journal = Journal::new(store);
         let now = SystemClock.now();
         let run = IncidentId::new(u64::try_from(now.as_millisecond()).unwrap_or_default());

@@ -178,6 +178,10 @@ impl Change for BlockSourceInNacl {
         let all = interfaces(&client, None).await?;
         let home = wire::home(&client, &all).await?;
         let sources = blockable(cx, with, &home, &mut plan.notes);
+        if sources.is_empty() {
+            let why = if plan.notes.is_empty() { "no source to block".to_owned() } else { plan.notes.join("; ") };
+            return Ok(Plan::Moot { why });
+        }
         let mut before = Before { acls: BTreeMap::new() };
         let mut unplaced = 0;
         for acl in &acls {
@@ -186,9 +190,10 @@ impl Change for BlockSourceInNacl {
             let arn = cx.ec2_arn(&format!("network-acl/{}", acl.id));
             changes(&arn, acl, &placement, &mut plan);
             unplaced += placement.left.len();
+            // Also where all is as wanted: what another step is taking away is not there to stay.
+            plan.touches.insert(arn);
             if !placement.create.is_empty() {
                 about(cx, &client, acl, &home, &all, &mut plan).await?;
-                plan.touches.insert(arn);
                 before.acls.insert(acl.id.clone(), placement);
             }
         }

@@ -268,11 +268,12 @@ impl Change for CloseOpenIngress {
                     after: json!("closed"),
                 });
             }
+            // Also where all is as wanted: what another step is opening again is not closed to stay.
+            plan.touches.insert(arn);
             let closing = close(rules, job.transport, &attacked, |source| before.world(source).is_some());
             notes::of_rules(id, rules, &closing, job.transport, &attacked, &mut asks, &mut plan);
             if !closing.splits.is_empty() {
                 notes::of_group(cx, group, &mut asks, &mut plan);
-                plan.touches.insert(arn);
                 before.groups.push(GroupBefore { id: id.to_owned(), closing });
             }
         }

@@ -26,7 +26,10 @@ async fn a_plan_says_what_would_be_changed_and_only_reads() {
     assert!(close["changes"].to_string().contains("0.0.0.0/0") && close["changes"].to_string().contains("::/0"), "{close:#}");
     let block = step(&incident, "block-source");
     assert!(block["state"] == "planned" && block["changes"].to_string().contains(&instance.acl), "{block:#}");
-    assert_eq!((step(&incident, "record")["state"].clone(), step(&incident, "find-logins")["state"].clone()), (json!("done"), json!("done")));
+    assert_eq!(
+        (step(&incident, "record")["state"].clone(), step(&incident, "find-logins")["state"].clone()),
+        (json!("done"), json!("done"))
+    );
     assert!(incident["first_change_at"].is_null(), "{incident:#}");
 
     // Nothing was, anywhere.

@@ -123,8 +123,9 @@ impl World {
         one(&output)
     }
 
+    /// All that Cordon could have changed about an instance. The order of a rule's ranges means nothing.
     pub(crate) async fn state(&self, instance: &Instance) -> Value {
-        self.organization.state(instance).await.unwrap()
+        sorted(self.organization.state(instance).await.unwrap())
     }
 
     /// Whether a port is open to the world in a group of the instance.
@@ -151,6 +152,18 @@ impl World {
     pub(crate) async fn hand(&self, account: &str, service: &str, operation: &str, params: Value) -> Value {
         let answer = self.lab.hand.call(account, HOME, service, operation, params).await;
         answer.unwrap_or_else(|error| panic!("{service} {operation}: {error}"))
+    }
+}
+
+fn sorted(value: Value) -> Value {
+    match value {
+        Value::Array(items) => {
+            let mut items: Vec<Value> = items.into_iter().map(sorted).collect();
+            items.sort_by_key(Value::to_string);
+            items.into()
+        }
+        Value::Object(map) => map.into_iter().map(|(name, item)| (name, sorted(item))).collect(),
+        other => other,
     }
 }
 

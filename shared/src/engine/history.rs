@@ -1,0 +1,385 @@
+//! A toy organization for histories: the toy world is a set of switches, one to a resource. Every change of it is made through a warrant, and the world itself counts
+//! changes made without one, changes that differ from the first attempt's, and switches left behind.
+
+use std::{cell::RefCell, collections::BTreeMap, sync::Arc};
+
+use futures::executor::block_on;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use super::{Command, Entry, FindingNote, Pace, Person, StepState, UndoCause, View, next};
+use crate::{
+    finding::{FindingId, ResourceRole, Subject, SubjectKind, Version},
+    gate::{self, Ask, Caps, Decision, Facts, Lease, UndoDecision},
+    id::{CellId, IncidentId},
+    journal::{Accepted, Journal, JournalError, mem::MemStore, ops},
+    mode::Mode,
+    plan::{Change, Effect, Plan, Risk, StepKey, Verdict},
+    playbook::{Playbook, Work},
+};
+
+pub(super) const PLAYBOOK: &str = r#"
+name = "toy"
+title = "Toy"
+subject = "instance"
+[[match]]
+type = ["Toy"]
+[[steps]]
+id = "look"
+action = "toy.look"
+[[steps]]
+id = "first"
+action = "toy.switch"
+needs = ["look"]
+with = { switches = "${finding.network.remote_ips}" }
+ttl = "24h"
+[[steps]]
+id = "second"
+action = "toy.switch"
+when = "finding.role == 'ACTOR'"
+with = { switches = ["b"] }
+[[steps]]
+id = "person"
+hold = "a person is needed"
+when = "finding.role == 'ACTOR'"
+"#;
+
+/// What a move does to the history.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Move {
+    Step(Fate),
+    Crash,
+    Wait(i64),
+    Finding { actor: bool, more: bool, repeat: bool },
+    Drift(u8),
+    Approve,
+    Release,
+    Undo,
+}
+
+/// How the next call ends.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Fate {
+    Well,
+    CrashBefore,
+    CrashAfter,
+    LostAnswer,
+    Throttled,
+}
+
+pub(super) struct Lab {
+    pub(super) store: Arc<MemStore>,
+    pub(super) journal: Journal,
+    pub(super) lease: Arc<Lease>,
+    pub(super) now: Timestamp,
+    pub(super) since: Timestamp,
+    pub(super) mode: Mode,
+    pub(super) caps: Caps,
+    pub(super) runs: Vec<IncidentId>,
+    /// The switches that are on, and who turned each one on.
+    pub(super) world: BTreeMap<String, String>,
+    pub(super) first: BTreeMap<(IncidentId, StepKey), Value>,
+    pub(super) unwarranted: u32,
+    /// Views as they were last read.
+    read: RefCell<BTreeMap<IncidentId, View>>,
+    pub(super) finding: u32,
+}
+
+impl Lab {
+    pub(super) fn new(mode: Mode) -> Self {
+        let store = Arc::new(MemStore::default());
+        let lease = Lease::new(store.next_epoch());
+        let dynamic: Arc<dyn crate::journal::Store> = store.clone();
+        Self {
+            journal: Journal::new(dynamic),
+            store,
+            lease,
+            now: "2026-11-24T00:00:00Z".parse().unwrap(),
+            since: "2026-11-24T00:00:00Z".parse().unwrap(),
+            mode,
+            caps: Caps { per_account_hour: 2, per_organization_hour: 3 },
+            runs: Vec::new(),
+            world: BTreeMap::new(),
+            first: BTreeMap::new(),
+            unwarranted: 0,
+            read: RefCell::default(),
+            finding: 0,
+        }
+    }
+
+    pub(super) fn pace(&self) -> Pace {
+        Pace { epoch: self.lease.epoch(), since: self.since, attempt_timeout: SignedDuration::from_secs(10) }
+    }
+
+    pub(super) fn crash(&mut self) {
+        self.lease.lose();
+        self.lease = Lease::new(self.store.next_epoch());
+        self.since = self.now;
+    }
+
+    pub(super) fn view(&self, run: IncidentId) -> View {
+        let entries = self.store.entries_of(run);
+        let mut read = self.read.borrow_mut();
+        match read.get(&run) {
+            Some(view) if entries.len() == usize::try_from(view.seq).unwrap() => view.clone(),
+            _ => {
+                let view = ops::fold(run, &entries).unwrap();
+                read.insert(run, view.clone());
+                view
+            }
+        }
+    }
+
+    pub(super) fn append(&self, run: IncidentId, entries: Vec<Entry>) -> Result<(), JournalError> {
+        let (now, pace) = (self.now, self.pace());
+        block_on(self.journal.with(move |tx| {
+            let mut view = ops::load(tx, run)?;
+            ops::append(tx, &mut view, entries, now, pace)
+        }))
+    }
+
+    pub(super) fn arrive(&mut self, instance: u8, actor: bool, more: bool, repeat: bool) {
+        if !repeat {
+            self.finding += 1;
+        }
+        let cell = CellId::new("111122223333".parse().unwrap(), "us-east-1".parse().unwrap());
+        let subject = Subject { cell, kind: SubjectKind::Instance, id: format!("i-{instance}"), arn: None };
+        let role = if actor { ResourceRole::Actor } else { ResourceRole::Target };
+        let version = Version { updated_at: Some(self.now), count: 1, severity: 20, role: Some(role), remote_ips: vec![] };
+        let switches = if more { json!(["a", "c"]) } else { json!(["a"]) };
+        let note = FindingNote {
+            id: FindingId(format!("f-{instance}-{}", self.finding)),
+            version,
+            input: "-".into(),
+            finding: json!({ "type": format!("Toy{more}"), "role": role, "network": { "remote_ips": switches } }),
+            raw_sha256: String::new(),
+        };
+        let run = IncidentId::from_u128(self.runs.len() as u128 + 1);
+        let playbook = Playbook::parse(PLAYBOOK, "toy.toml").unwrap();
+        let entry = Entry::Opened {
+            playbook: "toy".into(),
+            source: PLAYBOOK.into(),
+            digest: playbook.digest,
+            subject: subject.clone(),
+            finding: Box::new(note.clone()),
+            mode: self.mode,
+            observe_only: None,
+            detected_at: self.now,
+        };
+        let opening = ops::Opening { run, entry, keys: ops::keys("toy", &[subject]), sweep: None };
+        let arrival = ops::Arrival { note, opening: Some(opening), ignored: None };
+        let (now, pace) = (self.now, self.pace());
+        let accepted = block_on(self.journal.with(move |tx| ops::accept(tx, &arrival, now, pace))).unwrap();
+        if let Accepted::Opened(run) = accepted {
+            self.runs.push(run);
+        }
+    }
+
+    /// One command of one run, ending as `fate` says.
+    pub(super) fn step(&mut self, fate: Fate) -> bool {
+        for run in self.runs.clone() {
+            let view = self.view(run);
+            let wanted = next(&view, self.now, self.pace());
+            if let Some(command) = wanted.commands.into_iter().next() {
+                self.obey(&view, command, fate);
+                return true;
+            }
+        }
+        false
+    }
+
+    pub(super) fn obey(&mut self, view: &View, command: Command, fate: Fate) {
+        let run = view.run;
+        match command {
+            Command::Admit => self.append(run, vec![Entry::Admitted { account: json!({}) }]).unwrap(),
+            Command::Begin(key) => self.begin(view, &key, fate),
+            Command::Renew(key) => {
+                let step = view.step(&key).unwrap();
+                let definition = view.definition(step).unwrap();
+                let with = definition.with.render(&view.data()).unwrap();
+                let wanted = definition.when.as_ref().is_none_or(|when| when.truth(&view.data()).unwrap());
+                let generation = view.generation;
+                let entry = if wanted && with != step.with {
+                    Entry::Renewed { step: key.next(), generation }
+                } else {
+                    Entry::Kept { step: key, generation }
+                };
+                self.append(run, vec![entry]).unwrap();
+            }
+            Command::Expire(key) => self.append(run, vec![Entry::AskExpired { step: key }]).unwrap(),
+            Command::Poll(_) | Command::Timeout(_) => panic!("toy actions give no tickets"),
+            Command::Verify(key) => {
+                let verdict = self.verdict(view, &key);
+                let entries = match verdict {
+                    Verdict::InEffect => vec![Entry::Verified { step: key, verdict, again: None }],
+                    other => vec![
+                        Entry::Verified { step: key.clone(), verdict: other, again: None },
+                        Entry::Failed { step: key, code: "not-in-effect".into(), why: "toy".into() },
+                    ],
+                };
+                self.append(run, entries).unwrap();
+            }
+            Command::Recover(key) => {
+                let verdict = self.verdict(view, &key);
+                self.append(run, vec![Entry::Recovered { step: key, verdict }]).unwrap();
+            }
+            Command::Undo(key, cause) => self.undo(view, &key, cause, fate),
+        }
+    }
+
+    pub(super) fn begin(&mut self, view: &View, key: &StepKey, fate: Fate) {
+        let run = view.run;
+        let step = view.step(key).unwrap();
+        let definition = view.definition(step).unwrap();
+        if fate == Fate::Throttled {
+            let until = self.now + SignedDuration::from_secs(1);
+            return self
+                .append(run, vec![Entry::Deferred { step: Some(key.clone()), why: "throttled".into(), until, counts: true }])
+                .unwrap();
+        }
+        let data = view.data();
+        if !step.fixed && !definition.when.as_ref().is_none_or(|when| when.truth(&data).unwrap()) {
+            return self.append(run, vec![Entry::Skipped { step: key.clone(), why: "when".into() }]).unwrap();
+        }
+        let action = match &definition.work {
+            Work::Hold(why) => {
+                return self.append(run, vec![Entry::Held { step: Some(key.clone()), hold: gate::hold("playbook", why.clone()) }]).unwrap();
+            }
+            Work::Action(action) => action.clone(),
+        };
+        let with = if step.fixed { step.with.clone() } else { definition.with.render(&data).unwrap() };
+        if action == "toy.look" {
+            return self.append(run, vec![Entry::ProbeDone { step: key.clone(), with, outcome: json!({}), evidence: vec![] }]).unwrap();
+        }
+        let plan = if step.fixed { step.plan.clone().unwrap() } else { self.plan(&with) };
+        let ask = Ask {
+            step: key.clone(),
+            action: "toy.switch",
+            risk: Risk::Reversible,
+            with,
+            plan: plan.clone(),
+            mode: self.mode,
+            ask: false,
+            planned_at: self.now + SignedDuration::from_nanos(1),
+            facts: Facts { read_at: self.now, ..Facts::default() },
+            caps: self.caps,
+            question_lasts: SignedDuration::from_hours(1),
+            stand_down: gate::stand_down_key(view),
+            uncounted: false,
+            rehearsal: false,
+        };
+        let (view, decision) = block_on(gate::commit(&self.journal, &self.lease, view, ask, self.now, self.pace())).unwrap();
+        let Decision::Go(warrant) = decision else { return };
+        // `before` never changes once a warrant was given.
+        let before = self.first.entry((run, key.clone())).or_insert_with(|| plan.before.clone());
+        assert_eq!(*before, plan.before);
+        if fate == Fate::CrashBefore {
+            return self.crash();
+        }
+        let watch = warrant.watch();
+        for change in &plan.changes {
+            if watch.stopped(self.now).is_some() {
+                self.unwarranted += 1;
+            }
+            self.world.entry(change.resource.clone()).or_insert_with(|| "ours".into());
+        }
+        drop(warrant);
+        assert!(watch.stopped(self.now).is_some(), "a warrant outlived its use");
+        match fate {
+            Fate::CrashAfter => self.crash(),
+            Fate::LostAnswer => {
+                let again = Some(self.now + SignedDuration::from_secs(2));
+                self.append(
+                    view.run,
+                    vec![Entry::ApplyFailed { step: key.clone(), effect: Effect::Unknown, error: "lost".into(), again, counts: true }],
+                )
+                .unwrap();
+            }
+            _ => self.append(view.run, vec![Entry::Applied { step: key.clone(), outcome: json!({}) }]).unwrap(),
+        }
+    }
+
+    pub(super) fn plan(&self, with: &Value) -> Plan {
+        let mut plan = Plan { before: json!(self.world), ..Plan::default() };
+        for switch in with["switches"].as_array().unwrap() {
+            let resource = switch.as_str().unwrap().to_owned();
+            let change = Change { resource: resource.clone(), attribute: "on".into(), before: json!(false), after: json!(true) };
+            plan.touches.insert(resource.clone());
+            if self.world.contains_key(&resource) { plan.already.push(change) } else { plan.changes.push(change) }
+        }
+        plan
+    }
+
+    pub(super) fn verdict(&self, view: &View, key: &StepKey) -> Verdict {
+        let plan = view.step(key).unwrap().plan.clone().unwrap();
+        let missing: Vec<_> = plan.changes.iter().filter(|change| !self.world.contains_key(&change.resource)).collect();
+        if missing.is_empty() { Verdict::InEffect } else { Verdict::NotInEffect { detail: "off".into() } }
+    }
+
+    pub(super) fn undo(&mut self, view: &View, key: &StepKey, cause: UndoCause, fate: Fate) {
+        let (view, decision) =
+            block_on(gate::commit_undo(&self.journal, &self.lease, view, key.clone(), cause, self.now, self.pace())).unwrap();
+        let UndoDecision::Go { warrant, from, left } = decision else { return };
+        if fate == Fate::CrashBefore {
+            return self.crash();
+        }
+        let mut restored = Vec::new();
+        for claim in &from {
+            if warrant.watch().stopped(self.now).is_some() {
+                self.unwarranted += 1;
+            }
+            // Only what we turned on is turned off.
+            if self.world.get(&claim.key.resource).is_some_and(|by| by == "ours") {
+                self.world.remove(&claim.key.resource);
+                restored.push(Change {
+                    resource: claim.key.resource.clone(),
+                    attribute: "on".into(),
+                    before: json!(true),
+                    after: json!(false),
+                });
+            }
+        }
+        if fate == Fate::CrashAfter {
+            return self.crash();
+        }
+        self.append(view.run, vec![Entry::Undone { step: key.clone(), restored, left }]).unwrap();
+    }
+
+    /// Lets everything that is due happen, well, for some days.
+    pub(super) fn settle(&mut self) {
+        for _ in 0..2000 {
+            for _ in 0..400 {
+                if !self.step(Fate::Well) {
+                    break;
+                }
+            }
+            let wake = self.runs.iter().filter_map(|run| next(&self.view(*run), self.now, self.pace()).wake).min();
+            match wake {
+                Some(wake) => self.now = wake,
+                None => return,
+            }
+        }
+        panic!("the runs do not come to rest");
+    }
+
+    pub(super) fn person(&mut self, what: Move) {
+        let by = Person("ann".into());
+        for run in self.runs.clone() {
+            let view = self.view(run);
+            for step in &view.steps {
+                let entry = match (&step.state, what) {
+                    (StepState::Asked { digest, .. }, Move::Approve) => {
+                        let expires = self.now + SignedDuration::from_hours(1);
+                        Entry::Approved { step: step.key.clone(), digest: digest.clone(), by: by.clone(), expires }
+                    }
+                    (StepState::Held(_), Move::Release) => Entry::Released { step: Some(step.key.clone()), by: by.clone() },
+                    (StepState::InEffect | StepState::AlreadyDone, Move::Undo) => {
+                        Entry::UndoAsked { step: step.key.clone(), cause: UndoCause::Person { by: by.clone() } }
+                    }
+                    _ => continue,
+                };
+                self.append(run, vec![entry]).unwrap();
+            }
+        }
+    }
+}

@@ -1,0 +1,495 @@
+//! One step instance of a run: where it stands, and what each entry makes of it.
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+use super::entry::{ClaimFrom, Entry, Hold, Person, UndoCause};
+use crate::{
+    id::IncidentId,
+    plan::{Effect, Plan, StepKey, Verdict},
+    playbook::{OnFailure, Playbook, Work},
+};
+
+/// Where a step stands.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StepState {
+    /// Not begun: its needs are not met, or its turn has not come.
+    Waiting,
+    /// A person is asked.
+    Asked {
+        /// What the answer is bound to.
+        digest: String,
+        /// Why a person must say it.
+        why: String,
+        /// When the question becomes void.
+        expires: Timestamp,
+    },
+    /// A person is needed.
+    Held(Hold),
+    /// Not done, for a reason.
+    Skipped {
+        /// The reason.
+        why: String,
+    },
+    /// Planned, and no more than that is allowed.
+    Observed {
+        /// Why it stays a plan.
+        why: String,
+    },
+    /// Everything was as wanted already.
+    AlreadyDone,
+    /// A warrant was given; the answer is not in the journal yet.
+    Applying {
+        /// Whose lease it was given under.
+        epoch: u64,
+        /// When.
+        at: Timestamp,
+    },
+    /// Something slow runs.
+    Pending {
+        /// How to ask after it.
+        ticket: Value,
+        /// When to ask next.
+        due: Timestamp,
+        /// When it began.
+        since: Timestamp,
+    },
+    /// Applied, not read back yet.
+    Unverified {
+        /// When it was applied.
+        since: Timestamp,
+        /// When to read.
+        next: Timestamp,
+        /// How often it was read already.
+        reads: u32,
+    },
+    /// The apply failed; the world has to be read.
+    Broken {
+        /// How far it got.
+        effect: Effect,
+        /// When to read.
+        again: Timestamp,
+    },
+    /// The world was read: the change is not in effect and may be applied again, from the stored plan.
+    Reapply,
+    /// Read back: in effect.
+    InEffect,
+    /// A probe has answered.
+    Done,
+    /// Failed for good.
+    Failed {
+        /// A stable word.
+        code: String,
+        /// What happened.
+        why: String,
+    },
+    /// Its effect is unknown.
+    Stuck {
+        /// What is unknown.
+        why: String,
+    },
+    /// To be undone.
+    UndoWanted {
+        /// By whom or what.
+        cause: UndoCause,
+        /// Not before this time (an earlier try failed).
+        again: Option<Timestamp>,
+    },
+    /// A warrant to undo was given; the answer is not in the journal yet.
+    Undoing {
+        /// Whose lease it was given under.
+        epoch: u64,
+        /// When.
+        at: Timestamp,
+        /// By whom or what.
+        cause: UndoCause,
+    },
+    /// Undone.
+    Undone {
+        /// What was left, and why.
+        left: Vec<String>,
+    },
+    /// A person has to undo it.
+    ByHand {
+        /// What to do.
+        steps: Vec<String>,
+    },
+}
+
+/// A yes of a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Approval {
+    /// The plan it was given for.
+    pub digest: String,
+    /// Who gave it.
+    pub by: Person,
+    /// Until when it counts.
+    pub expires: Timestamp,
+}
+
+/// One step instance of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepView {
+    /// Which.
+    pub key: StepKey,
+    /// Its place in the playbook.
+    pub at: usize,
+    /// The generation whose finding it was last evaluated for.
+    pub generation: u32,
+    /// Where it stands.
+    pub state: StepState,
+    /// Rendered parameters.
+    pub with: Value,
+    /// The plan, once made.
+    pub plan: Option<Plan>,
+    /// The plan's digest.
+    pub digest: String,
+    /// Whether `plan` is fixed because a warrant was once given for it.
+    pub fixed: bool,
+    /// What came of it.
+    pub outcome: Value,
+    /// SHA-256 of its evidence.
+    pub evidence: Vec<String>,
+    /// Warrants given to apply.
+    pub attempts: u32,
+    /// Warrants given to undo.
+    pub undo_attempts: u32,
+    /// Failures counted so far.
+    pub tries: u32,
+    /// Not before this time.
+    pub not_before: Option<Timestamp>,
+    /// The last reason it was put off for.
+    pub deferred: Option<String>,
+    /// How often in a row its turn did not come.
+    pub waits: u32,
+    /// A person's yes.
+    pub approval: Option<Approval>,
+    /// A person's release of a hold that the playbook wrote, or of this hold code.
+    pub released: Option<Hold>,
+    /// When the first warrant was given.
+    pub first_change: Option<Timestamp>,
+    /// Since when the wanted state stands, by us or already.
+    pub effective: Option<Timestamp>,
+    /// Attributes it has a claim on, and whose `before` restores them.
+    pub claims: Vec<ClaimFrom>,
+    /// Why the gate said yes.
+    pub because: Option<String>,
+}
+
+impl StepView {
+    pub(super) fn new(key: StepKey, at: usize, generation: u32) -> Self {
+        Self {
+            key,
+            at,
+            generation,
+            state: StepState::Waiting,
+            with: Value::Null,
+            plan: None,
+            digest: String::new(),
+            fixed: false,
+            outcome: Value::Null,
+            evidence: Vec::new(),
+            attempts: 0,
+            undo_attempts: 0,
+            tries: 0,
+            not_before: None,
+            deferred: None,
+            waits: 0,
+            approval: None,
+            released: None,
+            first_change: None,
+            effective: None,
+            claims: Vec::new(),
+            because: None,
+        }
+    }
+
+    /// Whether a later finding may simply have it planned anew: nothing was started.
+    #[must_use]
+    pub fn not_started(&self) -> bool {
+        !self.fixed
+            && matches!(
+                self.state,
+                StepState::Waiting
+                    | StepState::Asked { .. }
+                    | StepState::Held(_)
+                    | StepState::Skipped { .. }
+                    | StepState::Observed { .. }
+                    | StepState::Failed { .. }
+            )
+    }
+}
+
+/// A released hold that the playbook itself wrote is done; any other is looked at again.
+pub(super) fn after_release(playbook: &Playbook, step: &StepView, at: Timestamp) -> StepState {
+    match playbook.steps.get(step.at).map(|definition| &definition.work) {
+        Some(Work::Hold(_)) => StepState::Done,
+        // It was begun once: the world is read before anything more is done.
+        _ if step.fixed => StepState::Broken { effect: Effect::Unknown, again: at },
+        _ => StepState::Waiting,
+    }
+}
+
+impl StepView {
+    pub(super) fn retry(&mut self, at: Timestamp) {
+        self.state = if self.fixed { StepState::Broken { effect: Effect::Unknown, again: at } } else { StepState::Waiting };
+        self.tries = 0;
+        self.not_before = None;
+    }
+
+    /// The state in the words of the command line's output.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match &self.state {
+            StepState::Waiting => "waiting",
+            StepState::Asked { .. } => "waiting",
+            StepState::Held(_) => "held",
+            StepState::Skipped { .. } => "skipped",
+            StepState::Observed { .. } => "planned",
+            StepState::AlreadyDone => "already-done",
+            StepState::Applying { .. }
+            | StepState::Pending { .. }
+            | StepState::Unverified { .. }
+            | StepState::Broken { .. }
+            | StepState::Reapply
+            | StepState::UndoWanted { .. }
+            | StepState::Undoing { .. } => "running",
+            StepState::InEffect => "applied",
+            StepState::Done => "done",
+            StepState::Failed { .. } | StepState::Stuck { .. } => "failed",
+            StepState::Undone { .. } => "undone",
+            StepState::ByHand { .. } => "by-hand",
+        }
+    }
+
+    pub(super) fn fold(&mut self, run: IncidentId, at: Timestamp, entry: &Entry, playbook: &Playbook) -> Result<(), String> {
+        use StepState as S;
+        let state = self.state.clone();
+        let cannot = |what: &str| Err(format!("{what} cannot follow {state:?}"));
+        match entry {
+            Entry::Kept { generation, .. } => self.generation = *generation,
+            Entry::Skipped { why, .. } => match self.state {
+                S::Waiting => self.state = S::Skipped { why: why.clone() },
+                _ => return cannot("skipped"),
+            },
+            Entry::Planned { with, plan, digest, .. } => match self.state {
+                S::Waiting if !self.fixed => {
+                    self.with = with.clone();
+                    self.plan = Some((**plan).clone());
+                    self.digest.clone_from(digest);
+                }
+                _ => return cannot("planned"),
+            },
+            Entry::Observed { why, .. } => match self.state {
+                S::Waiting => self.state = S::Observed { why: why.clone() },
+                _ => return cannot("observed"),
+            },
+            Entry::AlreadyDone { claims, .. } => match self.state {
+                S::Waiting => {
+                    self.state = S::AlreadyDone;
+                    self.claims.clone_from(claims);
+                    self.effective = Some(at);
+                }
+                _ => return cannot("already-done"),
+            },
+            Entry::Asked { digest, why, expires, .. } => match self.state {
+                S::Waiting | S::Reapply => {
+                    self.approval = None;
+                    self.state = S::Asked { digest: digest.clone(), why: why.clone(), expires: *expires };
+                }
+                _ => return cannot("asked"),
+            },
+            Entry::Approved { digest, by, expires, .. } => match &self.state {
+                S::Asked { digest: asked, .. } if asked == digest => {
+                    self.approval = Some(Approval { digest: digest.clone(), by: by.clone(), expires: *expires });
+                    self.state = if self.fixed { S::Reapply } else { S::Waiting };
+                    self.not_before = None;
+                }
+                _ => return cannot("approved"),
+            },
+            Entry::Refused { by, why, .. } => match self.state {
+                S::Asked { .. } => {
+                    let why = if why.is_empty() { format!("{} said no", by.0) } else { format!("{} said no: {why}", by.0) };
+                    self.state = S::Skipped { why };
+                }
+                _ => return cannot("refused"),
+            },
+            Entry::AskExpired { .. } => match self.state {
+                S::Asked { .. } => {
+                    self.state = S::Held(Hold { code: "ask-expired".to_owned(), why: "nobody answered in time".to_owned() });
+                }
+                _ => return cannot("ask-expired"),
+            },
+            Entry::Decided { because, .. } => self.because = Some(because.clone()),
+            Entry::ApplyStarted { attempt, epoch, also, .. } => match self.state {
+                S::Waiting | S::Reapply if self.plan.is_some() && *attempt == self.attempts.saturating_add(1) => {
+                    self.attempts = *attempt;
+                    self.waits = 0;
+                    self.fixed = true;
+                    self.approval = None;
+                    self.first_change.get_or_insert(at);
+                    if self.claims.is_empty() {
+                        let plan = self.plan.as_ref().map(|plan| &plan.changes);
+                        self.claims = plan
+                            .into_iter()
+                            .flatten()
+                            .map(|change| ClaimFrom { key: change.key(), run, step: self.key.clone() })
+                            .chain(also.iter().cloned())
+                            .collect();
+                    }
+                    self.state = S::Applying { epoch: *epoch, at };
+                }
+                _ => return cannot("apply-started"),
+            },
+            Entry::Pending { ticket, due, .. } => match &self.state {
+                S::Applying { .. } => self.state = S::Pending { ticket: ticket.clone(), due: *due, since: at },
+                S::Pending { since, .. } => self.state = S::Pending { ticket: ticket.clone(), due: *due, since: *since },
+                S::Waiting => self.state = S::Pending { ticket: ticket.clone(), due: *due, since: at },
+                _ => return cannot("pending"),
+            },
+            Entry::Applied { outcome, .. } => match self.state {
+                S::Applying { .. } | S::Pending { .. } => {
+                    self.outcome = outcome.clone();
+                    self.state = S::Unverified { since: at, next: at, reads: 0 };
+                }
+                _ => return cannot("applied"),
+            },
+            Entry::ApplyFailed { effect, again, counts, .. } => match self.state {
+                S::Applying { .. } | S::Pending { .. } => {
+                    self.tries = self.tries.saturating_add(u32::from(*counts));
+                    self.state = S::Broken { effect: *effect, again: again.unwrap_or(at) };
+                }
+                _ => return cannot("apply-failed"),
+            },
+            Entry::Verified { verdict, again, .. } => match (&self.state, verdict, again) {
+                (S::Unverified { .. }, Verdict::InEffect, _) => {
+                    self.state = S::InEffect;
+                    self.effective = Some(at);
+                    self.tries = 0;
+                }
+                (S::Unverified { since, reads, .. }, _, Some(again)) => {
+                    self.state = S::Unverified { since: *since, next: *again, reads: reads.saturating_add(1) };
+                }
+                (S::Unverified { .. }, _, None) => {}
+                _ => return cannot("verified"),
+            },
+            Entry::Recovered { verdict, .. } => match (&self.state, verdict) {
+                (S::Applying { .. } | S::Broken { .. }, Verdict::InEffect) => {
+                    self.state = S::InEffect;
+                    self.effective = Some(at);
+                    self.tries = 0;
+                }
+                (S::Applying { .. } | S::Broken { .. }, Verdict::NotInEffect { .. }) => self.state = S::Reapply,
+                (S::Applying { .. } | S::Broken { .. }, Verdict::Drifted { .. }) => {}
+                _ => return cannot("recovered"),
+            },
+            Entry::ProbeDone { with, outcome, evidence, .. } => match self.state {
+                S::Waiting | S::Pending { .. } => {
+                    self.with = with.clone();
+                    self.outcome = outcome.clone();
+                    self.evidence.clone_from(evidence);
+                    self.state = S::Done;
+                }
+                _ => return cannot("probe-done"),
+            },
+            Entry::Deferred { until, counts, why, .. } => match self.state {
+                S::Waiting
+                | S::Reapply
+                | S::UndoWanted { .. }
+                | S::Pending { .. }
+                | S::Unverified { .. }
+                | S::Applying { .. }
+                | S::Broken { .. } => {
+                    self.tries = self.tries.saturating_add(u32::from(*counts));
+                    self.waits = self.waits.saturating_add(u32::from(!*counts));
+                    self.not_before = Some(*until);
+                    self.deferred = Some(why.clone());
+                }
+                _ => return cannot("deferred"),
+            },
+            Entry::Failed { code, why, .. } => {
+                if matches!(self.state, S::InEffect | S::Undone { .. } | S::Done | S::AlreadyDone) {
+                    return cannot("failed");
+                }
+                let held = playbook.steps.get(self.at).is_none_or(|step| step.on_failure == OnFailure::Hold);
+                self.state = if held {
+                    S::Held(Hold { code: code.clone(), why: why.clone() })
+                } else {
+                    S::Failed { code: code.clone(), why: why.clone() }
+                };
+            }
+            Entry::Held { hold, .. } => match self.state {
+                S::Waiting | S::Reapply | S::Pending { .. } => self.state = S::Held(hold.clone()),
+                _ => return cannot("held"),
+            },
+            Entry::Released { .. } => match &self.state {
+                S::Held(hold) => {
+                    self.released = Some(hold.clone());
+                    self.state = after_release(playbook, self, at);
+                    self.tries = 0;
+                    self.not_before = None;
+                }
+                _ => return cannot("released"),
+            },
+            Entry::Retried { .. } => match self.state {
+                S::Failed { .. } | S::Held(_) | S::Skipped { .. } | S::Observed { .. } => self.retry(at),
+                _ => return cannot("retried"),
+            },
+            Entry::UndoAsked { cause, .. } => match self.state {
+                S::InEffect | S::AlreadyDone | S::Stuck { .. } | S::ByHand { .. } | S::Held(_) | S::Failed { .. } => {
+                    self.state = S::UndoWanted { cause: cause.clone(), again: None };
+                }
+                _ => return cannot("undo-asked"),
+            },
+            Entry::UndoStarted { attempt, epoch, .. } => match &self.state {
+                S::UndoWanted { cause, .. } | S::Undoing { cause, .. } => {
+                    self.undo_attempts = *attempt;
+                    self.state = S::Undoing { epoch: *epoch, at, cause: cause.clone() };
+                }
+                _ => return cannot("undo-started"),
+            },
+            Entry::Undone { left, .. } => match self.state {
+                S::Undoing { .. } | S::UndoWanted { .. } => {
+                    self.claims.clear();
+                    self.state = S::Undone { left: left.clone() };
+                }
+                _ => return cannot("undone"),
+            },
+            Entry::ByHand { steps, .. } => match self.state {
+                S::Undoing { .. } | S::UndoWanted { .. } => self.state = S::ByHand { steps: steps.clone() },
+                _ => return cannot("by-hand"),
+            },
+            Entry::UndoFailed { error, again, .. } => match (&self.state, again) {
+                (S::Undoing { cause, .. } | S::UndoWanted { cause, .. }, Some(again)) => {
+                    self.state = S::UndoWanted { cause: cause.clone(), again: Some(*again) };
+                }
+                (S::Undoing { .. } | S::UndoWanted { .. }, None) => {
+                    self.state = S::Stuck { why: format!("the undo failed: {error}") };
+                }
+                _ => return cannot("undo-failed"),
+            },
+            Entry::Stuck { why, .. } => {
+                self.state = S::Stuck { why: why.clone() };
+            }
+            Entry::Opened { .. }
+            | Entry::FindingJoined { .. }
+            | Entry::Admitted { .. }
+            | Entry::Renewed { .. }
+            | Entry::ClosedBy { .. } => {
+                return cannot("an entry of the run");
+            }
+        }
+        Ok(())
+    }
+
+    /// When the step's change is to be undone by itself.
+    #[must_use]
+    pub fn expires(&self, ttl: Option<SignedDuration>) -> Option<Timestamp> {
+        match (&self.state, ttl, self.effective) {
+            (StepState::InEffect | StepState::AlreadyDone, Some(ttl), Some(since)) if !self.claims.is_empty() => {
+                since.checked_add(ttl).ok()
+            }
+            _ => None,
+        }
+    }
+}
