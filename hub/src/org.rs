@@ -12,8 +12,8 @@ use cordon_shared::{
 };
 use cordon_spoke::{
     action::ActionError,
-    aws::organization::{self, Account, AccountState, OrganizationError, OuPath},
-    session::Sessions,
+    aws::organization::{self, Account, AccountState, OrganizationError, OuPath, Parent, Unit},
+    session::{Clients, Sessions},
 };
 use jiff::Timestamp;
 use moka::future::Cache;
@@ -77,7 +77,19 @@ impl AccountFacts {
     }
 }
 
-type OuTags = (BTreeMap<String, String>, Timestamp);
+/// What is known of an OU or the root. One read serves all accounts below it.
+#[derive(Debug)]
+struct UnitFacts {
+    name: String,
+    tags: BTreeMap<String, String>,
+    /// What it hangs under; the root under nothing.
+    above: Option<Parent>,
+    read_at: Timestamp,
+}
+
+/// Deepest tree: a root and five levels of OUs
+/// (<https://docs.aws.amazon.com/organizations/latest/userguide/orgs_reference_limits.html>).
+const DEPTH: usize = 6;
 
 /// Reads the organization. Cheap to clone.
 #[derive(Clone)]
@@ -86,7 +98,7 @@ pub struct Org {
     clock: Arc<dyn Clock>,
     tag_key: Arc<str>,
     accounts: Cache<AccountId, Arc<AccountFacts>>,
-    units: Cache<String, Arc<OuTags>>,
+    units: Cache<String, Arc<UnitFacts>>,
 }
 
 impl std::fmt::Debug for Org {
@@ -131,25 +143,46 @@ impl Org {
         let wrong = |error| sorted(error, Some(id));
         let clients = self.sessions.organization().await.map_err(|error| wrong(OrganizationError::Other(ActionError::Session(error))))?;
         let account = organization::account(&clients, id).await.map_err(wrong)?;
-        let path = organization::ou_path(&clients, id).await.map_err(wrong)?;
         let tags = organization::account_tags(&clients, id).await.map_err(wrong)?;
         let mut opt_outs: Vec<OptOutFact> = Vec::new();
         if let Some(value) = tags.get(&*self.tag_key) {
             opt_outs.push(OptOutFact { whose: format!("account {id}"), value: value.clone() });
         }
-        for unit in &path.0 {
-            let read = async {
-                let at = self.clock.now();
-                let tags = organization::ou_tags(&clients, &unit.id).await.map_err(|error| sorted(error, Some(id)))?;
-                Ok::<_, OrgError>(Arc::new((tags, at)))
-            };
-            let tags = self.units.try_get_with(unit.id.clone(), read).await.map_err(|error| (*error).clone())?;
-            read_at = read_at.min(tags.1);
-            if let Some(value) = tags.0.get(&*self.tag_key) {
-                opt_outs.push(OptOutFact { whose: format!("OU {} ({})", unit.name, unit.id), value: value.clone() });
+        let mut path = Vec::new();
+        let mut above = Some(organization::parent(&clients, id.as_str()).await.map_err(wrong)?);
+        while let Some(parent) = above {
+            if path.len() > DEPTH {
+                let why = format!("no root above {id} after {DEPTH} levels");
+                return Err(wrong(OrganizationError::Unusable { call: "organizations:ListParents", why }));
             }
+            let read = self.read_unit(&clients, &parent, id);
+            let unit = self.units.try_get_with(parent.id().to_owned(), read).await.map_err(|error| (*error).clone())?;
+            read_at = read_at.min(unit.read_at);
+            if let Some(value) = unit.tags.get(&*self.tag_key) {
+                opt_outs.push(OptOutFact { whose: format!("OU {} ({})", unit.name, parent.id()), value: value.clone() });
+            }
+            path.push(Unit { id: parent.id().to_owned(), name: unit.name.clone() });
+            above = unit.above.clone();
         }
+        path.reverse();
+        let path = OuPath(path);
         Ok(Arc::new(AccountFacts { account, path, tags, opt_outs, read_at }))
+    }
+}
+
+impl Org {
+    async fn read_unit(&self, clients: &Clients, unit: &Parent, below: &AccountId) -> Result<Arc<UnitFacts>, OrgError> {
+        let wrong = |error| sorted(error, Some(below));
+        let read_at = self.clock.now();
+        let tags = organization::ou_tags(clients, unit.id()).await.map_err(wrong)?;
+        let (name, above) = match unit {
+            Parent::Root(_) => ("Root".to_owned(), None),
+            Parent::Unit(id) => {
+                let name = organization::ou_name(clients, id).await.map_err(wrong)?;
+                (name, Some(organization::parent(clients, id).await.map_err(wrong)?))
+            }
+        };
+        Ok(Arc::new(UnitFacts { name, tags, above, read_at }))
     }
 }
 

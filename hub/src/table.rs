@@ -35,6 +35,9 @@ impl Look {
     }
 }
 
+/// How much of a reason the table shows; `cordon incident show` has the whole.
+const REASON: usize = 120;
+
 /// One line of the table of incidents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IncidentRow {
@@ -63,7 +66,7 @@ impl From<&RunRow> for IncidentRow {
             account: row.account.clone(),
             region: row.region.clone(),
             subject: short(&row.subject),
-            reason: row.reason.clone(),
+            reason: crate::text::cut(&row.reason, REASON),
         }
     }
 }
@@ -84,9 +87,9 @@ pub fn incidents(rows: &[IncidentRow], look: Look) -> String {
         .iter()
         .map(|row| [&row.incident, &row.state, &row.playbook, &row.account, &row.region, &row.subject, &row.reason].map(|text| safe(text)));
     let mut table = plain(&header, cells, look);
-    // What is copied from the table stays whole: id, state, account and Region are never wrapped.
+    // What is copied from the table stays whole: id, state, playbook, account and Region are never wrapped.
     for (index, column) in table.column_iter_mut().enumerate() {
-        if matches!(index, 0 | 1 | 3 | 4) {
+        if matches!(index, 0 | 1 | 2 | 3 | 4) {
             column.set_constraint(ColumnConstraint::ContentWidth);
         }
     }

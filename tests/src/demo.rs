@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// How long the incidents may take to come to rest.
-const REST: Duration = Duration::from_secs(40);
+const REST: Duration = Duration::from_secs(50);
 /// How long `cordon serve` may take to start and to stop.
 const START: Duration = Duration::from_secs(20);
 

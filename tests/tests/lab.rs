@@ -9,10 +9,16 @@ mod golden;
 mod bad_input;
 #[path = "lab/corpus.rs"]
 mod corpus;
+#[path = "lab/demo.rs"]
+mod demo;
 #[path = "lab/drills.rs"]
 mod drills;
+#[path = "lab/machinery.rs"]
+mod machinery;
 #[path = "lab/respond.rs"]
 mod respond;
+#[path = "lab/serve.rs"]
+mod serve;
 #[path = "lab/sweep.rs"]
 mod sweep;
 #[path = "lab/undo.rs"]

@@ -75,8 +75,9 @@ pub(super) async fn account(common: &Common, command: Account) -> Result<Exit, F
             crate::text::safe(&row.name),
             row.state.clone(),
             crate::text::safe(&row.ou),
-            crate::text::safe(&row.opted_out.join("\n")),
-            crate::text::safe(&row.spoke),
+            crate::text::safe(&row.opted_out.join("; ")),
+            // The word in a table, the sentence in JSON.
+            crate::text::safe(row.spoke.split(':').next().unwrap_or_default()),
         ]
     })?;
     Ok(Exit::Well)
@@ -99,7 +100,13 @@ async fn row(config: &Config, org: &Org, sessions: &Sessions, id: AccountId) -> 
         })
         .collect();
     let active = facts.account.state == AccountState::Active;
-    let spoke = if active { spoke(config, sessions, &id).await } else { "not asked: the account is not active".to_owned() };
+    let spoke = if id == config.hub.account {
+        "the hub's own account".to_owned()
+    } else if active {
+        spoke(config, sessions, &id).await
+    } else {
+        "not asked: the account is not active".to_owned()
+    };
     Ok(Row {
         account: id,
         name: facts.account.name.clone(),
@@ -120,6 +127,6 @@ async fn spoke(config: &Config, sessions: &Sessions, id: &AccountId) -> String {
     let cell = CellId::new(id.clone(), config.hub.home_region.clone());
     match sessions.read(&cell, "account-list", &ASK).await {
         Ok(_) => "ok".to_owned(),
-        Err(error) => error.to_string(),
+        Err(error) => format!("{}: {error}", error.code()),
     }
 }

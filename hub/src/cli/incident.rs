@@ -22,7 +22,7 @@ use crate::{
 /// Look at, answer and reverse what was done.
 #[derive(Debug, Subcommand)]
 pub(super) enum Incident {
-    /// All incidents, the newest last
+    /// All incidents, the newest first
     List(List),
     /// One incident, step by step
     Show {

@@ -103,7 +103,9 @@ pub fn summary(view: &View) -> Summary {
             | StepState::UndoWanted { .. }
             | StepState::Undoing { .. } => running = true,
             StepState::InEffect | StepState::AlreadyDone => {
-                changed = changed.saturating_add(u32::from(step.state == StepState::InEffect));
+                // A step that may fail without the run failing is a side dish: a note is no containment.
+                let counts = definition.is_none_or(|definition| definition.on_failure != OnFailure::Continue);
+                changed = changed.saturating_add(u32::from(counts && step.state == StepState::InEffect));
                 if let Some(expires) = step.expires(definition.and_then(|definition| definition.ttl)) {
                     owed = owed.or_else(|| Some(format!("`{}` is undone at {expires:.0}", step.key)));
                 }

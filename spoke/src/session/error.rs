@@ -9,8 +9,8 @@ use crate::permission::PolicyError;
 pub enum SessionError {
     /// STS refused: the role is not there, does not trust the hub, or asks for another external id. STS does not say which.
     #[error(
-        "account {account} does not let the hub in through `{role}`: {message}; deploy the spoke role there (`cordon infra render`), \
-         and check its trust: the hub's account, the external id, sts:SetSourceIdentity, sts:TagSession"
+        "account {account} does not let the hub in through `{role}`: deploy the spoke role there (`cordon infra render`) or mend its trust; \
+         STS says: {message}"
     )]
     RoleMissing {
         /// The account.

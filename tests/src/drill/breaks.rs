@@ -69,43 +69,38 @@ pub struct Broken {
     pub undos: u64,
 }
 
+/// The worlds of a scene, one after the other: a world that is as it was found is used again.
 struct Course<'a> {
     scene: &'a Scene,
     yard: &'a Yard,
     ground: &'a Ground,
     how: Break,
-    /// The state after a change that nothing broke.
-    after: Value,
+    world: Box<dyn World>,
+    found: Value,
 }
 
 impl Scene {
-    /// Breaks the change of a scene at each of its calls in turn, as `how` says, three times: it recovers and ends as if nothing had happened; it is
-    /// undone where it stands; it is undone, and the undo breaks and is begun again.
+    /// Breaks the change of a scene at each of its calls in turn, as `how` says: it recovers and ends as if nothing had happened, and its undo
+    /// breaks and is begun again; and it is undone where it stands.
     ///
     /// # Errors
     /// The first time that it does not end as it should.
     pub async fn break_everywhere(&self, yard: &Yard, how: Break) -> Result<Broken, LabError> {
         let ground = Ground::new(yard)?;
         let world = self.set(yard).await?;
-        let mut drill = Drill::begin(&ground, world.as_ref(), self.action).await?;
         let found = world.look().await?;
-        drill.plan().await?;
-        drill.apply().await?.map_err(|error| LabError::new(format!("{}: {error}", self.action)))?;
-        drill.recover().await?;
-        let after = world.look().await?;
-        undone(drill.undo().await?)?;
-        same_as_found(world.as_ref(), &found, "undone without any break").await?;
-        let course = Course { scene: self, yard, ground: &ground, how, after };
+        let mut course = Course { scene: self, yard, ground: &ground, how, world, found };
+        let after = course.nothing_breaks().await?;
         let mut broken = Broken::default();
         for at in 1.. {
-            let place = format!("{} ({}): {how:?} at call {at}", self.action, self.name);
-            let told = |error: LabError| LabError::new(format!("{place}: {error}"));
-            let one = course.apply_and_recover(at).await.map_err(told)?;
-            let two = course.apply_and_undo(at).await.map_err(told)?;
-            let three = course.undo_and_undo(at).await.map_err(told)?;
-            broken.applies += u64::from(one);
-            broken.undos += u64::from(three);
-            if !(one || two || three) {
+            let told = |error: LabError| LabError::new(format!("{} ({}): {how:?} at call {at}: {error}", self.action, self.name));
+            let (applied, undone) = course.recover_and_undo(at, &after).await.map_err(told)?;
+            course.again().await?;
+            let halfway = course.undo_halfway(at).await.map_err(told)?;
+            course.again().await?;
+            broken.applies += u64::from(applied);
+            broken.undos += u64::from(undone);
+            if !(applied || undone || halfway) {
                 break;
             }
         }
@@ -114,62 +109,75 @@ impl Scene {
 }
 
 impl Course<'_> {
-    async fn world(&self) -> Result<Box<dyn World>, LabError> {
-        self.scene.set(self.yard).await
+    async fn begin(&self) -> Result<Drill<'_>, LabError> {
+        let mut drill = Drill::begin(self.ground, self.world.as_ref(), self.scene.action).await?;
+        drill.plan().await?;
+        Ok(drill)
     }
 
-    /// Broken, recovered, and as if nothing had happened.
-    async fn apply_and_recover(&self, at: u64) -> Result<bool, LabError> {
-        let world = self.world().await?;
-        let mut drill = Drill::begin(self.ground, world.as_ref(), self.scene.action).await?;
-        drill.plan().await?;
+    /// A world for the next round.
+    async fn again(&mut self) -> Result<(), LabError> {
+        if self.world.look().await? != self.found {
+            self.world = self.scene.set(self.yard).await?;
+            self.found = self.world.look().await?;
+        }
+        Ok(())
+    }
+
+    /// The state after a change that nothing breaks.
+    async fn nothing_breaks(&mut self) -> Result<Value, LabError> {
+        let mut drill = self.begin().await?;
+        drill.apply().await?.map_err(|error| LabError::new(format!("{}: {error}", self.scene.action)))?;
+        drill.recover().await?;
+        let after = self.world.look().await?;
+        undone(drill.undo().await?)?;
+        self.as_found("undone without any break").await?;
+        self.again().await?;
+        Ok(after)
+    }
+
+    /// Broken, recovered, and as if nothing had happened; undone, broken, undone again, and as it was found. Whether the apply and the undo
+    /// were broken.
+    async fn recover_and_undo(&self, at: u64, after: &Value) -> Result<(bool, bool), LabError> {
+        let mut drill = self.begin().await?;
         self.ground.break_at(self.how, at);
         let result = drill.apply().await?;
-        let broke = self.ground.mend();
-        if !broke && let Err(error) = &result {
+        let applied = self.ground.mend();
+        if !applied && let Err(error) = &result {
             return Err(LabError::new(format!("it failed without a break: {error}")));
         }
         drill.recover().await.map_err(|error| LabError::new(format!("after {}: {error}", said(&result))))?;
-        let now = world.look().await?;
-        if now != self.after {
-            return Err(LabError::new(format!(
-                "recovered after {}, it is not as if nothing had happened:\n  is     {now}\n  should {}",
-                said(&result),
-                self.after
-            )));
+        let now = self.world.look().await?;
+        if now != *after {
+            let why = format!("recovered after {}, it is not as if nothing had happened", said(&result));
+            return Err(LabError::new(format!("{why}:\n  is     {now}\n  should {after}")));
         }
-        Ok(broke)
+        self.ground.break_at(self.how, at);
+        let first = drill.undo().await?;
+        let undo = self.ground.mend();
+        undone(drill.undo().await?).map_err(|error| LabError::new(format!("undo after an undo that ended with {first:?}: {error}")))?;
+        self.as_found(&format!("undone again after an undo that ended with {first:?}")).await?;
+        Ok((applied, undo))
     }
 
     /// Broken, given up, and undone.
-    async fn apply_and_undo(&self, at: u64) -> Result<bool, LabError> {
-        let world = self.world().await?;
-        let found = world.look().await?;
-        let mut drill = Drill::begin(self.ground, world.as_ref(), self.scene.action).await?;
-        drill.plan().await?;
+    async fn undo_halfway(&self, at: u64) -> Result<bool, LabError> {
+        let mut drill = self.begin().await?;
         self.ground.break_at(self.how, at);
         let result = drill.apply().await?;
         let broke = self.ground.mend();
         drill.give_up(&result).await?;
         undone(drill.undo().await?).map_err(|error| LabError::new(format!("undo after {}: {error}", said(&result))))?;
-        same_as_found(world.as_ref(), &found, &format!("undone after {}", said(&result))).await?;
+        self.as_found(&format!("undone after {}", said(&result))).await?;
         Ok(broke)
     }
 
-    /// Applied, its undo broken, and undone again.
-    async fn undo_and_undo(&self, at: u64) -> Result<bool, LabError> {
-        let world = self.world().await?;
-        let found = world.look().await?;
-        let mut drill = Drill::begin(self.ground, world.as_ref(), self.scene.action).await?;
-        drill.plan().await?;
-        drill.apply().await?.map_err(|error| LabError::new(error.to_string()))?;
-        drill.recover().await?;
-        self.ground.break_at(self.how, at);
-        let first = drill.undo().await?;
-        let broke = self.ground.mend();
-        undone(drill.undo().await?).map_err(|error| LabError::new(format!("undo after an undo that ended with {first:?}: {error}")))?;
-        same_as_found(world.as_ref(), &found, &format!("undone again after an undo that ended with {first:?}")).await?;
-        Ok(broke)
+    async fn as_found(&self, when: &str) -> Result<(), LabError> {
+        let (found, now) = (&self.found, self.world.look().await?);
+        if self.world.restored(found, &now) {
+            return Ok(());
+        }
+        Err(LabError::new(format!("{when}, it is not as it was found:\n  is    {now}\n  found {found}")))
     }
 }
 
@@ -186,12 +194,4 @@ fn undone(result: Result<Undo, ApplyError>) -> Result<(), LabError> {
         Ok(Undo::ByHand(steps)) => Err(LabError::new(format!("it is left to a person, though nobody interfered: {steps:?}"))),
         Err(error) => Err(LabError::new(format!("the undo failed: {error}"))),
     }
-}
-
-async fn same_as_found(world: &dyn World, found: &Value, when: &str) -> Result<(), LabError> {
-    let now = world.look().await?;
-    if world.restored(found, &now) {
-        return Ok(());
-    }
-    Err(LabError::new(format!("{when}, it is not as it was found:\n  is    {now}\n  found {found}")))
 }

@@ -1,6 +1,8 @@
 //! `cordon respond` and `cordon plan`: what an attack on an instance leads to, in AWS, in what is printed and in what is kept.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests may fail as tests do")]
 
+#[path = "respond/again.rs"]
+mod again;
 #[path = "respond/ask.rs"]
 mod ask;
 #[path = "respond/confirm.rs"]

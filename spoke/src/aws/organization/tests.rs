@@ -32,14 +32,19 @@ async fn an_organization_without_accounts_is_one_that_we_may_not_see() {
 
 #[tokio::test]
 async fn a_path_leads_from_the_root_down() {
-    let fake = Fake::new(|operation, asked| match (operation, asked["ChildId"].as_str().or(asked["OrganizationalUnitId"].as_str())) {
-        ("ListParents", Some("111122223333")) => (200, json!({ "Parents": [{ "Id": "ou-ab12-below", "Type": "ORGANIZATIONAL_UNIT" }] })),
-        ("ListParents", Some("ou-ab12-below")) => (200, json!({ "Parents": [{ "Id": "ou-ab12-above", "Type": "ORGANIZATIONAL_UNIT" }] })),
-        ("ListParents", Some("ou-ab12-above")) => (200, json!({ "Parents": [{ "Id": "r-ab12", "Type": "ROOT" }] })),
-        ("ListParents", _) => refusal("ChildNotFoundException"),
-        (_, Some(id)) => (200, json!({ "OrganizationalUnit": { "Id": id, "Name": id.rsplit('-').next() } })),
-        _ => refusal("InvalidInputException"),
-    });
+    let fake =
+        Fake::new(|operation, asked| match (operation, asked["ChildId"].as_str().or_else(|| asked["OrganizationalUnitId"].as_str())) {
+            ("ListParents", Some("111122223333")) => {
+                (200, json!({ "Parents": [{ "Id": "ou-ab12-below", "Type": "ORGANIZATIONAL_UNIT" }] }))
+            }
+            ("ListParents", Some("ou-ab12-below")) => {
+                (200, json!({ "Parents": [{ "Id": "ou-ab12-above", "Type": "ORGANIZATIONAL_UNIT" }] }))
+            }
+            ("ListParents", Some("ou-ab12-above")) => (200, json!({ "Parents": [{ "Id": "r-ab12", "Type": "ROOT" }] })),
+            ("ListParents", _) => refusal("ChildNotFoundException"),
+            (_, Some(id)) => (200, json!({ "OrganizationalUnit": { "Id": id, "Name": id.rsplit('-').next() } })),
+            _ => refusal("InvalidInputException"),
+        });
     let client = fake_client!(aws_sdk_organizations, fake);
     let path = walk(&client, &"111122223333".parse().unwrap()).await.unwrap();
     assert_eq!(path.to_string(), "Root/above/below");

@@ -36,17 +36,18 @@ async fn in_mode_ask_a_yes_to_exactly_this_plan_does_it_and_a_no_leaves_it() {
     let asked = waiting(&world).await;
     assert_eq!((asked.len(), text(&asked[0], "/incident"), text(&asked[0], "/step")), (1, run.as_str(), "close-ingress"));
     let digest = text(&asked[0], "/digest").to_owned();
-    assert!(digest.len() == 64 && text(hold(&incident, "approval"), "/release").contains(&digest[..12]), "{incident:#}");
+    let short = digest.get(..12).unwrap();
+    assert!(digest.len() == 64 && text(hold(&incident, "approval"), "/release").contains(short), "{incident:#}");
     assert!(!asked[0]["changes"].as_array().unwrap().is_empty(), "{asked:?}");
 
     // A yes to something else, and a yes that nobody gave.
     let wrong = world.cordon(&["approval", "grant", &run, "--digest", &"0".repeat(64), "--yes"], "").await;
-    assert!(wrong.code == Some(2) && wrong.stderr.contains(&digest[..12]), "{wrong:?}");
+    assert!(wrong.code == Some(2) && wrong.stderr.contains(short), "{wrong:?}");
     let nobody = world.cordon(&["approval", "grant", &run, "--digest", &digest], "").await;
     assert!(nobody.code == Some(2) && nobody.stderr.contains("--yes"), "{nobody:?}");
     assert_eq!((world.writes().len(), world.state(&instance).await), (0, before));
 
-    let granted = world.incident(&["approval", "grant", &run, "--digest", &digest[..12], "--yes"]).await;
+    let granted = world.incident(&["approval", "grant", &run, "--digest", short, "--yes"]).await;
     assert_eq!(step(&granted, "close-ingress")["state"], "applied", "{granted:#}");
     assert!(!world.open(&instance, 22).await && !world.blocked(&instance).await);
 

@@ -163,3 +163,24 @@ async fn an_instance_that_attacks_is_recorded_and_held() {
     assert!(incident["evidence"].as_array().unwrap().len() > 1, "{incident:#}");
     assert_eq!((world.writes().len(), world.state(&instance).await), (0, before));
 }
+
+/// Who blocks its own way out cuts off itself.
+#[tokio::test]
+async fn an_address_of_the_organizations_own_and_a_private_one_are_never_blocked() {
+    let world = World::new().await;
+    let made = world.hand(&world.account, "ec2", "allocate_address", json!({"Domain": "vpc"})).await;
+    let own = text(&made, "/PublicIp").to_owned();
+    let (by_own, by_private) = futures::join!(world.instance("by-own"), world.instance("by-private"));
+    let before = [world.state(&by_own).await, world.state(&by_private).await];
+    let cases = [(&by_own, own.as_str()), (&by_private, "10.77.0.9")];
+    let events: Vec<String> = cases.iter().map(|(instance, from)| world.event(&brute_force(instance, from, Part::Target))).collect();
+    let output = world.respond(&events.join("\n")).await;
+    assert_eq!(output.code, Some(0), "{output:?}");
+    for ((instance, from), before) in cases.into_iter().zip(before) {
+        let incident = of(&output, instance);
+        let block = step(&incident, "block-source");
+        assert!(block["state"] == "skipped" && text(block, "/reason").contains(from), "{block:#}");
+        assert_eq!(step(&incident, "close-ingress")["state"], "applied", "{incident:#}");
+        assert!(world.state(instance).await["acl"] == before["acl"] && !world.open(instance, 22).await);
+    }
+}
