@@ -62,8 +62,8 @@ pub(super) struct Sweep {
 const STOP_LOSS: f64 = 0.05;
 /// The stop-loss of the last wave looks at no fewer incidents than this: one failure among three is no share.
 const ENOUGH: u64 = 20;
-/// How many incidents are begun and not at rest at a time, for each of the organization's slots: what bounds memory, and how far a
-/// sweep runs on after its failures became too many.
+/// How many incidents are begun and not at rest at a time, for each of the organization's slots, and no more than a tenth of all: what
+/// bounds memory, and how far a sweep runs on after its failures became too many.
 const A_SLOT: u64 = 2;
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -198,7 +198,7 @@ async fn feed(hub: &Arc<Hub>, sweep: &Sweep) -> Result<Option<String>, Failure> 
     let (id, filter) = (sweep.id(), sweep.filter());
     let clients = hub.sessions.hub(&hub.config.hub.home_region);
     let max = u64::from(sweep.max);
-    let at_a_time = A_SLOT * u64::from(hub.config.limits.organization_slots).max(1);
+    let at_a_time = max.div_ceil(10).min(A_SLOT * u64::from(hub.config.limits.organization_slots)).max(4);
     let waves = [1, 1 + max.div_ceil(10), max];
     // Failures of an earlier start of the same sweep were looked at then.
     let before = counts(hub, &id).await?;

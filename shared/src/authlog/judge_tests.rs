@@ -330,22 +330,3 @@ proptest! {
         prop_assert!(judge.finish().lines_read <= 20);
     }
 }
-
-/// `cargo test --release -p cordon-shared authlog::judge_tests::ten_million -- --ignored --nocapture`
-#[test]
-#[ignore = "a measurement: ten million lines"]
-fn ten_million_lines_need_little_memory() {
-    let mut judge = Judge::new(&Question { until: at(100_000_000), ..question(&[]) });
-    let started = std::time::Instant::now();
-    for n in 0..10_000_000_i64 {
-        match n % 5 {
-            0 => judge.feed(&accepted(n, "publickey", &format!("user-{}", n % 100_000), &format!("10.{}.{}.{}", n % 7, n % 251, n % 241))),
-            _ => judge.feed(&failed(n, &format!("user-{}", n % 1_000_003), ATTACKER)),
-        }
-    }
-    let findings = judge.finish();
-    let memory = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let peak = memory.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default().to_owned();
-    println!("{} lines in {:?}, {peak}, {} logins, {:?}", findings.lines_read, started.elapsed(), findings.logins.len(), findings.not_kept);
-    assert_eq!(findings.failures, 8_000_000);
-}

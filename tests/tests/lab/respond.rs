@@ -23,5 +23,7 @@ mod neighbours;
 mod opt_out;
 #[path = "respond/plan.rs"]
 mod plan;
+#[path = "respond/record.rs"]
+mod record;
 #[path = "respond/world.rs"]
 pub(crate) mod world;

@@ -28,8 +28,6 @@ use crate::{
 const BEFORE: SignedDuration = SignedDuration::from_hours(1);
 /// How long after: clocks differ, and agents ship late.
 const AFTER: SignedDuration = SignedDuration::from_mins(15);
-/// A login may come after the last attempt that the provider saw: the log is read on until now, but not for longer than this.
-const AFTERMATH: SignedDuration = SignedDuration::from_hours(24);
 /// Most logins in the outcome; all of them are in the evidence.
 const LOGINS: usize = 50;
 
@@ -51,7 +49,7 @@ pub struct Params {
     #[serde(default)]
     #[schemars(with = "Option<String>")]
     pub since: Option<Timestamp>,
-    /// End of the window. Without it: now, at most a day after the finding's last observation; and a quarter of an hour.
+    /// End of the window. Without it: now, or the finding's last observation if that is later; and a quarter of an hour.
     #[serde(default)]
     #[schemars(with = "Option<String>")]
     pub until: Option<Timestamp>,
@@ -165,10 +163,8 @@ fn window(now: Timestamp, seen: (Option<Timestamp>, Option<Timestamp>), with: &P
     let earlier = |at: Timestamp, by| at.checked_sub(by).unwrap_or(Timestamp::MIN);
     let later = |at: Timestamp, by| at.checked_add(by).unwrap_or(Timestamp::MAX);
     let since = with.since.unwrap_or_else(|| earlier(first.or(last).unwrap_or(now), BEFORE));
-    let until = with.until.unwrap_or_else(|| {
-        let end = last.map_or(now, |last| now.min(later(last, AFTERMATH)).max(last));
-        later(end, AFTER)
-    });
+    // A login may come after the last attempt that the provider saw, however long after.
+    let until = with.until.unwrap_or_else(|| later(last.map_or(now, |last| now.max(last)), AFTER));
     if since <= until {
         return Ok(Window { since, until });
     }

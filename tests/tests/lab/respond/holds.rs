@@ -2,6 +2,7 @@
 
 use cordon_lab::{
     Shape, Standing, accounts,
+    gateway::{Action, Fault, Match},
     organization::{
         Instance, InstanceShape,
         finding::{Part, brute_force},
@@ -25,7 +26,7 @@ async fn a_known_source_is_recorded_and_not_acted_on() {
     assert_eq!(step(&incident, "record")["state"], "done", "{incident:#}");
     for name in ["close-ingress", "block-source"] {
         let step = step(&incident, name);
-        assert!(step["state"] == "skipped" && text(step, "/reason").contains("quarterly penetration test"), "{incident:#}");
+        assert!(step["state"] == "skipped" && text(step, "/reason").contains("known source"), "{incident:#}");
     }
     assert_eq!((world.writes().len(), world.state(&instance).await), (0, before));
     // Somebody else beside the known one is no known source.
@@ -183,4 +184,48 @@ async fn an_address_of_the_organizations_own_and_a_private_one_are_never_blocked
         assert_eq!(step(&incident, "close-ingress")["state"], "applied", "{incident:#}");
         assert!(world.state(instance).await["acl"] == before["acl"] && !world.open(instance, 22).await);
     }
+}
+
+/// A service control policy, or an old role: the change is refused by AWS.
+#[tokio::test]
+async fn a_change_that_aws_refuses_is_held_and_a_release_does_it() {
+    let world = World::new().await;
+    let instance = world.instance("web").await;
+    let before = world.state(&instance).await;
+    for operation in ["AuthorizeSecurityGroupIngress", "RevokeSecurityGroupIngress"] {
+        let matching = Match { operation: Some(operation.to_owned()), ..Match::default() };
+        world.gateway().faults().add(Fault::new(matching, Action::Deny { code: None, status: None }));
+    }
+    let incident = world.one(&world.attack(&instance)).await;
+    assert_eq!((state(&incident), text(&incident, "/reason_code")), ("held", "access-denied"), "{incident:#}");
+    let why = text(hold(&incident, "access-denied"), "/why");
+    assert!(why.contains("SecurityGroupIngress") && why.contains("cordon infra render"), "{why}");
+    assert_eq!(world.state(&instance).await["groups"], before["groups"]);
+    // The source is blocked all the same: it does not wait for what failed.
+    assert!(world.blocked(&instance).await);
+
+    world.gateway().faults().clear();
+    let again = world.incident(&["incident", "release", &id(&incident)]).await;
+    assert_eq!((state(&again), &step(&again, "close-ingress")["state"]), ("contained", &json!("applied")), "{again:#}");
+    assert!(!world.open(&instance, 22).await);
+}
+
+/// The narrower rules are made, and then the wide one may not be revoked.
+#[tokio::test]
+async fn a_change_that_aws_refuses_half_way_is_for_a_person_and_its_undo_puts_back_what_was_done() {
+    let world = World::new().await;
+    let instance = world.instance("web").await;
+    let before = world.state(&instance).await;
+    let second =
+        Match { operation: Some("RevokeSecurityGroupIngress".to_owned()), param: Some(instance.groups[1].clone()), ..Match::default() };
+    world.gateway().faults().add(Fault::new(second, Action::Deny { code: None, status: None }).times(1));
+    let output = world.respond(&world.attack(&instance)).await;
+    let incident = super::world::one(&output);
+    assert_eq!((output.code, state(&incident), text(&incident, "/reason_code")), (Some(3), "stuck", "unknown-effect"), "{incident:#}");
+    assert_ne!(world.state(&instance).await["groups"], before["groups"]);
+    let stuck = hold(&incident, "unknown-effect");
+    assert!(text(stuck, "/why").contains("in part") && text(stuck, "/release").contains("undo"), "{stuck:#}");
+    let undone = world.cordon(&["incident", "undo", &id(&incident), "--step", "close-ingress", "--yes"], "").await;
+    assert_eq!(undone.code, Some(0), "{undone:?}");
+    assert_eq!(world.state(&instance).await["groups"], before["groups"]);
 }

@@ -62,6 +62,12 @@ impl Field {
         self.organization.members[number].account.clone()
     }
 
+    /// Cordon with more settings in `[limits]`.
+    pub fn with_limits(&self, more: &str) -> Cordon {
+        let text = std::fs::read_to_string(&self.cordon.config).unwrap();
+        self.cordon.configured(&text.replace("[limits]\n", &format!("[limits]\n{more}"))).unwrap()
+    }
+
     pub async fn run(&self, arguments: &[&str]) -> cordon_lab::cordon::Output {
         tokio::time::timeout(Duration::from_secs(120), self.cordon.run(arguments, "")).await.unwrap().unwrap()
     }

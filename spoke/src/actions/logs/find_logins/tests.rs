@@ -209,14 +209,14 @@ async fn throttled_before_anything_was_read_is_an_error_that_may_pass() {
 }
 
 #[test]
-fn the_window_reaches_from_an_hour_before_to_a_day_after() {
+fn the_window_reaches_from_an_hour_before_the_first_observation_until_now() {
     let time = |text: &str| text.parse::<Timestamp>().unwrap();
     let seen = (Some(time("2026-11-24T09:00:00Z")), Some(time("2026-11-24T09:30:00Z")));
     let with = with(22);
     let soon = window(time("2026-11-24T12:00:00Z"), seen, &with).unwrap();
     assert_eq!((soon.since, soon.until), (time("2026-11-24T08:00:00Z"), time("2026-11-24T12:15:00Z")));
     let late = window(time("2026-12-24T12:00:00Z"), seen, &with).unwrap();
-    assert_eq!(late.until, time("2026-11-25T09:45:00Z"));
+    assert_eq!(late.until, time("2026-12-24T12:15:00Z"));
     let wrong = Params { since: Some(late.until), until: Some(soon.since), ..with };
     assert!(window(time(NOW), seen, &wrong).is_err());
 }
