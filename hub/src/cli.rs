@@ -108,7 +108,9 @@ pub fn main() -> ExitCode {
     match result {
         Ok(exit) => ExitCode::from(exit.code()),
         Err(failure) => {
-            output::tell(&format!("error: {}", failure.text));
+            // What is drawn with its place says so itself.
+            let drawn = failure.text.starts_with("error: ");
+            output::tell(&if drawn { failure.text } else { format!("error: {}", failure.text) });
             ExitCode::from(failure.exit.code())
         }
     }

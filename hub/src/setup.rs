@@ -92,6 +92,14 @@ pub fn registry() -> Result<Registry, SetupError> {
     Ok(Registry::new(actions::all())?)
 }
 
+/// The playbooks that come with Cordon.
+///
+/// # Errors
+/// Every error of every playbook.
+pub fn built_in(registry: &Registry) -> Result<Vec<Arc<Playbook>>, SetupError> {
+    read(&BUILT_IN.map(|(file, text)| (file.to_owned(), text.to_owned())), registry)
+}
+
 /// All playbooks: those built in, each replaced by a file of the same name in the folder, then the folder's others by name.
 ///
 /// # Errors
@@ -117,17 +125,21 @@ pub fn playbooks(config: &Config, registry: &Registry) -> Result<Vec<Arc<Playboo
             }
         }
     }
-    let (mut read, mut errors) = (Vec::new(), Vec::new());
-    for (file, text) in &texts {
+    read(&texts, registry)
+}
+
+fn read(texts: &[(String, String)], registry: &Registry) -> Result<Vec<Arc<Playbook>>, SetupError> {
+    let (mut playbooks, mut errors) = (Vec::new(), Vec::new());
+    for (file, text) in texts {
         match Playbook::parse(text, file) {
             Ok(playbook) => {
                 errors.extend(playbook.check(registry));
-                read.push(Arc::new(playbook));
+                playbooks.push(Arc::new(playbook));
             }
             Err(wrong) => errors.extend(wrong),
         }
     }
-    if errors.is_empty() { Ok(read) } else { Err(SetupError::Playbooks(errors)) }
+    if errors.is_empty() { Ok(playbooks) } else { Err(SetupError::Playbooks(errors)) }
 }
 
 /// The session settings of a configuration.

@@ -15,6 +15,7 @@ pub mod accounts;
 pub mod cordon;
 pub mod demo;
 pub mod drill;
+pub mod figures;
 pub mod gateway;
 pub mod hand;
 pub mod moto;

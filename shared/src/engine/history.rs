@@ -80,6 +80,8 @@ pub(super) struct Lab {
     pub(super) world: BTreeMap<String, String>,
     pub(super) first: BTreeMap<(IncidentId, StepKey), Value>,
     pub(super) unwarranted: u32,
+    /// How old what is known of the organization is.
+    pub(super) facts_age: SignedDuration,
     /// Views as they were last read.
     read: RefCell<BTreeMap<IncidentId, View>>,
     pub(super) finding: u32,
@@ -102,6 +104,7 @@ impl Lab {
             world: BTreeMap::new(),
             first: BTreeMap::new(),
             unwarranted: 0,
+            facts_age: SignedDuration::ZERO,
             read: RefCell::default(),
             finding: 0,
         }
@@ -261,7 +264,7 @@ impl Lab {
             mode: self.mode,
             ask: false,
             planned_at: self.now + SignedDuration::from_nanos(1),
-            facts: Facts { read_at: self.now, ..Facts::default() },
+            facts: Facts { read_at: self.now - self.facts_age, ..Facts::default() },
             caps: self.caps,
             question_lasts: SignedDuration::from_hours(1),
             stand_down: gate::stand_down_key(view),

@@ -187,3 +187,20 @@ fn a_changed_entry_breaks_its_chain() {
     let removed: Vec<_> = whole.iter().filter(|sealed| sealed.seq != 2).cloned().collect();
     assert!(crate::journal::chain::verify(lab.runs[0], &removed).is_err());
 }
+
+#[test]
+fn facts_older_than_a_minute_decide_nothing() {
+    let mut lab = Lab::new(Mode::Act);
+    lab.facts_age = gate::FACTS_LAST + SignedDuration::from_secs(1);
+    lab.arrive(0, false, false, false);
+    for _ in 0..5 {
+        lab.step(Fate::Well);
+    }
+    let view = lab.view(lab.runs[0]);
+    assert!(view.latest("first").unwrap().deferred.as_ref().is_some_and(|why| why.contains("organization was last read")));
+    assert!(lab.world.is_empty());
+    lab.facts_age = gate::FACTS_LAST;
+    lab.now += SignedDuration::from_secs(60);
+    while lab.step(Fate::Well) {}
+    assert!(lab.world.contains_key("a"));
+}

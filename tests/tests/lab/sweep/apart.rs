@@ -56,3 +56,24 @@ async fn an_account_that_throttles_denies_or_hangs_delays_no_other() {
     assert!(last.is_none_or(|last| last > ended), "the account that hung ended before those that did not");
     field.closed_once(&others);
 }
+
+/// In the last wave too, when what hangs is more than a sweep has under way at a time.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_hangs_with_much_to_do_delays_none_behind_it() {
+    let shape = Shape { members: 3, ..Shape::small() };
+    let field = Field::new(&shape, 3, 10).await;
+    let order = field.listed().await;
+    let [_, hanging, behind] = order.as_slice() else { panic!("{order:?}") };
+    let matching = Match { account: Some(hanging.clone()), service: Some("ec2".to_owned()), ..Match::default() };
+    field.lab.gateway.faults().add(Fault::new(matching, Action::Hang));
+    let others: Vec<_> = field.groups.iter().filter(|group| group.account == *behind).cloned().collect();
+    // Waves of 1, 3 and the rest: the first two are of the account that comes first.
+    let mut sweep = field.cordon.spawn(&[SWEEP.as_slice(), &["--max", "30", "--format", "json"]].concat()).unwrap();
+    let started = Instant::now();
+    while !field.still_open(&others).await.is_empty() {
+        assert!(started.elapsed() < Duration::from_secs(40), "{} still wait: {}", field.still_open(&others).await.len(), sweep.log());
+        assert!(sweep.is_running(), "it ended: {}", sweep.log());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(sweep.is_running(), "the account that hangs ended first");
+}

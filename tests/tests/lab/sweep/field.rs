@@ -62,6 +62,21 @@ impl Field {
         self.organization.members[number].account.clone()
     }
 
+    /// The accounts in the order in which Security Hub lists their findings.
+    pub async fn listed(&self) -> Vec<String> {
+        let organization = &self.organization;
+        let found =
+            organization.hand.all(&organization.security, &organization.home, "securityhub", "get_findings", json!({})).await.unwrap();
+        let mut order: Vec<String> = Vec::new();
+        for finding in found["Findings"].as_array().unwrap() {
+            let account = finding["AwsAccountId"].as_str().unwrap().to_owned();
+            if !order.contains(&account) {
+                order.push(account);
+            }
+        }
+        order
+    }
+
     /// Cordon with more settings in `[limits]`.
     pub fn with_limits(&self, more: &str) -> Cordon {
         let text = std::fs::read_to_string(&self.cordon.config).unwrap();
