@@ -89,7 +89,7 @@ pub fn incidents(rows: &[IncidentRow], look: Look) -> String {
     let mut table = plain(&header, cells, look);
     // What is copied from the table stays whole: id, state, playbook, account and Region are never wrapped.
     for (index, column) in table.column_iter_mut().enumerate() {
-        if matches!(index, 0 | 1 | 2 | 3 | 4) {
+        if index <= 4 {
             column.set_constraint(ColumnConstraint::ContentWidth);
         }
     }
