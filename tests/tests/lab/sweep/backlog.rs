@@ -40,7 +40,6 @@ async fn two_hundred_groups_are_closed_once_however_often_the_sweep_is_interrupt
     let regions = field.organization.regions.clone();
     let more: Vec<OpenGroup> = futures::future::join_all((0..8).map(|number| field.one_more(&one, &regions[number % 2]))).await;
     field.groups.extend(more);
-    let T = Instant::now();
     assert_eq!(field.groups.len(), 200);
     let (first, second) = futures::join!(field.one_more(&one, &regions[0]), field.one_more(&other, &regions[1]));
     for group in [&first, &second] {
@@ -51,7 +50,7 @@ async fn two_hundred_groups_are_closed_once_however_often_the_sweep_is_interrupt
     let left = [first, second, third];
     let left_ids: BTreeSet<String> = left.iter().map(|group| group.id.clone()).collect();
 
-    // What would be done is said for all of it, and nothing is done.
+    // What would be done is said for all of it, and nothing is done. (The limit is far above the backlog: waves have tests of their own.)
     let mark = field.lab.gateway.ledger().mark();
     let planned = field.run(&["sweep", "--control", "EC2.13", "--max", "5000", "--plan", "--format", "json"]).await;
     assert_eq!(planned.code, Some(0), "{}", planned.stderr);
@@ -71,7 +70,6 @@ async fn two_hundred_groups_are_closed_once_however_often_the_sweep_is_interrupt
         assert_eq!(step["changes"][0]["attribute"], "world-open ingress tcp/22 ipv4", "{step:#}");
     }
 
-    eprintln!("PHASE {:?}", T.elapsed());
     // Ctrl-C in the middle.
     let arguments = [SWEEP.as_slice(), &["--max", "5000", "--format", "json"]].concat();
     let mut sweep = field.cordon.spawn(&arguments).unwrap();
@@ -81,7 +79,6 @@ async fn two_hundred_groups_are_closed_once_however_often_the_sweep_is_interrupt
     let after = field.closed();
     assert!(after < 200, "it was not in the middle");
 
-    eprintln!("PHASE {:?}", T.elapsed());
     // And killed in the middle.
     let mut sweep = field.cordon.spawn(&arguments).unwrap();
     until_closed(&field, &mut sweep, after.max(100) + 20).await;
@@ -100,7 +97,6 @@ async fn two_hundred_groups_are_closed_once_however_often_the_sweep_is_interrupt
     assert_eq!(output.code, Some(0), "{output:?}");
     assert!(most > 0 && most < MOST_MEMORY, "{most} kB");
 
-    eprintln!("PHASE {:?}", T.elapsed());
     let everything: Vec<OpenGroup> = field.groups.iter().chain(&left).cloned().collect();
     assert_eq!(field.still_open(&everything).await, left_ids);
     field.closed_once(&field.groups);
@@ -114,7 +110,6 @@ async fn two_hundred_groups_are_closed_once_however_often_the_sweep_is_interrupt
         rows.iter().map(|row| (row["account"].as_str().unwrap(), row["region"].as_str().unwrap())).collect();
     assert_eq!(cells.len(), 13, "by account and Region: {rows:#?}");
 
-    eprintln!("PHASE {:?}", T.elapsed());
     // Begun once more there is nothing to do.
     let mark = field.lab.gateway.ledger().mark();
     let again = field.run(&arguments).await;
