@@ -1,5 +1,8 @@
 //! `cordon sweep`: one playbook over the open findings of the whole organization, in waves, with a stop-loss.
 
+mod backlog;
+mod feed;
+
 use std::{
     collections::BTreeMap,
     io::IsTerminal as _,
@@ -14,20 +17,19 @@ use clap::Args;
 use cordon_shared::{
     engine::RunState,
     id::{AccountId, IncidentId},
-    intake::{self, Item, MAX_DOCUMENT_BYTES},
-    journal::{Accepted, ops},
+    journal::ops,
 };
-use cordon_spoke::aws::findings::{Cursor, FindingsFilter, page};
+use cordon_spoke::aws::findings::FindingsFilter;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
+
+use feed::{FAILURES, feed};
 
 use super::{Common, Exit, Failure, Format, exit::Tally, output, respond::interrupted};
 use crate::{
     driver::{self, Hub, serve_requests},
     incident::IncidentJson,
-    intake::take,
-    org::OrgError,
     setup::{self, Wanted},
 };
 
@@ -57,15 +59,6 @@ pub(super) struct Sweep {
     #[arg(long)]
     yes: bool,
 }
-
-/// The share of failures at which a sweep stops (the charter, section 8).
-const STOP_LOSS: f64 = 0.05;
-/// The stop-loss of the last wave looks at no fewer incidents than this: one failure among three is no share.
-const ENOUGH: u64 = 20;
-/// How many incidents are begun and not at rest at a time, for each of the organization's slots, and no more than a tenth of all: what
-/// bounds memory, and how far a sweep runs on after its failures became too many.
-const A_SLOT: u64 = 2;
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// Obeys `cordon sweep`.
 pub(super) async fn sweep(common: &Common, sweep: Sweep) -> Result<Exit, Failure> {
@@ -191,147 +184,6 @@ async fn progress(hub: &Hub, sweep: &str, live: bool, told: &mut String) -> Resu
         *told = text;
     }
     Ok(())
-}
-
-/// Reads the backlog and begins incidents in waves: one, then a tenth, then the rest. Gives back why it stopped early, if it did.
-async fn feed(hub: &Arc<Hub>, sweep: &Sweep) -> Result<Option<String>, Failure> {
-    let (id, filter) = (sweep.id(), sweep.filter());
-    let clients = hub.sessions.hub(&hub.config.hub.home_region);
-    let max = u64::from(sweep.max);
-    let at_a_time = max.div_ceil(10).min(A_SLOT * u64::from(hub.config.limits.organization_slots)).max(4);
-    let waves = [1, 1 + max.div_ceil(10), max];
-    // Failures of an earlier start of the same sweep were looked at then.
-    let before = counts(hub, &id).await?;
-    let mut begun = 0_u64;
-    let mut wave = 0;
-    let mut at = Some(Cursor::default());
-    let mut tries = 0_u32;
-    while let Some(cursor) = &at {
-        let read = match page(&clients, &filter, cursor).await {
-            Ok(read) => read,
-            Err(error) if error.may_pass() && tries < 10 => {
-                tries += 1;
-                tokio::time::sleep(Duration::from_secs(1 << tries.min(4))).await;
-                continue;
-            }
-            Err(error) => return Err(Failure::other(format!("Security Hub's findings cannot be read: {error}"))),
-        };
-        tries = 0;
-        for document in &read.documents {
-            if begun >= max {
-                return Ok(Some(format!("--max {max} is reached: there may be more")));
-            }
-            if !one(hub, sweep, &id, document).await? {
-                continue;
-            }
-            begun += 1;
-            if waves.get(wave).is_some_and(|size| begun >= *size) {
-                wave += 1;
-                if let Some(stopped) = rest(hub, &id, before, 0, 1).await? {
-                    return Ok(Some(stopped));
-                }
-            } else if let Some(stopped) = rest(hub, &id, before, at_a_time, ENOUGH).await? {
-                return Ok(Some(stopped));
-            }
-        }
-        at = read.next;
-    }
-    rest(hub, &id, before, 0, ENOUGH).await
-}
-
-/// Takes one document in. True when it began an incident.
-async fn one(hub: &Arc<Hub>, sweep: &Sweep, id: &str, document: &[u8]) -> Result<bool, Failure> {
-    let mut begun = false;
-    for document in intake::documents(document, "securityhub", MAX_DOCUMENT_BYTES) {
-        let items = match document {
-            Ok(document) => intake::read(&document),
-            Err((origin, rejection)) => vec![(origin, Item::Rejected(rejection))],
-        };
-        for (origin, item) in items {
-            match item {
-                Item::Rejected(rejection) => {
-                    output::tell(&format!("{origin}: rejected {}: {}", rejection.code, crate::text::safe(&rejection.reason)))
-                }
-                Item::NotAFinding { .. } => {}
-                Item::Finding(finding) => {
-                    if !in_ou(hub, sweep, &finding.cell.account).await? {
-                        continue;
-                    }
-                    let (accepted, _) =
-                        take(hub, &origin, &finding, Some(id.to_owned())).await.map_err(|error| Failure::other(error.to_string()))?;
-                    begun |= matches!(accepted, Accepted::Opened(_));
-                }
-            }
-        }
-    }
-    Ok(begun)
-}
-
-async fn in_ou(hub: &Hub, sweep: &Sweep, account: &AccountId) -> Result<bool, Failure> {
-    if sweep.ou.is_empty() {
-        return Ok(true);
-    }
-    match hub.org.facts(account).await {
-        Ok(facts) => Ok(facts.path.0.iter().any(|unit| sweep.ou.iter().any(|ou| *ou == unit.id || *ou == unit.name))),
-        Err(OrgError::Unfit(_)) => Ok(false),
-        Err(OrgError::Passing(why)) => Err(Failure::other(format!("the OU of account {account} is unknown: {why}"))),
-    }
-}
-
-/// Holds that came of something that went wrong, not of a decision.
-const FAILURES: [&str; 11] = [
-    "access-denied",
-    "aws-error",
-    "throttled",
-    "no-answer",
-    "not-in-effect",
-    "drifted",
-    "defect",
-    "timeout",
-    "evidence",
-    "expression",
-    "parameters",
-];
-
-/// How the incidents of a sweep stand.
-#[derive(Debug, Clone, Copy, Default)]
-struct Counts {
-    running: u64,
-    failed: u64,
-    ended: u64,
-}
-
-async fn counts(hub: &Hub, sweep: &str) -> Result<Counts, Failure> {
-    let mut counts = Counts::default();
-    for count in hub.store.count_by_state(Some(sweep)).await? {
-        match count.state {
-            RunState::Running => counts.running += count.n,
-            RunState::Failed | RunState::Stuck => counts.failed += count.n,
-            RunState::Held if FAILURES.contains(&count.code.as_str()) => counts.failed += count.n,
-            _ => counts.ended += count.n,
-        }
-    }
-    Ok(counts)
-}
-
-/// Waits until no more than `most` incidents of the sweep are under way, and looks at the stop-loss.
-async fn rest(hub: &Hub, sweep: &str, before: Counts, most: u64, enough: u64) -> Result<Option<String>, Failure> {
-    loop {
-        let now = counts(hub, sweep).await?;
-        let (running, failed, ended) = (now.running, now.failed.saturating_sub(before.failed), now.ended.saturating_sub(before.ended));
-        let looked = failed + ended;
-        #[expect(clippy::cast_precision_loss, reason = "counts of incidents are far below 2^52")]
-        let share = if looked == 0 { 0.0 } else { failed as f64 / looked as f64 };
-        if looked >= enough && share > STOP_LOSS {
-            return Ok(Some(format!(
-                "stopped: {failed} of {looked} incidents failed, more than 5 %; look at them, then start the sweep again"
-            )));
-        }
-        if running <= most || hub.stop.is_cancelled() {
-            return Ok(None);
-        }
-        tokio::time::sleep(PAUSE).await;
-    }
 }
 
 #[derive(Debug, Serialize)]

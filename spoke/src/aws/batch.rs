@@ -1,5 +1,5 @@
-//! Many askers, one call. The first to come leads: it waits a moment for others that want the same, then makes one call
-//! for all of them and hands out the answers.
+//! Many askers, one call. The first to come leads: it waits a moment for others that want the same, and while an earlier call is
+//! on its way or waits for its token, then makes one call for all of them and hands out the answers.
 //!
 //! There is no task and no queue of its own, so nothing outlives its askers: an asker that goes away is not asked for, and
 //! if the leader goes away the others begin anew. The leader's call goes through the leader's own client, and so through
@@ -30,6 +30,8 @@ pub(crate) struct Batcher<K, I, A> {
     window: Duration,
     open: Mutex<HashMap<K, Open<I, A>>>,
     next: AtomicU64,
+    /// Held by the one call that is under way: whoever comes meanwhile goes into the next.
+    turn: tokio::sync::Mutex<()>,
 }
 
 impl<K, I, A> std::fmt::Debug for Batcher<K, I, A> {
@@ -88,7 +90,7 @@ impl<K: Eq + Hash, I, A> Drop for Leading<'_, K, I, A> {
 impl<K: Eq + Hash + Clone, I: Clone, A> Batcher<K, I, A> {
     /// Gathers at most `most` items for at most `window`.
     pub(crate) fn new(most: usize, window: Duration) -> Self {
-        Self { most: most.max(1), window, open: Mutex::default(), next: AtomicU64::new(0) }
+        Self { most: most.max(1), window, open: Mutex::default(), next: AtomicU64::new(0), turn: tokio::sync::Mutex::default() }
     }
 
     fn join(&self, key: &K, item: I) -> Seat<I, A> {
@@ -130,9 +132,11 @@ impl<K: Eq + Hash + Clone, I: Clone, A> Batcher<K, I, A> {
                     let leading = Leading { batcher: self, key, number, members };
                     // Full or not, it is time.
                     drop(timeout(self.window, full.notified()).await);
+                    let turn = self.turn.lock().await;
                     let mut members = leading.close();
                     members.retain(|member| !member.answer.is_closed());
                     let answers = call(members.iter().map(|member| member.item.clone()).collect()).await;
+                    drop(turn);
                     for (member, answer) in members.into_iter().zip(answers) {
                         // One that went away meanwhile needs no answer.
                         drop(member.answer.send(answer));
