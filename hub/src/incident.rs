@@ -47,7 +47,7 @@ pub struct IncidentJson {
     /// ARN of the primary subject, or its id where AWS has no ARN for it.
     pub subject: String,
     /// Where it stands.
-    pub state: State,
+    pub state: RunState,
     /// A stable word for the reason; empty where the state says it all.
     pub reason_code: String,
     /// The reason, for people.
@@ -72,49 +72,6 @@ pub struct IncidentJson {
     pub steps: Vec<StepJson>,
     /// Evidence kept, each as `sha256:` and 64 hexadecimal digits.
     pub evidence: Vec<String>,
-}
-
-/// Where an incident stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum State {
-    /// Observed only: what would be changed is known, nothing was.
-    Planned,
-    /// Work is going on or due.
-    Running,
-    /// A person is asked.
-    Waiting,
-    /// A person is needed.
-    Held,
-    /// Nothing to do, for a reason.
-    Ignored,
-    /// Changes are in effect, while work, a claim, a TTL or a person is outstanding.
-    Contained,
-    /// All steps verified, nothing owed.
-    Closed,
-    /// Everything that was changed was put back.
-    Undone,
-    /// A step failed that may not fail.
-    Failed,
-    /// The effect of something is unknown: a person is needed.
-    Stuck,
-}
-
-impl From<RunState> for State {
-    fn from(state: RunState) -> Self {
-        match state {
-            RunState::Planned => Self::Planned,
-            RunState::Running => Self::Running,
-            RunState::Waiting => Self::Waiting,
-            RunState::Held => Self::Held,
-            RunState::Ignored => Self::Ignored,
-            RunState::Contained => Self::Contained,
-            RunState::Closed => Self::Closed,
-            RunState::Undone => Self::Undone,
-            RunState::Failed => Self::Failed,
-            RunState::Stuck => Self::Stuck,
-        }
-    }
 }
 
 /// A finding, and where it was read.
@@ -244,7 +201,7 @@ impl IncidentJson {
             account: view.subject.cell.account.to_string(),
             region: view.subject.cell.region.to_string(),
             subject: view.subject.name().to_owned(),
-            state: sum.state.into(),
+            state: sum.state,
             reason_code: sum.code,
             reason: sum.why,
             duplicate_of,
@@ -268,7 +225,7 @@ impl IncidentJson {
             account: finding.cell.account.to_string(),
             region: finding.cell.region.to_string(),
             subject: finding.subject().map(|subject| subject.name().to_owned()).unwrap_or_default(),
-            state: State::Ignored,
+            state: RunState::Ignored,
             reason_code: code.to_owned(),
             reason: reason.into(),
             duplicate_of: None,

@@ -87,10 +87,6 @@ struct UnitFacts {
     read_at: Timestamp,
 }
 
-/// Deepest tree: a root and five levels of OUs
-/// (<https://docs.aws.amazon.com/organizations/latest/userguide/orgs_reference_limits.html>).
-const DEPTH: usize = 6;
-
 /// Reads the organization. Cheap to clone.
 #[derive(Clone)]
 pub struct Org {
@@ -151,8 +147,8 @@ impl Org {
         let mut path = Vec::new();
         let mut above = Some(organization::parent(&clients, id.as_str()).await.map_err(wrong)?);
         while let Some(parent) = above {
-            if path.len() > DEPTH {
-                let why = format!("no root above {id} after {DEPTH} levels");
+            if path.len() > organization::DEPTH {
+                let why = format!("no root above {id} after {} levels", organization::DEPTH);
                 return Err(wrong(OrganizationError::Unusable { call: "organizations:ListParents", why }));
             }
             let read = self.read_unit(&clients, &parent, id);

@@ -10,7 +10,7 @@
 //! `FindingProviderFields` and `ProductFields`, and a finding of a product that is not AWS's own has the product in its
 //! id: nobody can take the id of a GuardDuty finding and have the real one dropped as a repetition.
 
-use std::fmt;
+use std::{fmt, io::BufRead};
 
 use crate::finding::Finding;
 
@@ -36,6 +36,15 @@ mod tests;
 
 pub use document::{Document, Documents, MAX_DEPTH, MAX_DOCUMENT_BYTES, documents};
 pub use envelope::read;
+
+/// Everything that an input holds, in its order: [`documents`] and [`read`] in one. What cannot be read is among the items, rejected;
+/// an input without any item is empty. Documents are read as the items are taken.
+pub fn items<R: BufRead>(reader: R, input: &str) -> impl Iterator<Item = (Origin, Item)> + use<R> {
+    documents(reader, input, MAX_DOCUMENT_BYTES).flat_map(|document| match document {
+        Ok(document) => read(&document),
+        Err((origin, rejection)) => vec![(origin, Item::Rejected(rejection))],
+    })
+}
 
 /// Where a document began.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

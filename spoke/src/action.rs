@@ -22,7 +22,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 pub use error::{ActionError, ApplyError, Denied, classify};
-pub use registry::{Action, AsChange, AsProbe, DynChange, DynProbe, Kind, Registry, RegistryError, action_of};
+pub use registry::{Action, DynChange, DynProbe, Kind, Registry, RegistryError, change, probe};
 
 use crate::{
     permission::{Bindings, Permission},

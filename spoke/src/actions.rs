@@ -4,16 +4,16 @@ pub mod ec2;
 pub mod logs;
 pub mod securityhub;
 
-use crate::action::{Action, AsChange, AsProbe, action_of};
+use crate::action::{Action, change, probe};
 
 /// Every action of Cordon.
 #[must_use]
 pub fn all() -> Vec<Action> {
     vec![
-        action_of(AsProbe(ec2::record_all::RecordAll)),
-        action_of(AsChange(ec2::close_open_ingress::CloseOpenIngress)),
-        action_of(AsChange(ec2::block_source_in_nacl::BlockSourceInNacl)),
-        action_of(AsProbe(logs::find_logins::FindLogins)),
-        action_of(AsChange(securityhub::update_finding::UpdateFinding::default())),
+        probe(ec2::record_all::RecordAll),
+        change(ec2::close_open_ingress::CloseOpenIngress),
+        change(ec2::block_source_in_nacl::BlockSourceInNacl),
+        probe(logs::find_logins::FindLogins),
+        change(securityhub::update_finding::UpdateFinding::default()),
     ]
 }

@@ -13,7 +13,7 @@ use cordon_shared::{
     finding::Finding,
     gate::{self, Ask, Caps, Decision, Facts, Lease},
     id::IncidentId,
-    intake::{self, Item, MAX_DOCUMENT_BYTES},
+    intake::{self, Item},
     journal::{Accepted, Journal, ops},
     mode::Mode,
     plan::{Change, Plan, Risk, StepKey},
@@ -157,10 +157,7 @@ async fn decide(bench: &Bench, run: IncidentId, subject: &str) -> Result<(), Lab
 }
 
 fn read(line: &str) -> Result<Finding, LabError> {
-    let document = intake::documents(line.as_bytes(), "figures", MAX_DOCUMENT_BYTES).next().ok_or_else(|| said("no document"))?;
-    let document = document.map_err(|(_, rejection)| said(rejection.reason))?;
-    intake::read(&document)
-        .into_iter()
+    intake::items(line.as_bytes(), "figures")
         .find_map(|(_, item)| match item {
             Item::Finding(finding) => Some(*finding),
             Item::NotAFinding { .. } | Item::Rejected(_) => None,

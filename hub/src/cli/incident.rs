@@ -118,10 +118,6 @@ fn store(common: &Common) -> Result<Arc<SqliteStore>, Failure> {
     Ok(SqliteStore::open(&config.hub.state_dir)?)
 }
 
-async fn view(store: &Arc<SqliteStore>, id: IncidentId) -> Result<View, Failure> {
-    Ok(ops::fold(id, &store.entries(id).await?)?)
-}
-
 async fn find(store: &Arc<SqliteStore>, id: &str) -> Result<IncidentId, Failure> {
     store.find_run(id).await.map_err(|error| Failure::usage(error.to_string()))
 }
@@ -153,7 +149,7 @@ pub(super) async fn incident(common: &Common, command: Incident) -> Result<Exit,
         Incident::Show { id } => {
             let store = store(common)?;
             let id = find(&store, &id).await?;
-            let incident = IncidentJson::new(&view(&store, id).await?, None);
+            let incident = IncidentJson::new(&store.view(id).await?, None);
             match common.format {
                 Format::Json => output::object(&incident)?,
                 Format::Table => output::line(&crate::show::incident(&incident)),
@@ -213,7 +209,7 @@ pub(super) async fn approval(common: &Common, command: Approval) -> Result<Exit,
             let filter = RunFilter { open_only: true, ..RunFilter::default() };
             let mut waiting = Vec::new();
             for row in store.runs(&filter).await? {
-                let view = view(&store, row.run).await?;
+                let view = store.view(row.run).await?;
                 waiting.extend(view.steps.iter().filter_map(|step| asked(&view, step)));
             }
             output::rows(common.format, &waiting, &["incident", "step", "digest", "expires", "why", "changes"], |asked| {
@@ -273,7 +269,7 @@ fn asked(view: &View, step: &cordon_shared::engine::StepView) -> Option<Asked> {
 
 async fn question(store: &Arc<SqliteStore>, answer: &Answer) -> Result<(IncidentId, Asked), Failure> {
     let id = find(store, &answer.id).await?;
-    let view = view(store, id).await?;
+    let view = store.view(id).await?;
     let mut open: Vec<Asked> = view.steps.iter().filter_map(|step| asked(&view, step)).collect();
     if let Some(step) = &answer.step {
         open.retain(|asked| asked.step == *step);
@@ -346,7 +342,7 @@ async fn wait(common: &Common, store: &Arc<SqliteStore>, id: i64, run: IncidentI
     match text {
         Ok(text) => {
             output::tell(&text);
-            let incident = IncidentJson::new(&view(store, run).await?, None);
+            let incident = IncidentJson::new(&store.view(run).await?, None);
             match common.format {
                 Format::Json => output::object(&incident)?,
                 Format::Table => output::line(&crate::show::incident(&incident)),

@@ -8,7 +8,7 @@ use cordon_shared::{
     finding::{Finding, FindingId, Format as Source, HubState, Network, Provider, Raw, ResourceRole, Subject, SubjectKind},
     id::{AccountId, CellId, Region},
     intake::Origin,
-    journal::{Accepted, ops},
+    journal::Accepted,
 };
 
 use super::{Common, Exit, Failure, Format, exit::Tally, output, person};
@@ -72,7 +72,7 @@ async fn run(common: &Common, hub: &Arc<Hub>, open: Open, fail_on: Vec<String>) 
         Accepted::Ignored { why, .. } => return Err(Failure::usage(why)),
     };
     driver::drive(Arc::clone(hub), async |hub: &Hub| Ok(hub.store.running().await? == 0)).await?;
-    let view = hub.journal.with(move |tx| ops::load(tx, id)).await?;
+    let view = hub.store.view(id).await?;
     let incident = IncidentJson::new(&view, None);
     match common.format {
         Format::Json => output::object(&incident)?,

@@ -14,7 +14,7 @@ use cordon_shared::{
     engine::RunState,
     id::IncidentId,
     intake::{self, Item, Origin, Rejection},
-    journal::{Accepted, ops},
+    journal::Accepted,
 };
 use futures::StreamExt as _;
 use tokio::sync::mpsc;
@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 use super::{Common, Exit, Failure, Format, exit::Tally, output};
 use crate::{
     driver::{self, Hub, serve_requests},
-    incident::{FindingRef, IncidentJson, RejectedJson, State},
+    incident::{FindingRef, IncidentJson, RejectedJson},
     intake::take,
     setup::{self, Wanted},
     table::IncidentRow,
@@ -79,16 +79,10 @@ fn open(file: &str) -> Result<(String, Box<dyn Read + Send>), Failure> {
 fn read_all(sources: Vec<(String, Box<dyn Read + Send>)>, items: &mpsc::Sender<Read1>) {
     for (input, source) in sources {
         let mut empty = true;
-        for document in intake::documents(BufReader::new(source), &input, intake::MAX_DOCUMENT_BYTES) {
+        for item in intake::items(BufReader::new(source), &input) {
             empty = false;
-            let read = match document {
-                Ok(document) => intake::read(&document),
-                Err((origin, rejection)) => vec![(origin, Item::Rejected(rejection))],
-            };
-            for item in read {
-                if items.blocking_send(item).is_err() {
-                    return;
-                }
+            if items.blocking_send(item).is_err() {
+                return;
             }
         }
         if empty {
@@ -240,7 +234,7 @@ impl Session {
     }
 
     async fn load(&self, id: IncidentId, duplicate_of: Option<IncidentId>) -> Result<IncidentJson, Failure> {
-        let view = self.hub.journal.with(move |tx| ops::load(tx, id)).await?;
+        let view = self.hub.store.view(id).await?;
         Ok(IncidentJson::new(&view, duplicate_of))
     }
 
@@ -310,7 +304,7 @@ fn not_a_finding(hub: &Hub, origin: &Origin, what: &str) -> IncidentJson {
         account: String::new(),
         region: String::new(),
         subject: String::new(),
-        state: State::Ignored,
+        state: RunState::Ignored,
         reason_code: "not-a-finding".to_owned(),
         reason: format!("not a finding: {what}"),
         duplicate_of: None,

@@ -17,7 +17,6 @@ use clap::Args;
 use cordon_shared::{
     engine::RunState,
     id::{AccountId, IncidentId},
-    journal::ops,
 };
 use cordon_spoke::aws::findings::FindingsFilter;
 use serde::Serialize;
@@ -161,7 +160,7 @@ async fn show(common: &Common, hub: &Arc<Hub>, sweep: &Sweep, id: IncidentId) ->
     if row.state == RunState::Running || (common.format == Format::Table && !sweep.plan) {
         return Ok(());
     }
-    let view = hub.journal.with(move |tx| ops::load(tx, id)).await?;
+    let view = hub.store.view(id).await?;
     let incident = IncidentJson::new(&view, None);
     match common.format {
         Format::Json => output::object(&incident)?,

@@ -5,7 +5,7 @@ use cordon_shared::{
     engine::{FindingNote, Hold, View},
     finding::Finding,
     gate::hold,
-    intake::{self, Item, MAX_DOCUMENT_BYTES},
+    intake::{self, Item},
 };
 use serde_json::Value;
 
@@ -71,8 +71,7 @@ async fn one(run: &Run, view: &View, note: &FindingNote) -> Option<Doubt> {
 }
 
 fn read(document: &[u8]) -> Option<Finding> {
-    let document = intake::documents(document, "guardduty", MAX_DOCUMENT_BYTES).next()?.ok()?;
-    intake::read(&document).into_iter().find_map(|(_, item)| match item {
+    intake::items(document, "guardduty").find_map(|(_, item)| match item {
         Item::Finding(finding) => Some(*finding),
         Item::NotAFinding { .. } | Item::Rejected(_) => None,
     })

@@ -87,7 +87,7 @@ impl Run {
     async fn reload(&self) -> Result<(), JournalError> {
         let id = self.id;
         let mut view = self.view.lock().await;
-        *view = self.hub.journal.with(move |tx| ops::load(tx, id)).await?;
+        *view = self.hub.store.view(id).await?;
         Ok(())
     }
 
@@ -125,7 +125,7 @@ const CONFLICTS: u32 = 50;
 
 /// Drives a run until it wants nothing more now.
 pub(crate) async fn drive(hub: Arc<Hub>, id: IncidentId) -> Result<Parked, JournalError> {
-    let view = hub.journal.with(move |tx| ops::load(tx, id)).await?;
+    let view = hub.store.view(id).await?;
     let run = Arc::new(Run { hub: Arc::clone(&hub), id, view: Mutex::new(view), confirmed: Mutex::new(BTreeSet::new()) });
     // Tasks of their own: they share the view, so none may wait to be polled while another waits for it.
     let mut tasks: JoinSet<Done> = JoinSet::new();

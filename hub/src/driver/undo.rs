@@ -6,7 +6,7 @@ use cordon_shared::{
     engine::{ClaimFrom, Entry, UndoCause, View},
     gate::{self, UndoDecision, Warrant},
     id::IncidentId,
-    journal::{JournalError, ops},
+    journal::JournalError,
     plan::{Change, ChangeKey, StepKey},
 };
 use cordon_spoke::action::{ActionError, ApplyError, Undo, Write};
@@ -52,7 +52,7 @@ async fn put_back(run: &Run, view: &View, from: Vec<ClaimFrom>, warrant: &Warran
         let of = if origin == run.id {
             view
         } else {
-            other = run.hub.journal.with(move |tx| ops::load(tx, origin)).await.map_err(|error| ActionError::Bug(error.to_string()))?;
+            other = run.hub.store.view(origin).await.map_err(|error| ActionError::Bug(error.to_string()))?;
             &other
         };
         match one(run, of, &step, &only, warrant).await? {

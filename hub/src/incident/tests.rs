@@ -102,7 +102,7 @@ fn every_state_is_written_as_the_engine_writes_it() {
         RunState::Stuck,
     ];
     for state in states {
-        assert_eq!(serde_json::to_value(State::from(state)).unwrap(), json!(state.as_str()));
+        assert_eq!(serde_json::to_value(state).unwrap(), json!(state.as_str()));
     }
 }
 

@@ -1,9 +1,9 @@
 //! Questions to the journal that need no transaction of their own.
 
 use cordon_shared::{
-    engine::RunState,
+    engine::{RunState, View},
     id::IncidentId,
-    journal::{JournalError, RunRow, Sealed},
+    journal::{JournalError, RunRow, Sealed, ops},
 };
 use jiff::Timestamp;
 use rusqlite::{ToSql, params, params_from_iter};
@@ -190,6 +190,14 @@ impl SqliteStore {
     /// Those of the store.
     pub async fn entries(&self, run: IncidentId) -> Result<Vec<Sealed>, JournalError> {
         self.read(move |conn| rows::entries(conn, run)).await
+    }
+
+    /// A run's state: its entries, their chain checked, folded.
+    ///
+    /// # Errors
+    /// [`JournalError::NoRun`], a broken chain, entries that do not follow, and those of the store.
+    pub async fn view(&self, run: IncidentId) -> Result<View, JournalError> {
+        ops::fold(run, &self.entries(run).await?)
     }
 
     /// How many runs stand where, by cell, of one sweep or of all.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use cordon_shared::intake::{self, Item, MAX_DOCUMENT_BYTES};
+use cordon_shared::intake::{self, Item};
 use cordon_spoke::{
     action::ActionError,
     aws::findings::{Cursor, FindingsFilter, page},
@@ -41,22 +41,14 @@ async fn one(hub: &Arc<Hub>, since: Timestamp, until: Timestamp) -> Result<(), A
         }
         let read = page(&clients, &filter, &cursor).await?;
         for bytes in &read.documents {
-            for document in intake::documents(bytes.as_slice(), "securityhub", MAX_DOCUMENT_BYTES) {
-                let items = match document {
-                    Ok(document) => intake::read(&document),
-                    Err((origin, rejection)) => vec![(origin, Item::Rejected(rejection))],
-                };
-                for (origin, item) in items {
-                    match item {
-                        Item::NotAFinding { .. } => {}
-                        Item::Rejected(rejection) => {
-                            tracing::warn!(code = rejection.code, reason = rejection.reason, "a finding of Security Hub cannot be used")
-                        }
-                        Item::Finding(finding) => {
-                            if let Err(error) = take(hub, &origin, &finding, None).await {
-                                return Err(ActionError::Bug(error.to_string()));
-                            }
-                        }
+            for (origin, item) in intake::items(bytes.as_slice(), "securityhub") {
+                match item {
+                    Item::NotAFinding { .. } => {}
+                    Item::Rejected(rejection) => {
+                        tracing::warn!(code = rejection.code, reason = rejection.reason, "a finding of Security Hub cannot be used")
+                    }
+                    Item::Finding(finding) => {
+                        take(hub, &origin, &finding, None).await.map_err(|error| ActionError::Bug(error.to_string()))?;
                     }
                 }
             }

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use cordon_shared::intake::{self, Item, MAX_DOCUMENT_BYTES};
+use cordon_shared::intake::{self, Item};
 use cordon_spoke::{
     aws::queue::{BATCH, LONG_POLL, Message, Queue as Port},
     session::Clients,
@@ -100,26 +100,20 @@ async fn batch(hub: &Arc<Hub>, clients: &Clients, port: &Port, dead: Option<&Por
 async fn fate(hub: &Arc<Hub>, message: &Message) -> Fate {
     let mut rejected = None;
     let mut taken = 0_u32;
-    for document in intake::documents(message.body.as_bytes(), "queue", MAX_DOCUMENT_BYTES) {
-        let items = match document {
-            Ok(document) => intake::read(&document),
-            Err((origin, rejection)) => vec![(origin, Item::Rejected(rejection))],
-        };
-        for (origin, item) in items {
-            match item {
-                Item::NotAFinding { what } => {
-                    taken += 1;
-                    tracing::debug!(id = message.id, what, "not a finding");
-                }
-                Item::Rejected(rejection) => rejected = Some(rejection),
-                Item::Finding(finding) => match take(hub, &origin, &finding, None).await {
-                    Ok(_) => taken += 1,
-                    Err(error) => {
-                        tracing::error!(%error, id = message.id, "a finding could not be taken in; the queue keeps it");
-                        return Fate::Again;
-                    }
-                },
+    for (origin, item) in intake::items(message.body.as_bytes(), "queue") {
+        match item {
+            Item::NotAFinding { what } => {
+                taken += 1;
+                tracing::debug!(id = message.id, what, "not a finding");
             }
+            Item::Rejected(rejection) => rejected = Some(rejection),
+            Item::Finding(finding) => match take(hub, &origin, &finding, None).await {
+                Ok(_) => taken += 1,
+                Err(error) => {
+                    tracing::error!(%error, id = message.id, "a finding could not be taken in; the queue keeps it");
+                    return Fate::Again;
+                }
+            },
         }
     }
     match rejected {

@@ -1,7 +1,5 @@
 //! What the journal holds of a run: one entry for each thing that happened, in order, never changed.
 
-use std::collections::BTreeSet;
-
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -422,11 +420,5 @@ impl Entry {
             Self::UndoFailed { again, .. } => again.is_none(),
             _ => false,
         }
-    }
-
-    /// The keys of the changes of a plan.
-    #[must_use]
-    pub fn keys(changes: &[Change]) -> BTreeSet<ChangeKey> {
-        changes.iter().map(Change::key).collect()
     }
 }

@@ -1,13 +1,15 @@
 //! The state of a run in one word, and what is still owed.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{next::is_stale, step::StepState, view::View};
 use crate::playbook::OnFailure;
 
 /// Where an incident stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schemars(rename = "State")]
 pub enum RunState {
     /// Observed only: what would be changed is known, nothing was.
     Planned,
@@ -19,7 +21,7 @@ pub enum RunState {
     Held,
     /// Nothing to do, for a reason.
     Ignored,
-    /// Changes are in effect, and something is still owed: a TTL, work, or a person.
+    /// Changes are in effect, while work, a claim, a TTL or a person is outstanding.
     Contained,
     /// All steps verified, nothing owed.
     Closed,
@@ -27,7 +29,7 @@ pub enum RunState {
     Undone,
     /// A step failed that may not fail.
     Failed,
-    /// The effect of something is unknown.
+    /// The effect of something is unknown: a person is needed.
     Stuck,
 }
 

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{Claim, JournalError, RunRow, Sealed, Seen, Tx, chain};
 use crate::{
-    engine::{Entry, FindingNote, Pace, RunState, View, after_death, next, summary},
+    engine::{Entry, FindingNote, Pace, RunState, StepState, View, after_death, next, summary},
     finding::{FindingId, Subject, Version},
     id::IncidentId,
     plan::Verdict,
@@ -79,10 +79,10 @@ pub fn append(tx: &mut dyn Tx, view: &mut View, entries: Vec<Entry>, now: Timest
     let behind = now.duration_since(clock);
     for mut entry in entries {
         entry.put_off(behind);
-        let before = moved.clone();
+        let to_be_applied = entry.step().and_then(|key| moved.step(key)).is_some_and(|step| matches!(step.state, StepState::Reapply));
         moved.fold(now, &entry)?;
         let sealed = Sealed::new(moved.run, moved.seq, now, entry, &moved.head)?;
-        effects(tx, &before, &moved, &sealed.entry, clock)?;
+        effects(tx, to_be_applied, &moved, &sealed.entry, clock)?;
         tx.push(moved.run, &sealed)?;
         moved.head.clone_from(&sealed.hash);
     }
@@ -113,8 +113,8 @@ fn check_lease(tx: &mut dyn Tx, pace: Pace) -> Result<(), JournalError> {
     if now == pace.epoch { Ok(()) } else { Err(JournalError::LeaseLost { ours: pace.epoch, now }) }
 }
 
-/// What an entry does to the tables.
-fn effects(tx: &mut dyn Tx, before: &View, view: &View, entry: &Entry, now: Timestamp) -> Result<(), JournalError> {
+/// What an entry does to the tables. `to_be_applied`: the world was read before it, and the step's change is not there.
+fn effects(tx: &mut dyn Tx, to_be_applied: bool, view: &View, entry: &Entry, now: Timestamp) -> Result<(), JournalError> {
     let Some(step) = entry.step() else { return Ok(()) };
     if entry.unlocks() {
         tx.unlock(view.run, step, now)?;
@@ -131,12 +131,7 @@ fn effects(tx: &mut dyn Tx, before: &View, view: &View, entry: &Entry, now: Time
             }
         }
         // A change that is known not to be there leaves no claim behind.
-        Entry::Failed { .. } => {
-            let had_no_effect = before.step(step).is_some_and(|step| matches!(step.state, crate::engine::StepState::Reapply));
-            if had_no_effect {
-                tx.unclaim(view.run, step)?;
-            }
-        }
+        Entry::Failed { .. } if to_be_applied => tx.unclaim(view.run, step)?,
         Entry::Undone { .. } => tx.unclaim(view.run, step)?,
         Entry::Verified { verdict: Verdict::Drifted { .. }, .. } | Entry::ByHand { .. } => tx.unclaim(view.run, step)?,
         _ => {}

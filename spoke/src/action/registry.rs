@@ -221,54 +221,34 @@ impl<C: Change> DynChange for Typed<C> {
     }
 }
 
-/// An entry of the list of actions.
-pub trait Listed {
-    /// The action without its types.
-    fn action(self) -> Action;
-}
-
-/// A change as an entry of the list.
-#[derive(Debug)]
-pub struct AsChange<C>(pub C);
-/// A probe as an entry of the list.
-#[derive(Debug)]
-pub struct AsProbe<P>(pub P);
-
-impl<C: Change> Listed for AsChange<C> {
-    fn action(self) -> Action {
-        Action {
-            name: C::NAME,
-            about: C::ABOUT,
-            risk: C::RISK,
-            seat: C::SEAT,
-            reads: C::READS,
-            writes: C::WRITES,
-            undo_only_named: C::UNDO_ONLY_NAMED,
-            schema: schemars::schema_for!(C::Params).to_value(),
-            kind: Kind::Change(Arc::new(Typed(self.0))),
-        }
+/// A change as an entry of the list of actions.
+pub fn change<C: Change>(change: C) -> Action {
+    Action {
+        name: C::NAME,
+        about: C::ABOUT,
+        risk: C::RISK,
+        seat: C::SEAT,
+        reads: C::READS,
+        writes: C::WRITES,
+        undo_only_named: C::UNDO_ONLY_NAMED,
+        schema: schemars::schema_for!(C::Params).to_value(),
+        kind: Kind::Change(Arc::new(Typed(change))),
     }
 }
 
-impl<P: Probe> Listed for AsProbe<P> {
-    fn action(self) -> Action {
-        Action {
-            name: P::NAME,
-            about: P::ABOUT,
-            risk: Risk::ReadOnly,
-            seat: P::SEAT,
-            reads: P::READS,
-            writes: &[],
-            undo_only_named: false,
-            schema: schemars::schema_for!(P::Params).to_value(),
-            kind: Kind::Probe(Arc::new(Typed(self.0))),
-        }
+/// A probe as an entry of the list of actions.
+pub fn probe<P: Probe>(probe: P) -> Action {
+    Action {
+        name: P::NAME,
+        about: P::ABOUT,
+        risk: Risk::ReadOnly,
+        seat: P::SEAT,
+        reads: P::READS,
+        writes: &[],
+        undo_only_named: false,
+        schema: schemars::schema_for!(P::Params).to_value(),
+        kind: Kind::Probe(Arc::new(Typed(probe))),
     }
-}
-
-/// The action of a list entry: `action_of(AsChange(CloseOpenIngress))`.
-pub fn action_of(listed: impl Listed) -> Action {
-    listed.action()
 }
 
 /// A list that cannot be a catalogue.

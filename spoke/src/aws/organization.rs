@@ -32,7 +32,7 @@ pub const READS: &[Permission] = &[
 
 /// Deepest tree: a root and five levels of OUs
 /// (<https://docs.aws.amazon.com/organizations/latest/userguide/orgs_reference_limits.html>, "OU maximum nesting in a root").
-const DEPTH: usize = 6;
+pub const DEPTH: usize = 6;
 /// How long one page may wait for the rate limit.
 const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 60 });
 

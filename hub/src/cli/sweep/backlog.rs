@@ -9,7 +9,7 @@ use std::{
 use cordon_shared::{
     finding::Finding,
     id::AccountId,
-    intake::{self, Item, MAX_DOCUMENT_BYTES, Origin},
+    intake::{self, Item, Origin},
 };
 use cordon_spoke::aws::findings::{Cursor, FindingsFilter, page};
 
@@ -85,21 +85,15 @@ impl<'a> Backlog<'a> {
     }
 
     async fn document(&mut self, document: &[u8]) -> Result<(), Failure> {
-        for document in intake::documents(document, "securityhub", MAX_DOCUMENT_BYTES) {
-            let items = match document {
-                Ok(document) => intake::read(&document),
-                Err((origin, rejection)) => vec![(origin, Item::Rejected(rejection))],
-            };
-            for (origin, item) in items {
-                match item {
-                    Item::Rejected(rejection) => {
-                        output::tell(&format!("{origin}: rejected {}: {}", rejection.code, crate::text::safe(&rejection.reason)));
-                    }
-                    Item::NotAFinding { .. } => {}
-                    Item::Finding(finding) => {
-                        if in_ou(self.hub, self.sweep, &finding.cell.account).await? {
-                            self.ready.push_back(Found { origin, finding });
-                        }
+        for (origin, item) in intake::items(document, "securityhub") {
+            match item {
+                Item::Rejected(rejection) => {
+                    output::tell(&format!("{origin}: rejected {}: {}", rejection.code, crate::text::safe(&rejection.reason)));
+                }
+                Item::NotAFinding { .. } => {}
+                Item::Finding(finding) => {
+                    if in_ou(self.hub, self.sweep, &finding.cell.account).await? {
+                        self.ready.push_back(Found { origin, finding });
                     }
                 }
             }
