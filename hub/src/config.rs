@@ -46,6 +46,8 @@ pub struct Config {
     pub poll_every: Option<SignedDuration>,
     /// A folder of playbooks that override the built-in ones.
     pub playbooks_dir: Option<PathBuf>,
+    /// The KMS key that copies of snapshots are made under, `{region}` not yet replaced; `None`: none are made.
+    pub copy_key: Option<String>,
     /// Known sources that have not expired.
     pub known: Vec<Known>,
     /// Where logs are looked for; empty: in the usual places.
@@ -153,9 +155,19 @@ pub struct Logs {
     pub group: String,
     /// The stream's name, likewise; `None`: all streams.
     pub stream: Option<String>,
+    /// The account that has the group; `None`: the subject's own.
+    pub account: Option<AccountId>,
+    /// The Region that has the group; `None`: the subject's own.
+    pub region: Option<Region>,
 }
 
 impl Config {
+    /// The KMS key for copies of a Region's snapshots; `None`: none are made.
+    #[must_use]
+    pub fn copy_key_in(&self, region: &Region) -> Option<String> {
+        self.copy_key.as_ref().map(|key| key.replace("{region}", region.as_str()))
+    }
+
     /// Reads `path`, or [`DEFAULT_FILE`] in the working directory.
     ///
     /// # Errors

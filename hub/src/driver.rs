@@ -6,6 +6,7 @@
 mod apply;
 mod begin;
 mod confirm;
+mod post;
 mod requests;
 pub(crate) mod run;
 mod undo;
@@ -20,12 +21,13 @@ use cordon_shared::{
     gate::{Caps, Lease},
     id::{CellId, IncidentId},
     journal::{Journal, JournalError, RunRow},
-    playbook::Playbook,
+    plan::Seat,
+    playbook::{Playbook, Work},
 };
 use cordon_spoke::{
     action::{LogSource, Registry},
     limits::Slots,
-    permission::Permission,
+    permission::{Permission, read_policy},
     session::Sessions,
 };
 use futures::{StreamExt as _, stream::FuturesUnordered};
@@ -117,20 +119,29 @@ impl Hub {
         Some(format!("known source: {} ({}): recorded, not acted on", list.join(", "), whose.into_iter().collect::<Vec<_>>().join(", ")))
     }
 
-    /// All that a playbook reads with, for its read session's policy.
+    /// What a playbook's action reads with, for its read session's policy: with those of the playbook's other actions, as many as fit.
     #[must_use]
-    pub fn reads(&self, playbook: &Playbook) -> Vec<Permission> {
+    pub fn reads(&self, playbook: &Playbook, action: &str) -> Vec<Permission> {
         let actions = playbook.steps.iter().filter_map(|step| match &step.work {
-            cordon_shared::playbook::Work::Action(name) => self.registry.get(name),
-            cordon_shared::playbook::Work::Hold(_) => None,
+            Work::Action(name) => self.registry.get(name).filter(|action| action.seat == Seat::Member),
+            Work::Hold(_) => None,
         });
-        let mut reads: Vec<Permission> = actions
-            .filter(|action| action.seat == cordon_shared::plan::Seat::Member)
-            .flat_map(|action| action.reads.iter().copied())
-            .collect();
-        reads.sort_unstable();
-        reads.dedup();
-        reads
+        let mut parts: Vec<(BTreeSet<Permission>, bool)> = vec![Default::default()];
+        for other in actions {
+            let fits = |reads: &BTreeSet<Permission>| {
+                let all: Vec<Permission> = reads.iter().chain(other.reads).copied().collect::<BTreeSet<_>>().into_iter().collect();
+                read_policy(&all, self.own_cell.region.partition(), self.own_cell.account.as_str()).is_ok()
+            };
+            if parts.last().is_some_and(|(reads, _)| !fits(reads)) {
+                parts.push(Default::default());
+            }
+            if let Some((reads, has)) = parts.last_mut() {
+                reads.extend(other.reads);
+                *has |= other.name == action;
+            }
+        }
+        let part = parts.into_iter().find(|(_, has)| *has).map(|(reads, _)| reads).unwrap_or_default();
+        part.into_iter().collect()
     }
 }
 

@@ -188,6 +188,8 @@ pub async fn hub(config: Config, wanted: Wanted) -> Result<Arc<Hub>, SetupError>
             },
             group: log.group.clone(),
             stream: log.stream.clone(),
+            account: log.account.clone(),
+            region: log.region.clone(),
         })
         .collect();
     let roles = std::iter::once(config.spoke.role_name.clone()).chain(config.hub.action_role.clone()).collect();

@@ -121,6 +121,51 @@ pub struct Network {
     pub local_ips: Vec<IpAddr>,
 }
 
+/// The credentials that a finding is about, as the provider names them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Credential {
+    /// `AKIA…` of a user's own key, `ASIA…` of a session's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_key_id: Option<String>,
+    /// `AIDA…` of a user, `AROA…:session` of a role's session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub principal_id: Option<String>,
+    /// `IAMUser`, `AssumedRole`, `Root`, `FederatedUser`, … as the provider writes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_type: Option<String>,
+    /// The user's or the role's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_name: Option<String>,
+    /// The session's name: what follows the colon of the principal id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// The instance whose role's credentials they are: the session's name, where it is an instance's id
+    /// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html#principaltable>).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
+}
+
+impl Credential {
+    /// From what providers write; `None` when they write nothing.
+    #[must_use]
+    pub fn new(access_key_id: Option<&str>, principal_id: Option<&str>, user_type: Option<&str>, user_name: Option<&str>) -> Option<Self> {
+        let some = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(|text| text.chars().take(2048).collect::<String>());
+        let session = principal_id.and_then(|id| id.split_once(':')).map(|(_, session)| session);
+        let is_instance = |session: &&str| {
+            session.strip_prefix("i-").is_some_and(|digits| matches!(digits.len(), 8 | 17) && digits.bytes().all(|b| b.is_ascii_hexdigit()))
+        };
+        let credential = Self {
+            access_key_id: some(access_key_id),
+            principal_id: some(principal_id),
+            user_type: some(user_type),
+            user_name: some(user_name),
+            session: some(session),
+            instance: some(session.filter(is_instance)),
+        };
+        (credential != Self::default()).then_some(credential)
+    }
+}
+
 /// State that Security Hub keeps about a finding. Members can write some of it: it is never used to decide, only to show.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HubState {
@@ -189,6 +234,9 @@ pub struct Finding {
     /// The part that the primary subject plays.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<ResourceRole>,
+    /// The credentials it is about, where it is about any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential: Option<Credential>,
     /// Network side, where it has one.
     pub network: Network,
     /// When the provider first saw it.

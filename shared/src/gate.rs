@@ -17,6 +17,7 @@ pub use warrant::{Lease, Purpose, Warrant, Watch};
 
 use crate::{
     engine::{ClaimFrom, Entry, Hold, Pace, StepState, UndoCause, View},
+    id::Region,
     journal::{Journal, JournalError, Tx, ops},
     mode::Mode,
     plan::{Plan, Risk, StepKey},
@@ -36,6 +37,8 @@ pub struct Ask {
     pub risk: Risk,
     /// Its rendered parameters.
     pub with: Value,
+    /// The Region it works in, where that is not the subject's own.
+    pub region: Option<Region>,
     /// Its plan.
     pub plan: Plan,
     /// The strictest of the modes that apply.
@@ -88,7 +91,7 @@ pub async fn commit(
             if ask.rehearsal {
                 // What would be changed counts, so that a plan of many incidents meets the caps where the deed would.
                 if ruling == Ruling::Go && !ask.uncounted {
-                    for resource in ask.plan.resources() {
+                    for resource in ask.plan.counted() {
                         tx.spend(now, moved.subject.cell.account.as_str(), &resource)?;
                     }
                 }
@@ -103,7 +106,7 @@ pub async fn commit(
                 for resource in &ask.plan.touches {
                     tx.lock(resource, moved.run, &ask.step)?;
                 }
-                for resource in if ask.uncounted { Default::default() } else { ask.plan.resources() } {
+                for resource in if ask.uncounted { Default::default() } else { ask.plan.counted() } {
                     tx.spend(now, moved.subject.cell.account.as_str(), &resource)?;
                 }
             }
@@ -151,6 +154,7 @@ fn entries(view: &View, ask: &Ask, digest: &str, ruling: &Ruling, also: Vec<Clai
             with: ask.with.clone(),
             plan: Box::new(ask.plan.clone()),
             digest: digest.to_owned(),
+            region: ask.region.clone(),
         });
     }
     match ruling {

@@ -144,6 +144,10 @@ pub struct Plan {
     /// The resources that no other step may change at the same time.
     #[serde(default)]
     pub touches: BTreeSet<String>,
+    /// What counts against the caps, where that is not the resources changed: the instance, for its own interfaces, volumes and
+    /// memberships. `None`: each resource changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counts: Option<BTreeSet<String>>,
     /// Why a person must be asked, whatever the mode.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ask: Option<String>,
@@ -161,6 +165,16 @@ impl Plan {
     pub fn digest(&self, action: &str, with: &Value) -> String {
         let body = serde_json::json!({ "action": action, "with": with, "changes": self.changes, "touches": self.touches, "ask": self.ask });
         hex::encode(Sha256::digest(body.to_string().as_bytes()))
+    }
+
+    /// The ARNs that count against the caps.
+    #[must_use]
+    pub fn counted(&self) -> BTreeSet<String> {
+        match &self.counts {
+            Some(counts) if !self.changes.is_empty() => counts.clone(),
+            Some(_) => BTreeSet::new(),
+            None => self.resources(),
+        }
     }
 
     /// The ARNs of the resources that would be changed.

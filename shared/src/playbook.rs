@@ -21,7 +21,7 @@ pub use error::PlaybookError;
 
 use crate::{
     expr::{Expr, Template},
-    finding::{Finding, Subject, SubjectKind},
+    finding::{Finding, ResourceRole, Subject, SubjectKind},
     mode::Mode,
     pattern::Pattern,
 };
@@ -42,6 +42,8 @@ pub struct Playbook {
     pub mode: Mode,
     /// It answers a finding that any of these matches.
     pub patterns: Vec<Pattern>,
+    /// Facts found on the way that make an actor of the target (`[[turns]]`).
+    pub turns: Vec<Turn>,
     /// Its steps in the order of the text, which need not be the order of execution.
     pub steps: Vec<Step>,
     /// Lower-case hexadecimal SHA-256 of `source`; a run pins its playbook by it.
@@ -50,6 +52,45 @@ pub struct Playbook {
     pub file: String,
     /// The text it was read from.
     pub source: String,
+}
+
+/// A fact that, found by a step, changes what the run is about: a confirmed login makes an actor of the target. A new generation begins.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Turn {
+    /// The condition; it reads outcomes, and counts once all of them are there.
+    pub when: Expr,
+    /// The part the subject plays from then on (`finding.role`).
+    pub role: ResourceRole,
+    /// For the reader.
+    pub why: String,
+}
+
+impl Turn {
+    /// The steps whose outcomes its condition reads.
+    pub fn reads_outcomes_of(&self) -> impl Iterator<Item = String> {
+        let ids: std::collections::BTreeSet<String> = self.when.paths().filter_map(|path| shape::step_of(&path)).collect();
+        ids.into_iter()
+    }
+}
+
+/// Which part of the work a step belongs to. An incident is contained when its `contain` and `credentials` steps are in effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// Keeping what is there, before anything changes.
+    Record,
+    /// Cutting the attacker off.
+    Contain,
+    /// Taking away what the attacker's credentials can do.
+    Credentials,
+    /// Keeping disks.
+    Preserve,
+    /// Finding out.
+    Investigate,
+    /// Going back to work.
+    Recover,
+    /// Telling.
+    Report,
 }
 
 /// One step of a playbook.
@@ -77,6 +118,12 @@ pub struct Step {
     pub ttl: Option<SignedDuration>,
     /// Whether a person is asked in every mode.
     pub ask: bool,
+    /// It begins so long after the last step it needs was settled.
+    pub after: SignedDuration,
+    /// The Region it works in, where that is not the subject's own; a template of one text.
+    pub region: Option<Template>,
+    /// Which part of the work it belongs to.
+    pub phase: Option<Phase>,
 }
 
 /// What a step does.
@@ -150,7 +197,8 @@ impl Playbook {
 impl Step {
     /// The steps whose outcome its condition or its parameters read; each is among its (transitive) needs.
     pub fn reads_outcomes_of(&self) -> impl Iterator<Item = String> {
-        let paths = self.when.iter().flat_map(Expr::paths).chain(self.with.paths());
+        let region = self.region.iter().flat_map(Template::paths);
+        let paths = self.when.iter().flat_map(Expr::paths).chain(self.with.paths()).chain(region);
         let ids: std::collections::BTreeSet<String> = paths.filter_map(|path| shape::step_of(&path)).collect();
         ids.into_iter()
     }

@@ -12,9 +12,10 @@ use cordon_shared::{
     clock::Clock,
     evidence::{Evidence, EvidenceError, Item},
     gate::Warrant,
-    id::{CellId, IncidentId},
+    id::{AccountId, CellId, IncidentId, Region},
     plan::{Change as Difference, ChangeKey, Plan as Planned, Risk, Seat, StepKey, TagSeen, Verdict},
 };
+use futures::future::BoxFuture;
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
@@ -38,6 +39,19 @@ pub struct LogSource {
     pub group: String,
     /// The stream's name, likewise; `None`: all streams.
     pub stream: Option<String>,
+    /// The account that has the group; `None`: the subject's own.
+    pub account: Option<AccountId>,
+    /// The Region that has the group; `None`: the subject's own.
+    pub region: Option<Region>,
+}
+
+/// Opens read sessions outside a step's own account, with what the step's playbook reads with: for a log group that another account keeps.
+pub trait Reach: std::fmt::Debug + Send + Sync {
+    /// The read session in this cell.
+    ///
+    /// # Errors
+    /// As sessions fail; an account that is not the organization's is refused.
+    fn read<'a>(&'a self, cell: &'a CellId) -> BoxFuture<'a, Result<Clients, ActionError>>;
 }
 
 /// What an action works with: the read session of its cell, and what the hub knows.
@@ -61,6 +75,15 @@ pub struct Cx<'a> {
     pub known: &'a [IpNet],
     /// Configured log sources.
     pub logs: &'a [LogSource],
+    /// The Regions that Cordon works in (`[hub] regions`).
+    pub regions: &'a [Region],
+    /// The account that the hub runs in.
+    pub hub: &'a AccountId,
+    /// The KMS key, in the hub's account and this cell's Region, that snapshots are re-encrypted with when they are copied there
+    /// (`[snapshots] copy_key`); `None`: they are not copied.
+    pub copy_key: Option<&'a str>,
+    /// Read sessions in other accounts.
+    pub reach: &'a dyn Reach,
     /// When the finding says it began and was last seen.
     pub window: (Option<Timestamp>, Option<Timestamp>),
 }
@@ -83,6 +106,12 @@ impl Cx<'_> {
     #[must_use]
     pub fn ec2_arn(&self, resource: &str) -> String {
         format!("arn:{}:ec2:{}:{}:{resource}", self.cell.region.partition(), self.cell.region, self.cell.account)
+    }
+
+    /// The ARN of an IAM resource of this cell's account: `iam_arn("role/web")`.
+    #[must_use]
+    pub fn iam_arn(&self, resource: &str) -> String {
+        format!("arn:{}:iam::{}:{resource}", self.read.partition(), self.cell.account)
     }
 
     /// Keeps a JSON document as evidence.

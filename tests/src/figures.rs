@@ -139,6 +139,7 @@ async fn decide(bench: &Bench, run: IncidentId, subject: &str) -> Result<(), Lab
         action: "ec2.close-open-ingress",
         risk: Risk::Reversible,
         with: Value::Null,
+        region: None,
         plan,
         mode: Mode::Act,
         ask: false,

@@ -142,6 +142,7 @@ fn finding(hub: &Hub, open: &Open) -> Result<Finding, Failure> {
         cell: cell.clone(),
         subjects: vec![Subject { cell, kind: playbook.subject, id: open.subject.clone(), arn: Some(arn) }],
         role: Some(if open.role == "actor" { ResourceRole::Actor } else { ResourceRole::Target }),
+        credential: None,
         network: Network { remote_ips: open.source.clone(), local_port: open.port, protocol: Some("tcp".to_owned()), ..Network::default() },
         first_seen: Some(now),
         last_seen: Some(now),

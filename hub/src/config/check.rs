@@ -43,6 +43,7 @@ pub(super) fn check(file: &File, mut problems: Problems, folder: &Path, now: Tim
     } else {
         duration(p, &file.poll.every, (SignedDuration::from_secs(30), SignedDuration::from_hours(24))).map(Some)
     };
+    let copy_key = copy_key(p, &file.snapshots.copy_key, hub.as_ref());
     let known: Vec<Option<Known>> = file.known.iter().map(|known| self::known(p, known, now)).collect();
     let logs: Vec<Option<Logs>> = file.logs.iter().map(|logs| self::logs(p, logs)).collect();
     let config = (|| {
@@ -57,6 +58,7 @@ pub(super) fn check(file: &File, mut problems: Problems, folder: &Path, now: Tim
             queue: queue?,
             poll_every: every?,
             playbooks_dir: Some(file.playbooks.dir.get_ref()).filter(|dir| !dir.is_empty()).map(|dir| folder.join(dir)),
+            copy_key,
             known: known.into_iter().flatten().collect(),
             logs: logs.into_iter().collect::<Option<_>>()?,
         })
@@ -396,6 +398,40 @@ fn canonical(net: IpNet) -> IpNet {
     mapped.and_then(|(address, length)| Ipv4Net::new(address, length).ok()).map_or(net, IpNet::V4)
 }
 
+/// The ARN of a KMS key of the hub's own account.
+fn copy_key(p: &mut Problems, key: &Text, hub: Option<&Hub>) -> Option<String> {
+    let text = key.get_ref();
+    if text.is_empty() || !placeholders(p, key, &["region"]) {
+        return None;
+    }
+    let sample = hub.map_or("us-east-1", |hub| hub.home_region.as_str());
+    let arn = text.replace("{region}", sample).parse::<Arn>().ok();
+    let Some(arn) = arn.filter(|arn| arn.service() == "kms" && arn.resource().starts_with("key/") && arn.account().is_some()) else {
+        let help = Some("the key's own ARN, arn:aws:kms:{region}:222222222222:key/mrk-…, not an alias".to_owned());
+        p.error(key.span(), format!("`{text}` is not the ARN of a KMS key"), help);
+        return None;
+    };
+    if let Some(hub) = hub
+        && arn.account().is_some_and(|account| account != hub.account)
+    {
+        let help = Some(format!(
+            "`copy_key` is a key of the hub's own account, {}: a compromised account must not be able to use it",
+            hub.account
+        ));
+        p.error(key.span(), format!("`{text}` is a key of another account"), help);
+        return None;
+    }
+    if let Some(hub) = hub
+        && !text.contains("{region}")
+        && hub.regions.len() > 1
+    {
+        let help = Some("a multi-Region key, with `{region}` in place of the Region".to_owned());
+        p.error(key.span(), "the key is of one Region, and `[hub] regions` names several", help);
+        return None;
+    }
+    Some(text.clone())
+}
+
 fn logs(p: &mut Problems, logs: &file::Logs) -> Option<Logs> {
     let kind = word(p, &logs.kind, "kind of log", [LogKind::Auth, LogKind::Cloudtrail].map(|kind| (kind.as_str(), kind)));
     // <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_LogGroup.html>
@@ -414,8 +450,14 @@ fn logs(p: &mut Problems, logs: &file::Logs) -> Option<Logs> {
         let help = Some("no `:` and no `*`; an empty text means all streams".to_owned());
         p.error(stream.span(), format!("`{}` is no name of a log stream", stream.get_ref()), help);
     }
+    let account = logs.account.as_ref().map(|spot| {
+        let account = spot.get_ref().parse::<AccountId>();
+        account.map_err(|error| p.error(spot.span(), error.to_string(), Some("the id of the account that has the group".to_owned())))
+    });
+    let region = logs.region.as_ref().map(|spot| region(p, spot));
     let kind = kind?;
     let usual = || Some("{instance}".to_owned()).filter(|_| kind == LogKind::Auth);
     let stream = logs.stream.as_ref().map_or_else(usual, |stream| Some(stream.get_ref().clone()).filter(|stream| !stream.is_empty()));
-    Some(Logs { kind, group: group.clone(), stream })
+    let (account, region) = (account.transpose().ok()?, region.map_or(Some(None), |region| region.map(Some))?);
+    Some(Logs { kind, group: group.clone(), stream, account, region })
 }

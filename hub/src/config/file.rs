@@ -42,6 +42,9 @@ pub struct File {
     /// Playbooks beside the built-in ones.
     #[serde(default)]
     pub playbooks: Playbooks,
+    /// Snapshots kept as evidence.
+    #[serde(default)]
+    pub snapshots: Snapshots,
     /// Sources that are recorded and not acted on: scanners, bastions, penetration tests.
     #[serde(default)]
     pub known: Vec<Known>,
@@ -229,6 +232,23 @@ pub struct Logs {
     /// `auth` counts other instances' logins in the same group as well.
     #[schemars(with = "Option<String>", length(max = 512))]
     pub stream: Option<Text>,
+    /// The account that has the group, where an organization's trail delivers to one account. Left out: each account's own.
+    #[schemars(with = "Option<String>", regex(pattern = "^[0-9]{12}$"))]
+    pub account: Option<Text>,
+    /// The Region that has the group. Left out: that of what is looked into.
+    #[schemars(with = "Option<String>")]
+    pub region: Option<Text>,
+}
+
+/// Snapshots kept as evidence.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Snapshots {
+    /// The ARN of a KMS key in the hub's account, that snapshots are re-encrypted with and copied to the hub's account under; `{region}` is
+    /// replaced (a multi-Region key). Empty: they stay, locked, in the member's account.
+    #[serde(default = "nothing")]
+    #[schemars(with = "String")]
+    pub copy_key: Text,
 }
 
 /// What kind of log it is.
@@ -323,6 +343,11 @@ impl Default for Queue {
 impl Default for Poll {
     fn default() -> Self {
         Self { every: every() }
+    }
+}
+impl Default for Snapshots {
+    fn default() -> Self {
+        Self { copy_key: nothing() }
     }
 }
 impl Default for Playbooks {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use cordon_shared::{
     engine::{Entry, View},
     gate::Warrant,
+    id::{CellId, Region},
     journal::JournalError,
     plan::{Effect, Plan, Seat, StepKey, Verdict},
 };
@@ -16,8 +17,9 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
+    post::{Post, cell},
     run::Run,
-    work::{TRIES, after, backoff, clients, cx, not_sent},
+    work::{TRIES, after, backoff, not_sent},
 };
 
 /// What is to be done.
@@ -27,16 +29,17 @@ pub(super) struct Deed<'a> {
     pub action: &'a Action,
     pub change: &'a Arc<dyn DynChange>,
     pub with: &'a Value,
+    pub region: Option<&'a Region>,
     pub plan: &'a Plan,
 }
 
 /// Does it, and journals what came of it.
 pub(super) async fn apply(run: &Run, view: &View, deed: Deed<'_>, policy: String, warrant: Warrant) -> Result<(), JournalError> {
-    let Deed { key, action, change, with, plan } = deed;
+    let Deed { key, action, change, with, region, plan } = deed;
     let done = async {
-        let read = clients(run, view, action).await?;
-        let aws = open_write(run, view, key, action, policy, &warrant).await?;
-        change.apply(cx(run, view, action, key, &read), Write { aws: &aws, warrant: &warrant }, with, &plan.before).await
+        let post = Post::open(run, view, action, region).await?;
+        let aws = open_write(run, &cell(run, view, action, region), key, action, policy, &warrant).await?;
+        change.apply(post.cx(view, key), Write { aws: &aws, warrant: &warrant }, with, &plan.before).await
     };
     let result = done.await;
     drop(warrant);
@@ -78,7 +81,7 @@ fn failed(step: StepKey, effect: Effect, error: &ActionError, again: Option<Time
 /// The write session of a step.
 pub(super) async fn open_write(
     run: &Run,
-    view: &View,
+    cell: &CellId,
     key: &StepKey,
     action: &Action,
     policy: String,
@@ -86,8 +89,8 @@ pub(super) async fn open_write(
 ) -> Result<Clients, ActionError> {
     let sessions = &run.hub.sessions;
     let opened = match action.seat {
-        Seat::Member => sessions.write(&view.subject.cell, run.id, key, policy, warrant).await,
-        Seat::Hub => sessions.write_hub(&run.hub.config.hub.home_region, run.id, key, policy, warrant).await,
+        Seat::Member => sessions.write(cell, run.id, key, policy, warrant).await,
+        Seat::Hub => sessions.write_hub(&cell.region, run.id, key, policy, warrant).await,
     };
     Ok(opened?)
 }

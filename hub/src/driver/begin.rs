@@ -5,6 +5,7 @@ use std::sync::Arc;
 use cordon_shared::{
     engine::{Entry, StepState, StepView, View},
     gate::{self, Ask, Decision, hold},
+    id::Region,
     journal::JournalError,
     mode::Mode,
     plan::{Plan, Seat, StepKey},
@@ -17,8 +18,9 @@ use serde_json::Value;
 use super::{
     apply::{Deed, apply},
     confirm::{Doubt, doubt},
+    post::{Post, cell},
     run::Run,
-    work::{TRIES, after, backoff, cell, clients, cx, put_off, underway},
+    work::{TRIES, after, backoff, put_off, underway},
 };
 
 /// Begins a step, or goes on with one that has its plan and may be applied again.
@@ -28,9 +30,16 @@ pub(super) async fn begin(run: &Run, view: &View, key: &StepKey) -> Result<(), J
     if step.fixed {
         let under = underway(run, view, key)?;
         let plan = step.plan.clone().unwrap_or_default();
-        return beginning.decide(&under.action, &under.change, step.with.clone(), plan).await;
+        let order = Order { with: step.with.clone(), region: step.region.clone() };
+        return beginning.decide(&under.action, &under.change, order, plan).await;
     }
     beginning.evaluate().await
+}
+
+/// What a step is told: its parameters, and the Region where that is not the subject's own.
+struct Order {
+    with: Value,
+    region: Option<Region>,
 }
 
 /// A step that is being begun, for the finding as it was when this began.
@@ -85,20 +94,40 @@ impl Beginning<'_> {
         let Some(action) = run.hub.registry.get(name).cloned() else {
             return self.held("unknown-action", format!("the playbook wants `{name}`, which this version of Cordon does not have")).await;
         };
+        let region = match self.region(&data) {
+            Ok(region) => region,
+            Err((code, why)) => return self.held(code, why).await,
+        };
+        let order = Order { with, region };
         match &action.kind {
-            Kind::Probe(probe) => self.look(&action, probe, with).await,
-            Kind::Change(change) => self.plan(&action, change, with).await,
+            Kind::Probe(probe) => self.look(&action, probe, order).await,
+            Kind::Change(change) => self.plan(&action, change, order).await,
         }
     }
 
-    async fn look(&self, action: &Action, probe: &Arc<dyn DynProbe>, with: Value) -> Result<(), JournalError> {
+    /// The Region that the step names, one that Cordon works in.
+    fn region(&self, data: &Value) -> Result<Option<Region>, (&'static str, String)> {
+        let Some(template) = &self.definition.region else { return Ok(None) };
+        let wrong = |why: String| ("expression", format!("its Region cannot be evaluated: {why}"));
+        let value = template.render(data).map_err(|error| wrong(error.to_string()))?;
+        let text = value.as_str().ok_or_else(|| wrong(format!("{value} is not a text")))?;
+        let region: Region = text.parse().map_err(|_| wrong(format!("`{text}` is not a Region")))?;
+        let known = region == Region::global() || self.run.hub.config.hub.regions.contains(&region);
+        known
+            .then_some(Some(region))
+            .ok_or_else(|| ("region-not-configured", format!("Region {text} is not among `[hub] regions`: add it, then release")))
+    }
+
+    async fn look(&self, action: &Action, probe: &Arc<dyn DynProbe>, order: Order) -> Result<(), JournalError> {
         let Self { run, view, step, definition, .. } = *self;
         let found = async {
-            let read = clients(run, view, action).await?;
-            probe.run(cx(run, view, action, &step.key, &read), &with).await
+            let post = Post::open(run, view, action, order.region.as_ref()).await?;
+            probe.run(post.cx(view, &step.key), &order.with).await
         };
         match tokio::time::timeout(definition.within.unsigned_abs(), found).await {
-            Ok(Ok(found)) => self.end(Entry::ProbeDone { step: self.key(), with, outcome: found.outcome, evidence: found.evidence }).await,
+            Ok(Ok(found)) => {
+                self.end(Entry::ProbeDone { step: self.key(), with: order.with, outcome: found.outcome, evidence: found.evidence }).await
+            }
             Ok(Err(error)) => put_off(run, step, &error).await,
             Err(_) => {
                 let why = format!("it did not end within {:#}", definition.within);
@@ -110,14 +139,14 @@ impl Beginning<'_> {
         }
     }
 
-    async fn plan(&self, action: &Action, change: &Arc<dyn DynChange>, with: Value) -> Result<(), JournalError> {
+    async fn plan(&self, action: &Action, change: &Arc<dyn DynChange>, order: Order) -> Result<(), JournalError> {
         let Self { run, view, step, .. } = *self;
         let planned = async {
-            let read = clients(run, view, action).await?;
-            change.plan(cx(run, view, action, &step.key, &read), &with).await
+            let post = Post::open(run, view, action, order.region.as_ref()).await?;
+            change.plan(post.cx(view, &step.key), &order.with).await
         };
         match planned.await {
-            Ok(Planned::Ready { plan, .. }) => self.decide(action, change, with, plan).await,
+            Ok(Planned::Ready { plan, .. }) => self.decide(action, change, order, plan).await,
             Ok(Planned::Refuse { code, why }) => self.held(code, why).await,
             Ok(Planned::Moot { why }) => self.end(Entry::Skipped { step: self.key(), why }).await,
             Err(error) => put_off(run, step, &error).await,
@@ -134,8 +163,9 @@ impl Beginning<'_> {
         self.end(Entry::Deferred { step: Some(self.key()), why, until, counts: true }).await
     }
 
-    async fn decide(&self, action: &Action, change: &Arc<dyn DynChange>, with: Value, plan: Plan) -> Result<(), JournalError> {
+    async fn decide(&self, action: &Action, change: &Arc<dyn DynChange>, order: Order, plan: Plan) -> Result<(), JournalError> {
         let Self { run, view, step, definition, at } = *self;
+        let Order { with, region } = order;
         let hub = &run.hub;
         let mut facts = match run.facts(view).await {
             Ok(facts) => facts,
@@ -162,7 +192,7 @@ impl Beginning<'_> {
             }
         }
         // The session's policy is made before anything is decided: what cannot be narrowed is not begun.
-        let policy = match change.policy(cell(run, view, action), &with, &plan.before) {
+        let policy = match change.policy(&cell(run, view, action, region.as_ref()), &with, &plan.before) {
             Ok(Ok(policy)) => policy,
             Ok(Err(_)) if plan.changes.is_empty() => String::new(),
             Ok(Err(error)) => return self.held("session-policy", error.to_string()).await,
@@ -173,6 +203,7 @@ impl Beginning<'_> {
             action: action.name,
             risk: action.risk,
             with: with.clone(),
+            region: region.clone(),
             plan: plan.clone(),
             mode,
             ask: definition.ask,
@@ -196,7 +227,14 @@ impl Beginning<'_> {
             .await?;
         match decision {
             Decision::Go(warrant) => {
-                apply(run, view, Deed { key: &step.key, action, change, with: &with, plan: &plan }, policy, warrant).await
+                apply(
+                    run,
+                    view,
+                    Deed { key: &step.key, action, change, with: &with, region: region.as_ref(), plan: &plan },
+                    policy,
+                    warrant,
+                )
+                .await
             }
             Decision::No(_) => Ok(()),
         }

@@ -13,8 +13,9 @@ use cordon_spoke::action::{ActionError, ApplyError, Undo, Write};
 
 use super::{
     apply::open_write,
+    post::{Post, cell},
     run::Run,
-    work::{TRIES, after, backoff, cell, clients, cx, not_sent, underway},
+    work::{TRIES, after, backoff, not_sent, underway},
 };
 
 /// Undoes a step.
@@ -69,9 +70,10 @@ async fn one(run: &Run, view: &View, key: &StepKey, only: &[ChangeKey], warrant:
     let plan = under.step.plan.clone().unwrap_or_default();
     let policy = under
         .change
-        .policy(cell(run, view, &under.action), &under.step.with, &plan.before)?
+        .policy(&cell(run, view, &under.action, under.step.region.as_ref()), &under.step.with, &plan.before)?
         .map_err(|error| ActionError::Session(error.into()))?;
-    let read = clients(run, view, &under.action).await?;
-    let aws = open_write(run, view, warrant.step(), &under.action, policy, warrant).await?;
-    under.change.undo(cx(run, view, &under.action, key, &read), Write { aws: &aws, warrant }, &under.step.with, &plan.before, only).await
+    let region = under.step.region.as_ref();
+    let post = Post::open(run, view, &under.action, region).await?;
+    let aws = open_write(run, &cell(run, view, &under.action, region), warrant.step(), &under.action, policy, warrant).await?;
+    under.change.undo(post.cx(view, key), Write { aws: &aws, warrant }, &under.step.with, &plan.before, only).await
 }

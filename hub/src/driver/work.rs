@@ -5,19 +5,15 @@ use std::sync::Arc;
 use cordon_shared::{
     engine::{Command, Entry, StepState, StepView, View},
     gate::hold,
-    id::CellId,
     journal::JournalError,
     optout,
-    plan::{Effect, Seat, StepKey, Verdict},
+    plan::{Effect, StepKey, Verdict},
     playbook::{OnTimeout, Work},
 };
-use cordon_spoke::{
-    action::{Action, ActionError, Cx, DynChange, Kind, Progress},
-    session::Clients,
-};
+use cordon_spoke::action::{Action, ActionError, DynChange, Kind, Progress};
 use jiff::{SignedDuration, Timestamp};
 
-use super::{begin, run::Run, undo};
+use super::{begin, post::Post, run::Run, undo};
 use crate::org::OrgError;
 
 /// How often something that may pass is tried before a person is asked.
@@ -38,6 +34,7 @@ pub(super) async fn obey(run: Arc<Run>, command: Command) -> Result<(), JournalE
     let view = run.view().await;
     match command {
         Command::Admit => admit(&run, &view).await,
+        Command::Turn(turn) => turned(&run, &view, turn).await,
         Command::Begin(key) => begin::begin(&run, &view, &key).await,
         Command::Renew(key) => begin::renew(&run, &view, &key).await,
         Command::Expire(key) => run.append(vec![Entry::AskExpired { step: key }]).await,
@@ -106,6 +103,12 @@ async fn admit(run: &Run, view: &View) -> Result<(), JournalError> {
     }
 }
 
+/// What a step found makes something else of the subject.
+async fn turned(run: &Run, view: &View, turn: usize) -> Result<(), JournalError> {
+    let Some(turn) = view.playbook.turns.get(turn) else { return Ok(()) };
+    run.append_of(view.generation, vec![Entry::Turned { role: turn.role, why: turn.why.clone() }]).await
+}
+
 /// A step that is under way: its instance, its action and its change.
 pub(super) struct Underway<'v> {
     pub step: &'v StepView,
@@ -131,44 +134,6 @@ pub(super) fn underway<'v>(run: &Run, view: &'v View, key: &StepKey) -> Result<U
     };
     let change = Arc::clone(change);
     Ok(Underway { step, action, change })
-}
-
-/// The read session of a step's seat.
-pub(super) async fn clients(run: &Run, view: &View, action: &Action) -> Result<Clients, ActionError> {
-    match action.seat {
-        Seat::Hub => Ok(run.hub.sessions.hub(&run.hub.config.hub.home_region)),
-        Seat::Member => {
-            let reads = run.hub.reads(&view.playbook);
-            Ok(run.hub.sessions.read(&view.subject.cell, &view.playbook.name, &reads).await?)
-        }
-    }
-}
-
-/// The cell that a step of this seat works in.
-pub(super) fn cell<'a>(run: &'a Run, view: &'a View, action: &Action) -> &'a CellId {
-    match action.seat {
-        Seat::Hub => &run.hub.own_cell,
-        Seat::Member => &view.subject.cell,
-    }
-}
-
-/// What an action works with.
-pub(super) fn cx<'a>(run: &'a Run, view: &'a View, action: &Action, key: &'a StepKey, read: &'a Clients) -> Cx<'a> {
-    let hub = &run.hub;
-    let moment =
-        |name: &str| view.findings.last().and_then(|note| note.finding.get(name)).and_then(|at| at.as_str()).and_then(|at| at.parse().ok());
-    Cx {
-        cell: cell(run, view, action),
-        read,
-        clock: hub.clock.as_ref(),
-        evidence: hub.evidence.as_ref(),
-        run: run.id,
-        step: key,
-        opt_out_key: &hub.config.opt_out_key,
-        known: &hub.known_nets,
-        logs: &hub.logs,
-        window: (moment("first_seen"), moment("last_seen")),
-    }
 }
 
 /// Whether nothing was sent for want of a token: no attempt is counted.
@@ -205,8 +170,8 @@ async fn poll(run: &Run, view: &View, key: &StepKey) -> Result<(), JournalError>
     let StepState::Pending { ticket, .. } = &under.step.state else { return Ok(()) };
     let plan = under.step.plan.clone().unwrap_or_default();
     let asked = async {
-        let read = clients(run, view, &under.action).await?;
-        under.change.poll(cx(run, view, &under.action, key, &read), &under.step.with, &plan.before, ticket).await
+        let post = Post::open(run, view, &under.action, under.step.region.as_ref()).await?;
+        under.change.poll(post.cx(view, key), &under.step.with, &plan.before, ticket).await
     };
     match asked.await {
         Ok(Progress::Done(outcome)) => run.append(vec![Entry::Applied { step: key.clone(), outcome }]).await,
@@ -269,9 +234,9 @@ async fn verify(run: &Run, view: &View, key: &StepKey) -> Result<(), JournalErro
 }
 
 async fn read_back(run: &Run, view: &View, under: &Underway<'_>) -> Result<Verdict, ActionError> {
-    let read = clients(run, view, &under.action).await?;
+    let post = Post::open(run, view, &under.action, under.step.region.as_ref()).await?;
     let plan = under.step.plan.clone().unwrap_or_default();
-    under.change.verify(cx(run, view, &under.action, &under.step.key, &read), &under.step.with, &plan.before).await
+    under.change.verify(post.cx(view, &under.step.key), &under.step.with, &plan.before).await
 }
 
 /// After a crash or a lost answer: what does the world say?

@@ -120,7 +120,7 @@ impl Run {
 
     pub(crate) fn planned(&mut self, id: &str, plan: Plan) -> String {
         let digest = plan.digest(id, &json!({}));
-        self.add(Entry::Planned { step: step(id), with: json!({}), plan: Box::new(plan), digest: digest.clone() });
+        self.add(Entry::Planned { step: step(id), with: json!({}), plan: Box::new(plan), digest: digest.clone(), region: None });
         digest
     }
 

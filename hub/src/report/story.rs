@@ -120,6 +120,7 @@ fn words(entry: &Entry) -> String {
         Entry::Kept { .. } => "a later finding changes nothing for this step".to_owned(),
         Entry::Renewed { .. } => "a later finding asks for this step once more, with other parameters".to_owned(),
         Entry::Skipped { why, .. } => format!("skipped: {why}"),
+        Entry::Turned { why, .. } => format!("{why}: it counts as compromised from here on, and is planned anew"),
         Entry::Planned { plan, .. } => format!("planned: {}", count(plan.changes.len(), "change", "changes")),
         Entry::Observed { why, .. } => format!("stays a plan: {why}"),
         Entry::AlreadyDone { claims, .. } if claims.is_empty() => "everything is as wanted already".to_owned(),

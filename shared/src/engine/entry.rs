@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    finding::{FindingId, Subject, Version},
+    finding::{FindingId, ResourceRole, Subject, Version},
+    id::Region,
     mode::Mode,
     plan::{Change, ChangeKey, Effect, Plan, StepKey, Verdict},
 };
@@ -82,6 +83,13 @@ pub enum Entry {
         /// Whether it tells something new, so that a new generation begins.
         renews: bool,
     },
+    /// What a step found makes something else of the subject: a new generation begins.
+    Turned {
+        /// The part it plays from now on.
+        role: ResourceRole,
+        /// Why, in the playbook's words.
+        why: String,
+    },
     /// The account is one of ours and may be worked in.
     Admitted {
         /// What expressions see as `account`.
@@ -118,6 +126,9 @@ pub enum Entry {
         plan: Box<Plan>,
         /// The plan's digest.
         digest: String,
+        /// The Region it works in, where that is not the subject's own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        region: Option<Region>,
     },
     /// The mode allows no more than the plan; or an earlier outcome is needed first.
     Observed {
@@ -365,7 +376,7 @@ impl Entry {
     #[must_use]
     pub fn step(&self) -> Option<&StepKey> {
         match self {
-            Self::Opened { .. } | Self::FindingJoined { .. } | Self::Admitted { .. } | Self::ClosedBy { .. } => None,
+            Self::Opened { .. } | Self::FindingJoined { .. } | Self::Turned { .. } | Self::Admitted { .. } | Self::ClosedBy { .. } => None,
             Self::Deferred { step, .. } | Self::Held { step, .. } | Self::Released { step, .. } | Self::Retried { step, .. } => {
                 step.as_ref()
             }

@@ -195,6 +195,10 @@ impl Lab {
         let run = view.run;
         match command {
             Command::Admit => self.append(run, vec![Entry::Admitted { account: json!({}) }]).unwrap(),
+            Command::Turn(turn) => {
+                let turn = &view.playbook.turns[turn];
+                self.append(run, vec![Entry::Turned { role: turn.role, why: turn.why.clone() }]).unwrap();
+            }
             Command::Begin(key) => self.begin(view, &key, fate),
             Command::Renew(key) => {
                 let step = view.step(&key).unwrap();
@@ -260,6 +264,7 @@ impl Lab {
             action: "toy.switch",
             risk: Risk::Reversible,
             with,
+            region: None,
             plan: plan.clone(),
             mode: self.mode,
             ask: false,

@@ -90,7 +90,7 @@ proptest! {
                 2 => Entry::Applied { step, outcome: json!({}) },
                 3 => Entry::Undone { step, restored: vec![], left: vec![] },
                 4 => Entry::ApplyStarted { step, attempt: 1, epoch: 1, also: vec![] },
-                5 => Entry::Planned { step, with: json!({}), plan: Box::default(), digest: String::new() },
+                5 => Entry::Planned { step, with: json!({}), plan: Box::default(), digest: String::new(), region: None },
                 6 => Entry::Verified { step, verdict: Verdict::InEffect, again: None },
                 7 => Entry::Renewed { step, generation: 2 },
                 8 => Entry::Held { step: Some(step), hold: gate::hold("x", "y") },

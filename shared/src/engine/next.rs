@@ -14,6 +14,8 @@ use crate::plan::StepKey;
 pub enum Command {
     /// Look up the account and decide whether the run may work in it at all.
     Admit,
+    /// What a step found makes something else of the subject: this turn of the playbook.
+    Turn(usize),
     /// Begin a step: evaluate `when` and `with`, then probe, hold, or plan, decide and apply.
     Begin(StepKey),
     /// A later generation: evaluate a started step's parameters anew.
@@ -37,7 +39,7 @@ impl Command {
     #[must_use]
     pub fn step(&self) -> Option<&StepKey> {
         match self {
-            Self::Admit => None,
+            Self::Admit | Self::Turn(_) => None,
             Self::Begin(key)
             | Self::Renew(key)
             | Self::Expire(key)
@@ -90,13 +92,16 @@ pub fn next(view: &View, now: Timestamp, pace: Pace) -> Next {
         wanted.at(view.put_off.map_or(now, |(until, _)| until), now, Command::Admit);
     }
     let begin = open && view.account.is_some();
+    if begin && let Some(turn) = due_turn(view) {
+        wanted.at(now, now, Command::Turn(turn));
+    }
     let mut undo_taken = false;
     for step in view.steps.iter().rev() {
         let key = step.key.clone();
         let ready = step.not_before.unwrap_or(now);
         let ttl = view.definition(step).and_then(|definition| definition.ttl);
         match &step.state {
-            StepState::Waiting if begin && needs_met(view, step) => wanted.at(ready, now, Command::Begin(key)),
+            StepState::Waiting if begin && needs_met(view, step) => wanted.at(ready.max(not_before(view, step)), now, Command::Begin(key)),
             StepState::Reapply if begin => wanted.at(ready, now, Command::Begin(key)),
             StepState::Asked { expires, .. } if open => wanted.at(*expires, now, Command::Expire(key)),
             StepState::Applying { epoch, at } if *epoch != pace.epoch => wanted.at(later(*at, pace).max(ready), now, Command::Recover(key)),
@@ -138,6 +143,31 @@ pub fn next(view: &View, now: Timestamp, pace: Pace) -> Next {
     wanted
 }
 
+/// The turn of the playbook that has come true, if one has. A run turns once, and all that a turn reads must be there.
+pub(super) fn due_turn(view: &View) -> Option<usize> {
+    if view.turned.is_some() {
+        return None;
+    }
+    let told = |id: &str| view.latest(id).is_some_and(|step| !step.outcome.is_null());
+    let role = view.role();
+    let mut data = None;
+    view.playbook.turns.iter().position(|turn| {
+        role != Some(turn.role)
+            && turn.reads_outcomes_of().all(|id| told(&id))
+            && turn.when.truth(data.get_or_insert_with(|| view.data())).unwrap_or(false)
+    })
+}
+
+/// When a step whose needs are met may begin: its `after`, reckoned from when the last of them was settled.
+pub(super) fn not_before(view: &View, step: &StepView) -> Timestamp {
+    let Some(definition) = view.definition(step) else { return Timestamp::MIN };
+    if definition.after.is_zero() {
+        return Timestamp::MIN;
+    }
+    let settled = definition.needs.iter().filter_map(|need| view.latest(need)?.settled).max();
+    settled.unwrap_or(view.opened_at).checked_add(definition.after).unwrap_or(Timestamp::MAX)
+}
+
 fn later(at: Timestamp, pace: Pace) -> Timestamp {
     at.max(pace.since).checked_add(pace.attempt_timeout).unwrap_or(Timestamp::MAX)
 }
@@ -172,7 +202,7 @@ pub(super) fn is_stale(view: &View, step: &StepView) -> bool {
 }
 
 /// Whether all that the step needs is behind it.
-fn needs_met(view: &View, step: &StepView) -> bool {
+pub(super) fn needs_met(view: &View, step: &StepView) -> bool {
     let Some(definition) = view.definition(step) else { return false };
     definition.needs.iter().all(|need| {
         view.latest(need).is_some_and(|need| match need.state {

@@ -3,7 +3,11 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{next::is_stale, step::StepState, view::View};
+use super::{
+    next::{due_turn, is_stale, needs_met, not_before},
+    step::StepState,
+    view::View,
+};
 use crate::playbook::OnFailure;
 
 /// Where an incident stands.
@@ -84,6 +88,7 @@ pub fn summary(view: &View) -> Summary {
     let mut by_hand = None;
     let mut observed = 0_u32;
     let mut owed = None;
+    let mut later = None;
     for step in &view.steps {
         let definition = view.definition(step);
         match &step.state {
@@ -96,7 +101,14 @@ pub fn summary(view: &View) -> Summary {
             StepState::Asked { why, .. } => asked = asked.or_else(|| Some(format!("`{}`: {why}", step.key))),
             StepState::Held(hold) => held = held.or_else(|| Some((hold.code.clone(), format!("`{}`: {}", step.key, hold.why)))),
             StepState::ByHand { steps } => by_hand = by_hand.or_else(|| Some(format!("`{}`: {}", step.key, steps.join("; ")))),
-            StepState::Waiting => running |= !blocked(view, &step.key.id, 0),
+            StepState::Waiting => {
+                let begins = not_before(view, step);
+                if begins > view.updated_at && needs_met(view, step) {
+                    later = later.or_else(|| Some(format!("`{}` is done at {begins:.0}", step.key)));
+                } else if !waits_for_time(view, &step.key.id, 0) {
+                    running |= !blocked(view, &step.key.id, 0);
+                }
+            }
             StepState::Applying { .. }
             | StepState::Pending { .. }
             | StepState::Unverified { .. }
@@ -130,6 +142,7 @@ pub fn summary(view: &View) -> Summary {
     if let Some(hold) = &view.hold {
         return make(RunState::Held, &hold.code, hold.why.clone());
     }
+    running |= due_turn(view).is_some();
     if running || view.account.is_none() {
         return make(RunState::Running, "", String::new());
     }
@@ -147,6 +160,10 @@ pub fn summary(view: &View) -> Summary {
     }
     if let Some(why) = owed {
         return make(RunState::Contained, "ttl", why);
+    }
+    if let Some(why) = later {
+        let state = if changed > 0 { RunState::Contained } else { RunState::Waiting };
+        return make(state, "later", why);
     }
     if undone > 0 && changed == 0 {
         return Summary { over: true, ..make(RunState::Undone, "undone", "what was changed was put back".to_owned()) };
@@ -171,6 +188,18 @@ fn under_way(view: &View) -> bool {
                 | StepState::Undoing { .. }
         )
     })
+}
+
+/// Whether a waiting step waits for one whose time has not come, so that nothing goes on meanwhile.
+fn waits_for_time(view: &View, id: &str, depth: usize) -> bool {
+    let Some(definition) = view.latest(id).and_then(|step| view.definition(step)) else { return false };
+    depth < 64
+        && definition.needs.iter().any(|need| {
+            view.latest(need).is_some_and(|step| {
+                step.state == StepState::Waiting
+                    && ((needs_met(view, step) && not_before(view, step) > view.updated_at) || waits_for_time(view, need, depth + 1))
+            })
+        })
 }
 
 /// Whether a waiting step can never begin as things stand: something it needs failed or is held.

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::entry::{ClaimFrom, Entry, Hold, Person, UndoCause};
 use crate::{
-    id::IncidentId,
+    id::{IncidentId, Region},
     plan::{Effect, Plan, StepKey, Verdict},
     playbook::{OnFailure, Playbook, Work},
 };
@@ -174,6 +174,10 @@ pub struct StepView {
     pub claims: Vec<ClaimFrom>,
     /// Why the gate said yes.
     pub because: Option<String>,
+    /// The Region it works in, where that is not the subject's own.
+    pub region: Option<Region>,
+    /// Since when what comes after it may reckon with it.
+    pub settled: Option<Timestamp>,
 }
 
 impl StepView {
@@ -201,6 +205,8 @@ impl StepView {
             effective: None,
             claims: Vec::new(),
             because: None,
+            region: None,
+            settled: None,
         }
     }
 
@@ -235,6 +241,23 @@ impl StepView {
         self.state = if self.fixed { StepState::Broken { effect: Effect::Unknown, again: at } } else { StepState::Waiting };
         self.tries = 0;
         self.not_before = None;
+    }
+
+    /// Whether it is behind the run, one way or the other.
+    fn is_settled(&self) -> bool {
+        matches!(
+            self.state,
+            StepState::InEffect
+                | StepState::AlreadyDone
+                | StepState::Done
+                | StepState::Skipped { .. }
+                | StepState::Observed { .. }
+                | StepState::Undone { .. }
+                | StepState::ByHand { .. }
+                | StepState::Failed { .. }
+                | StepState::Held(_)
+                | StepState::Stuck { .. }
+        )
     }
 
     /// The state in the words of the command line's output.
@@ -272,11 +295,12 @@ impl StepView {
                 S::Waiting => self.state = S::Skipped { why: why.clone() },
                 _ => return cannot("skipped"),
             },
-            Entry::Planned { with, plan, digest, .. } => match self.state {
+            Entry::Planned { with, plan, digest, region, .. } => match self.state {
                 S::Waiting if !self.fixed => {
                     self.with = with.clone();
                     self.plan = Some((**plan).clone());
                     self.digest.clone_from(digest);
+                    self.region.clone_from(region);
                 }
                 _ => return cannot("planned"),
             },
@@ -473,11 +497,17 @@ impl StepView {
             }
             Entry::Opened { .. }
             | Entry::FindingJoined { .. }
+            | Entry::Turned { .. }
             | Entry::Admitted { .. }
             | Entry::Renewed { .. }
             | Entry::ClosedBy { .. } => {
                 return cannot("an entry of the run");
             }
+        }
+        if self.state == S::Waiting {
+            self.settled = None;
+        } else if self.is_settled() {
+            self.settled.get_or_insert(at);
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use super::{
     step::{StepState, StepView, after_release},
 };
 use crate::{
-    finding::Subject,
+    finding::{ResourceRole, Subject},
     id::IncidentId,
     mode::Mode,
     plan::StepKey,
@@ -40,6 +40,8 @@ pub struct View {
     pub subject: Subject,
     /// Its findings, in the order they came; the last is what expressions see.
     pub findings: Vec<FindingNote>,
+    /// What a step found made this of the subject, whatever the findings say of its part.
+    pub turned: Option<(ResourceRole, String)>,
     /// 1, and one more for each finding that told something new.
     pub generation: u32,
     /// The mode it opened under.
@@ -84,6 +86,7 @@ impl View {
             playbook,
             subject: subject.clone(),
             findings: vec![(**finding).clone()],
+            turned: None,
             generation: 1,
             mode: *mode,
             observe_only: observe_only.clone(),
@@ -118,6 +121,25 @@ impl View {
         self.steps.iter().filter(|step| step.key.id == id).max_by_key(|step| step.key.instance)
     }
 
+    /// A new generation: what was not started is planned anew.
+    fn renew(&mut self) {
+        self.generation = self.generation.saturating_add(1);
+        for step in self.steps.iter_mut().filter(|step| step.not_started()) {
+            step.state = StepState::Waiting;
+            step.generation = self.generation;
+            step.tries = 0;
+            step.not_before = None;
+            step.settled = None;
+        }
+    }
+
+    /// The part that the subject plays: what a step found, else what the latest finding says.
+    #[must_use]
+    pub fn role(&self) -> Option<ResourceRole> {
+        let told = || serde_json::from_value(self.findings.last()?.finding.get("role")?.clone()).ok();
+        self.turned.as_ref().map(|(role, _)| *role).or_else(told)
+    }
+
     /// The latest finding, with the remote addresses of all of the run's: a source once seen is not forgotten for a later one.
     #[must_use]
     pub fn finding(&self) -> Value {
@@ -131,6 +153,9 @@ impl View {
                     known.push(ip);
                 }
             }
+        }
+        if let (Some((role, _)), Some(finding)) = (&self.turned, finding.as_object_mut()) {
+            finding.insert("role".to_owned(), json!(role));
         }
         finding
     }
@@ -165,16 +190,15 @@ impl View {
             Entry::FindingJoined { finding, renews } => {
                 self.findings.push((**finding).clone());
                 if *renews {
-                    self.generation = self.generation.saturating_add(1);
-                    for step in &mut self.steps {
-                        if step.not_started() {
-                            step.state = StepState::Waiting;
-                            step.generation = self.generation;
-                            step.tries = 0;
-                            step.not_before = None;
-                        }
-                    }
+                    self.renew();
                 }
+            }
+            Entry::Turned { role, why } => {
+                if self.turned.is_some() {
+                    return Err(illegal("it has turned already".to_owned()));
+                }
+                self.turned = Some((*role, why.clone()));
+                self.renew();
             }
             Entry::Admitted { account } => {
                 self.account = Some(account.clone());

@@ -188,7 +188,11 @@ pub(super) fn ours(tx: &mut dyn Tx, already: &[Change]) -> Result<Vec<ClaimFrom>
 }
 
 fn opted_out(view: &View, ask: &Ask, now: Timestamp) -> Option<Hold> {
-    let work = optout::Work { playbook: &view.playbook.name, action: Some(ask.action), region: view.subject.cell.region.as_str() };
+    let work = optout::Work {
+        playbook: &view.playbook.name,
+        action: Some(ask.action),
+        region: ask.region.as_ref().unwrap_or(&view.subject.cell.region).as_str(),
+    };
     let of_resources = ask.plan.opt_outs.iter().map(|seen| (seen.resource.as_str(), seen.value.as_str()));
     let of_accounts = ask.facts.opt_outs.iter().map(|fact| (fact.whose.as_str(), fact.value.as_str()));
     of_accounts.chain(of_resources).find_map(|(whose, value)| {
@@ -209,7 +213,7 @@ fn cap_spent(tx: &mut dyn Tx, view: &View, ask: &Ask, now: Timestamp) -> Result<
     ] {
         let mut resources = tx.spent(since, whose)?;
         let before = resources.len();
-        resources.extend(ask.plan.resources());
+        resources.extend(ask.plan.counted());
         if resources.len() > before && resources.len() > usize::try_from(cap).unwrap_or(usize::MAX) {
             let place = whose.map_or_else(|| "the organization".to_owned(), |account| format!("account {account}"));
             let why = format!(

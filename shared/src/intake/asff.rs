@@ -17,7 +17,7 @@ use super::{
     subject::{self, Resource},
     value::{at, elements, flag, get, number, text, text_at, time_at},
 };
-use crate::finding::{Finding, FindingId, Format, HubState, Provider, Raw, Subject};
+use crate::finding::{Credential, Finding, FindingId, Format, HubState, Provider, Raw, Subject};
 
 /// The prefix of GuardDuty's own fields among `ProductFields`.
 pub(super) const GUARDDUTY: &str = "aws/guardduty/service/";
@@ -50,6 +50,7 @@ pub(super) fn read(value: &Value, raw: &str, cx: &Context) -> Result<Finding, Re
         severity: severity_of(value, product.provider),
         cell: primary.cell,
         role: told.role,
+        credential: credential(value),
         network: told.network,
         first_seen: told.first_seen.or_else(|| time_at(value, &["FirstObservedAt"])).or_else(|| time_at(value, &["CreatedAt"])),
         last_seen: told.last_seen.or_else(|| time_at(value, &["LastObservedAt"])),
@@ -213,6 +214,17 @@ fn service(value: &Value, fields: Option<&serde_json::Map<String, Value>>) -> Se
         (told.network, told.interface) = (network, told.interface.or(interface));
     }
     told
+}
+
+/// The credentials it is about, from the details of its access key.
+fn credential(value: &Value) -> Option<Credential> {
+    elements(get(value, "Resources")).find_map(|resource| {
+        let key = at(resource, &["Details", "AwsIamAccessKey"])?;
+        let id = text_at(resource, &["Id"]).and_then(|id| id.strip_prefix("AWS::IAM::AccessKey:"));
+        let name = ["PrincipalName", "UserName"].iter().find_map(|name| text_at(key, &[name]));
+        let id = text_at(key, &["AccessKeyId"]).or(id);
+        Credential::new(id, text_at(key, &["PrincipalId"]), text_at(key, &["PrincipalType"]), name)
+    })
 }
 
 /// The subjects, and the id of the primary one as it stands in the document.

@@ -9,7 +9,7 @@ use super::{
     subject::{self, Resource},
     value::{address, at, elements, get, number, text, text_at, time_at},
 };
-use crate::finding::{Finding, FindingId, Format, HubState, Network, Provider, Raw, Subject};
+use crate::finding::{Credential, Finding, FindingId, Format, HubState, Network, Provider, Raw, Subject};
 
 /// Reads one finding; `raw` is its document.
 pub(super) fn read(value: &Value, raw: &str, cx: &Context) -> Result<Finding, Rejection> {
@@ -45,6 +45,7 @@ pub(super) fn read(value: &Value, raw: &str, cx: &Context) -> Result<Finding, Re
         severity: get(value, "severity").and_then(number).map_or(0, severity::of_guardduty),
         cell: primary.cell,
         role: told.role,
+        credential: credential(value, service),
         network,
         first_seen: told.first_seen.or_else(|| time_at(value, &["createdAt"])),
         last_seen: told.last_seen,
@@ -114,6 +115,25 @@ fn subjects(value: &Value, service: &Value, owner: &Owner) -> Vec<Subject> {
         found.extend(of_sequence(sequence, owner));
     }
     found
+}
+
+/// The credentials it is about: `accessKeyDetails`, or of an attack sequence the first actor that used some.
+fn credential(value: &Value, service: &Value) -> Option<Credential> {
+    let details = at(value, &["resource", "accessKeyDetails"]).and_then(|key| {
+        Credential::new(
+            text_at(key, &["accessKeyId"]),
+            text_at(key, &["principalId"]),
+            text_at(key, &["userType"]),
+            text_at(key, &["userName"]),
+        )
+    });
+    details.or_else(|| {
+        let actors = at(service, &["detection", "sequence", "actors"]);
+        elements(actors).filter_map(|actor| get(actor, "user")).find_map(|user| {
+            let key = text_at(user, &["credentialUid"])?;
+            Credential::new(Some(key), text_at(user, &["uid"]), text_at(user, &["type"]), text_at(user, &["name"]))
+        })
+    })
 }
 
 /// Resources that have an ARN and no more detail here.

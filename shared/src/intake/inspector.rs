@@ -48,6 +48,7 @@ pub(super) fn read(value: &Value, raw: &str, cx: &Context) -> Result<Finding, Re
         severity: text_at(value, &["severity"]).and_then(|label| severity::of_label(label, Provider::Inspector)).unwrap_or(0),
         cell: primary.cell,
         role: None,
+        credential: None,
         network: network(value),
         first_seen: time_at(value, &["firstObservedAt"]),
         last_seen,

@@ -18,7 +18,7 @@ use super::{
     subject::{self, Resource},
     value::{address, at, elements, get, port, text, text_at, time_at, whole},
 };
-use crate::finding::{Finding, FindingId, Format, HubState, Network, Provider, Raw, ResourceRole, Subject};
+use crate::finding::{Credential, Finding, FindingId, Format, HubState, Network, Provider, Raw, ResourceRole, Subject};
 
 /// Reads one finding; `raw` is its document.
 pub(super) fn read(value: &Value, raw: &str, cx: &Context) -> Result<Finding, Rejection> {
@@ -55,6 +55,7 @@ pub(super) fn read(value: &Value, raw: &str, cx: &Context) -> Result<Finding, Re
         severity: severity_of(value, unmapped, product.provider),
         cell: primary.cell,
         role,
+        credential: resources(value).find_map(credential),
         network,
         first_seen: told.first_seen.or_else(|| time_of(info, "first_seen_time")).or_else(|| time_of(info, "created_time")),
         last_seen: told.last_seen.or_else(|| time_of(info, "last_seen_time")),
@@ -147,6 +148,25 @@ fn resources(value: &Value) -> impl Iterator<Item = &Value> {
     elements(get(value, "resources")).chain(elements(get(value, "resource")))
 }
 
+/// The details of a resource: in `data` as a text of ASFF's details, or as an object.
+fn details(resource: &Value) -> Option<Value> {
+    let parsed = get(resource, "data").and_then(text).and_then(|data| serde_json::from_str::<Value>(data).ok());
+    parsed.or_else(|| get(resource, "data").cloned())
+}
+
+/// The credentials that a resource stands for.
+fn credential(resource: &Value) -> Option<Credential> {
+    let data = details(resource)?;
+    let key = get(&data, "AwsIamAccessKey").unwrap_or(&data);
+    let told = |names: [&str; 2]| names.iter().find_map(|name| text_at(key, &[name]).map(str::to_owned));
+    let user_type = told(["principalType", "userType"])?;
+    let id = told(["accessKeyId", "accessKeyId"]);
+    let uid = text_at(resource, &["uid"]).map(|uid| uid.strip_prefix("AWS::IAM::AccessKey:").unwrap_or(uid).to_owned());
+    let id = id.or_else(|| uid.filter(|uid| uid.starts_with("AKIA") || uid.starts_with("ASIA")));
+    let (principal, name) = (told(["principalId", "principalId"]), told(["principalName", "userName"]));
+    Credential::new(id.as_deref(), principal.as_deref(), Some(&user_type), name.as_deref())
+}
+
 fn subject_of(resource: &Value, owner: &Owner) -> Vec<Subject> {
     let id = ["uid", "uid_alt", "name"].iter().find_map(|name| text_at(resource, &[name]));
     let Some(id) = id else { return Vec::new() };
@@ -154,10 +174,9 @@ fn subject_of(resource: &Value, owner: &Owner) -> Vec<Subject> {
     let account = at(resource, &["owner", "account", "uid"]).and_then(text).and_then(|account| account.parse().ok());
     let owner = Owner { account: account.unwrap_or_else(|| owner.account.clone()), region: owner.region.clone() };
     let mut found = vec![Resource { kind, id, region: text_at(resource, &["region"]) }.subject(&owner)];
-    // The principal behind a key: in `data` as a text of ASFF's details, or as an object.
-    let parsed = get(resource, "data").and_then(text).and_then(|data| serde_json::from_str::<Value>(data).ok());
-    if let Some(data) = parsed.as_ref().or_else(|| get(resource, "data")) {
-        let key = get(data, "AwsIamAccessKey").unwrap_or(data);
+    // The principal behind a key.
+    if let Some(data) = details(resource) {
+        let key = get(&data, "AwsIamAccessKey").unwrap_or(&data);
         let name = ["principalName", "userName"].iter().find_map(|name| text_at(key, &[name]));
         let user_type = ["principalType", "userType"].iter().find_map(|name| text_at(key, &[name]));
         found.extend(name.filter(|_| user_type.is_some()).map(|name| subject::principal(user_type, name, &owner)));

@@ -6,11 +6,11 @@ use sha2::Digest as _;
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    Playbook, PlaybookError, Step,
+    Playbook, PlaybookError, Step, Turn,
     graph::Graph,
     reader::{Keys, Reader, Spot},
     shape,
-    step::{Draft, Read, draft},
+    step::{Draft, Read, draft, turn_condition},
 };
 use crate::{expr::Part, finding::SubjectKind, mode::Mode, pattern::Pattern, words::closest};
 
@@ -43,8 +43,10 @@ pub(super) fn load(text: &str, file: &str) -> Result<Playbook, Vec<PlaybookError
     let mode = keys.take("mode").map_or(Some(Mode::Act), |spot| reader.word(spot));
     let patterns = keys.required(&mut reader, "match", "which findings it answers: `[[match]]` and an event pattern");
     let patterns = patterns.map(|spot| read_patterns(&mut reader, spot)).unwrap_or_default();
+    let turns = keys.take("turns");
     let steps = keys.required(&mut reader, "steps", "what it does: `[[steps]]`");
-    let steps = steps.map(|spot| read_steps(&mut reader, spot)).unwrap_or_default();
+    let (steps, drafts) = steps.map(|spot| read_steps(&mut reader, spot)).unwrap_or_default();
+    let turns = turns.map(|spot| read_turns(&mut reader, spot, &drafts)).unwrap_or_default();
     keys.finish(&mut reader);
     match (reader.is_clean(), name, title, subject, mode) {
         (true, Some(name), Some(title), Some(subject), Some(mode)) => Ok(Playbook {
@@ -53,6 +55,7 @@ pub(super) fn load(text: &str, file: &str) -> Result<Playbook, Vec<PlaybookError
             subject,
             mode,
             patterns,
+            turns,
             steps,
             digest: hex::encode(sha2::Sha256::digest(text.as_bytes())),
             file: file.to_owned(),
@@ -146,11 +149,55 @@ fn locate(reader: &Reader<'_>, spot: &Spot<'_>, path: &[String]) -> Range<usize>
     at
 }
 
-fn read_steps<'t>(reader: &mut Reader<'_>, spot: &'t Spot<'t>) -> Vec<Step> {
-    let Some(list) = reader.list(spot) else { return Vec::new() };
+/// Steps, and what the turns' conditions are held against.
+type Steps = (Vec<Step>, Vec<(String, bool)>);
+
+fn read_turns<'t>(reader: &mut Reader<'_>, spot: &'t Spot<'t>, steps: &[(String, bool)]) -> Vec<Turn> {
+    let mut turns = Vec::new();
+    for spot in reader.list(spot).into_iter().flatten() {
+        let Some(table) = reader.table(spot) else { continue };
+        let mut keys = Keys::new(table, spot.span());
+        let mut reads = Vec::new();
+        let when = keys.required(reader, "when", "the condition: `when = \"steps.find-logins.outcome.verdict == 'confirmed'\"`");
+        let at = when.map(|spot| spot.span()).unwrap_or_default();
+        let when = when.and_then(|spot| turn_condition(reader, spot, &mut reads));
+        let role = keys.required(reader, "role", "the part that the subject plays from then on: `role = \"ACTOR\"`");
+        let role = role.and_then(|spot| reader.word(spot));
+        let why = keys.required(reader, "why", "one line for people").and_then(|spot| line(reader, spot));
+        keys.finish(reader);
+        for read in &reads {
+            let step = if let [Part::Key(root), Part::Key(step), ..] = read.parts.as_slice() { Some((root, step)) } else { None };
+            let fault = match step {
+                Some((root, step)) if root == "steps" => match steps.iter().find(|(id, _)| id == step) {
+                    Some((_, false)) => None,
+                    Some((_, true)) => Some((format!("`{step}` is a hold and has no outcome"), None)),
+                    None => Some((
+                        format!("there is no step `{step}`"),
+                        closest(step, steps.iter().map(|(id, _)| id)).map(|near| format!("did you mean `{near}`?")),
+                    )),
+                },
+                _ => shape::check_path(&read.parts).err(),
+            };
+            if let Some((why, help)) = fault {
+                reader.error(read.at.clone(), why, help);
+            }
+        }
+        if let (Some(when), Some(role), Some(why)) = (when, role, why) {
+            let turn = Turn { when, role, why };
+            if turn.reads_outcomes_of().next().is_none() {
+                reader.error(at, "it reads no step's outcome, so nothing that is found can make it true", None);
+            }
+            turns.push(turn);
+        }
+    }
+    turns
+}
+
+fn read_steps<'t>(reader: &mut Reader<'_>, spot: &'t Spot<'t>) -> Steps {
+    let Some(list) = reader.list(spot) else { return Steps::default() };
     if list.is_empty() || list.len() > MAX_STEPS {
         reader.error(spot.span(), format!("a playbook has from 1 to {MAX_STEPS} steps"), None);
-        return Vec::new();
+        return Steps::default();
     }
     let mut drafts: Vec<Draft> = Vec::new();
     for spot in list {
@@ -164,7 +211,8 @@ fn read_steps<'t>(reader: &mut Reader<'_>, spot: &'t Spot<'t>) -> Vec<Step> {
         drafts.push(draft);
     }
     check_steps(reader, &drafts);
-    drafts.into_iter().filter_map(|draft| draft.step).collect()
+    let known = drafts.iter().filter_map(|draft| Some((draft.id()?.to_owned(), draft.is_hold))).collect();
+    (drafts.into_iter().filter_map(|draft| draft.step).collect(), known)
 }
 
 /// What can be told only when all steps are known: needs, cycles, and the outcomes that expressions read.

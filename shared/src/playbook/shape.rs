@@ -31,6 +31,17 @@ const FINDING: Shape = Object(&[
     ("subjects", List(&SUBJECT)),
     ("role", Leaf),
     (
+        "credential",
+        Object(&[
+            ("access_key_id", Leaf),
+            ("principal_id", Leaf),
+            ("user_type", Leaf),
+            ("user_name", Leaf),
+            ("session", Leaf),
+            ("instance", Leaf),
+        ]),
+    ),
+    (
         "network",
         Object(&[
             ("direction", Leaf),
@@ -177,6 +188,7 @@ mod tests {
             cell,
             subjects: vec![subject],
             role: Some(ResourceRole::Target),
+            credential: Credential::new(Some("ASIA1"), Some("AROA1:i-0123456789abcdef0"), Some("AssumedRole"), Some("web")),
             network: Network {
                 direction: some("INBOUND"),
                 protocol: some("tcp"),

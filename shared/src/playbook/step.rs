@@ -69,9 +69,19 @@ pub(super) fn draft<'t>(reader: &mut Reader<'_>, mut keys: Keys<'t>, above: Opti
     let on_failure = keys.entry("on_failure");
     let ttl = keys.entry("ttl");
     let ask = keys.entry("ask");
+    let after = keys.entry("after");
+    let region = keys.entry("region");
+    let phase = keys.take("phase");
     if is_hold {
-        let meaningless =
-            [("with", &with), ("within", &within), ("on_timeout", &on_timeout), ("on_failure", &on_failure), ("ttl", &ttl), ("ask", &ask)];
+        let meaningless = [
+            ("with", &with),
+            ("within", &within),
+            ("on_timeout", &on_timeout),
+            ("on_failure", &on_failure),
+            ("ttl", &ttl),
+            ("ask", &ask),
+            ("region", &region),
+        ];
         for (key, entry) in meaningless {
             if let Some((at, _)) = entry {
                 reader.error(at.clone(), format!("a hold does nothing by itself, so `{key}` has no meaning here"), None);
@@ -84,6 +94,9 @@ pub(super) fn draft<'t>(reader: &mut Reader<'_>, mut keys: Keys<'t>, above: Opti
     let on_timeout = value(on_timeout).map_or_else(|| Some(OnTimeout::default()), |spot| reader.word(spot));
     let on_failure = value(on_failure).map_or_else(|| Some(OnFailure::default()), |spot| reader.word(spot));
     let ttl = optional(value(ttl), |spot| duration(reader, spot));
+    let after = value(after).map_or(Some(SignedDuration::ZERO), |spot| duration(reader, spot));
+    let region = optional(value(region), |spot| one_text(reader, spot, &mut reads));
+    let phase = optional(phase, |spot| reader.word(spot));
     let ask = value(ask).map_or(Some(false), |spot| reader.boolean(spot));
     keys.finish(reader);
     let resolved: Vec<String> = needs.iter().flatten().map(|(need, _)| need.clone()).collect();
@@ -100,6 +113,9 @@ pub(super) fn draft<'t>(reader: &mut Reader<'_>, mut keys: Keys<'t>, above: Opti
             on_failure: on_failure?,
             ttl: ttl?,
             ask: ask?,
+            after: after?,
+            region: region?,
+            phase: phase?,
         })
     };
     let step = step();
@@ -152,6 +168,20 @@ fn condition(reader: &mut Reader<'_>, spot: &Spot<'_>, reads: &mut Vec<Read>) ->
             None
         }
     }
+}
+
+/// The condition of a turn: as [`condition`].
+pub(super) fn turn_condition(reader: &mut Reader<'_>, spot: &Spot<'_>, reads: &mut Vec<Read>) -> Option<Expr> {
+    condition(reader, spot, reads)
+}
+
+/// A text with expressions in it.
+fn one_text(reader: &mut Reader<'_>, spot: &Spot<'_>, reads: &mut Vec<Read>) -> Option<Template> {
+    let text = reader.string(spot)?.to_owned();
+    if !texts(reader, spot, reads) {
+        return None;
+    }
+    Template::parse(&serde_json::Value::String(text)).ok()
 }
 
 fn remember(reader: &Reader<'_>, spot: &Spot<'_>, expr: &Expr, start: usize, decides: bool, reads: &mut Vec<Read>) {

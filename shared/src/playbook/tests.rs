@@ -159,6 +159,9 @@ fn a_step_says_no_more_than_it_must() {
         on_failure: OnFailure::Hold,
         ttl: None,
         ask: false,
+        after: SignedDuration::ZERO,
+        region: None,
+        phase: None,
     };
     assert_eq!(*a, wanted);
     assert_eq!((&b.work, b.needs.as_slice()), (&Work::Hold("why".to_owned()), &["a".to_owned()][..]));
@@ -207,6 +210,7 @@ fn the_subject_is_the_first_of_its_kind() {
         cell: cell.clone(),
         subjects: vec![subject(SubjectKind::Role, "r"), subject(SubjectKind::Instance, "i-1"), subject(SubjectKind::Instance, "i-2")],
         role: None,
+        credential: None,
         network: crate::finding::Network::default(),
         first_seen: None,
         last_seen: None,

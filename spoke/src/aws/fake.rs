@@ -16,7 +16,7 @@ use cordon_shared::{
     evidence::{Evidence, EvidenceError, Item},
     finding::{FindingId, Subject, SubjectKind, Version},
     gate::{self, Ask, Caps, Decision, Facts, Lease, Warrant},
-    id::IncidentId,
+    id::{AccountId, CellId, IncidentId, Region},
     journal::{Journal, mem::MemStore, ops},
     mode::Mode,
     plan::{Change, Plan, Risk, StepKey},
@@ -26,7 +26,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::{
-    action::{Cx, LogSource},
+    action::{ActionError, Cx, LogSource, Reach},
     limits::{Limits, Rates},
     session::{Clients, SessionSettings, Sessions},
 };
@@ -167,6 +167,20 @@ pub(crate) struct World {
     pub(crate) known: Vec<ipnet::IpNet>,
     pub(crate) logs: Vec<LogSource>,
     pub(crate) window: (Option<Timestamp>, Option<Timestamp>),
+    pub(crate) regions: Vec<Region>,
+    pub(crate) hub: AccountId,
+    pub(crate) copy_key: Option<String>,
+    pub(crate) reach: Elsewhere,
+}
+
+/// Other cells are answered by the same stand-in.
+#[derive(Debug)]
+pub(crate) struct Elsewhere(Clients);
+
+impl Reach for Elsewhere {
+    fn read<'a>(&'a self, cell: &'a CellId) -> futures::future::BoxFuture<'a, Result<Clients, ActionError>> {
+        Box::pin(async move { Ok(self.0.in_region(&cell.region)) })
+    }
 }
 
 pub(crate) const NOW: &str = "2026-11-24T12:00:00Z";
@@ -182,6 +196,7 @@ impl World {
         let clients = sessions.hub(&"us-east-1".parse().unwrap());
         Self {
             fake,
+            reach: Elsewhere(clients.clone()),
             clients,
             clock,
             kept: Kept::default(),
@@ -189,6 +204,9 @@ impl World {
             known: vec![],
             logs: vec![],
             window: (None, None),
+            regions: vec!["us-east-1".parse().unwrap(), "eu-west-1".parse().unwrap()],
+            hub: "222222222222".parse().unwrap(),
+            copy_key: None,
         }
     }
 
@@ -204,6 +222,10 @@ impl World {
             known: &self.known,
             logs: &self.logs,
             window: self.window,
+            regions: &self.regions,
+            hub: &self.hub,
+            copy_key: self.copy_key.as_deref(),
+            reach: &self.reach,
         }
     }
 
@@ -246,6 +268,7 @@ impl World {
             action: "toy.toy",
             risk: Risk::Reversible,
             with: Value::Null,
+            region: None,
             plan: Plan { changes, ..Plan::default() },
             mode: Mode::Act,
             ask: false,

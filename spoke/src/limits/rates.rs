@@ -8,6 +8,16 @@ use std::{collections::HashMap, fmt};
 pub enum Service {
     /// Amazon EC2 and VPC.
     Ec2,
+    /// Amazon EC2 Auto Scaling.
+    AutoScaling,
+    /// Elastic Load Balancing: Classic Load Balancers.
+    Elb,
+    /// Elastic Load Balancing: Application, Network and Gateway Load Balancers.
+    ElbV2,
+    /// AWS CloudTrail.
+    CloudTrail,
+    /// AWS Lambda.
+    Lambda,
     /// Amazon CloudWatch Logs.
     Logs,
     /// AWS Security Hub.
@@ -34,6 +44,11 @@ impl Service {
     pub fn name(self) -> &'static str {
         match self {
             Self::Ec2 => "ec2",
+            Self::AutoScaling => "autoscaling",
+            Self::Elb => "elasticloadbalancing (classic)",
+            Self::ElbV2 => "elasticloadbalancing",
+            Self::CloudTrail => "cloudtrail",
+            Self::Lambda => "lambda",
             Self::Logs => "logs",
             Self::SecurityHub => "securityhub",
             Self::GuardDuty => "guardduty",
@@ -81,6 +96,18 @@ pub enum Class {
     Ec2Read,
     /// EC2's mutating actions.
     Ec2Write,
+    /// Auto Scaling's reads.
+    ScalingRead,
+    /// Auto Scaling's writes.
+    ScalingWrite,
+    /// Reads of load balancers of all kinds.
+    BalancingRead,
+    /// Writes to load balancers of all kinds.
+    BalancingWrite,
+    /// CloudTrail: `LookupEvents`.
+    Trail,
+    /// Lambda.
+    Lambda,
     /// Searching logs: `FilterLogEvents`.
     LogsSearch,
     /// Everything else of CloudWatch Logs.
@@ -116,6 +143,12 @@ impl Class {
         Some(match service {
             Service::Ec2 if write => Self::Ec2Write,
             Service::Ec2 => Self::Ec2Read,
+            Service::AutoScaling if write => Self::ScalingWrite,
+            Service::AutoScaling => Self::ScalingRead,
+            Service::Elb | Service::ElbV2 if write => Self::BalancingWrite,
+            Service::Elb | Service::ElbV2 => Self::BalancingRead,
+            Service::CloudTrail => Self::Trail,
+            Service::Lambda => Self::Lambda,
             Service::Logs if target.is_some_and(|target| target.ends_with(".FilterLogEvents")) => Self::LogsSearch,
             Service::Logs => Self::Logs,
             // GetFindings is `POST /findings` (<https://docs.aws.amazon.com/securityhub/1.0/APIReference/API_GetFindings.html>),
@@ -138,6 +171,12 @@ impl Class {
     pub const ALL: &'static [Self] = &[
         Self::Ec2Read,
         Self::Ec2Write,
+        Self::ScalingRead,
+        Self::ScalingWrite,
+        Self::BalancingRead,
+        Self::BalancingWrite,
+        Self::Trail,
+        Self::Lambda,
         Self::LogsSearch,
         Self::Logs,
         Self::FindingsRead,
@@ -160,9 +199,12 @@ impl Class {
     ///   5 a second (<https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_DescribeLogStreams.html>); some Regions allow more.
     /// * Security Hub: `GetFindings` 3 a second and 6 at once, others 10 and 30, `BatchUpdateFindings` among them
     ///   (<https://docs.aws.amazon.com/securityhub/1.0/APIReference/Welcome.html>).
+    /// * CloudTrail: `LookupEvents` 2 a second in an account and Region
+    ///   (<https://docs.aws.amazon.com/awscloudtrail/latest/APIReference/API_LookupEvents.html>), all of which is taken: few others call it.
     /// * STS: 600 a second in an account and Region, counted against the caller
     ///   (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html>).
-    /// * Assumed: Organizations 10, GuardDuty 5, IAM 10 (writes 5), Systems Manager 10 (writes 5), Inspector 5 a second, twice that at once.
+    /// * Assumed: Organizations 10, GuardDuty 5, IAM 10 (writes 5), Systems Manager 10 (writes 5), Inspector 5, Auto Scaling and Elastic Load Balancing 10
+    ///   (writes 5), Lambda 10 a second, twice that at once.
     #[must_use]
     pub fn quota(self) -> Rate {
         match self {
@@ -172,8 +214,13 @@ impl Class {
             Self::FindingsRead => Rate::new(3.0, 6),
             Self::FindingsWrite => Rate::new(10.0, 30),
             Self::Sts => Rate::new(600.0, 600),
-            Self::IamRead | Self::SsmRead | Self::Organizations => Rate::new(10.0, 20),
-            Self::GuardDuty | Self::Inspector | Self::IamWrite | Self::SsmWrite => Rate::new(5.0, 10),
+            Self::Trail => Rate::new(2.0, 2),
+            Self::IamRead | Self::SsmRead | Self::Organizations | Self::ScalingRead | Self::BalancingRead | Self::Lambda => {
+                Rate::new(10.0, 20)
+            }
+            Self::GuardDuty | Self::Inspector | Self::IamWrite | Self::SsmWrite | Self::ScalingWrite | Self::BalancingWrite => {
+                Rate::new(5.0, 10)
+            }
         }
     }
 
@@ -181,8 +228,12 @@ impl Class {
     #[must_use]
     pub fn share(self) -> f64 {
         match self {
-            Self::Ec2Write | Self::FindingsWrite | Self::IamWrite | Self::SsmWrite => 0.25,
+            Self::Trail => 1.0,
+            Self::Ec2Write | Self::FindingsWrite | Self::IamWrite | Self::SsmWrite | Self::ScalingWrite | Self::BalancingWrite => 0.25,
             Self::Ec2Read
+            | Self::ScalingRead
+            | Self::BalancingRead
+            | Self::Lambda
             | Self::LogsSearch
             | Self::Logs
             | Self::FindingsRead
@@ -201,6 +252,12 @@ impl fmt::Display for Class {
         f.write_str(match self {
             Self::Ec2Read => "EC2 reads",
             Self::Ec2Write => "EC2 writes",
+            Self::ScalingRead => "Auto Scaling reads",
+            Self::ScalingWrite => "Auto Scaling writes",
+            Self::BalancingRead => "load balancer reads",
+            Self::BalancingWrite => "load balancer writes",
+            Self::Trail => "CloudTrail look-ups",
+            Self::Lambda => "Lambda",
             Self::LogsSearch => "log searches",
             Self::Logs => "CloudWatch Logs",
             Self::FindingsRead => "Security Hub reads",

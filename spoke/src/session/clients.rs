@@ -141,6 +141,11 @@ type PoolKey = (SessionKey, CellId, Service);
 #[derive(Clone)]
 enum Client {
     Ec2(aws_sdk_ec2::Client),
+    AutoScaling(aws_sdk_autoscaling::Client),
+    Elb(aws_sdk_elasticloadbalancing::Client),
+    ElbV2(aws_sdk_elasticloadbalancingv2::Client),
+    CloudTrail(aws_sdk_cloudtrail::Client),
+    Lambda(aws_sdk_lambda::Client),
     Logs(aws_sdk_cloudwatchlogs::Client),
     SecurityHub(aws_sdk_securityhub::Client),
     GuardDuty(aws_sdk_guardduty::Client),
@@ -247,6 +252,46 @@ impl Clients {
     client!(
         /// Amazon EC2 and VPC.
         ec2, Ec2, aws_sdk_ec2
+    );
+    /// The partition that the calls go to: `aws`, `aws-cn`, `aws-us-gov`.
+    #[must_use]
+    pub fn partition(&self) -> &'static str {
+        self.base.place(&self.cell().region).partition()
+    }
+
+    /// The same session in another Region of the same account: a session's policy may name any Region, its write policies name one.
+    #[must_use]
+    pub fn in_region(&self, region: &Region) -> Self {
+        let site = &self.session.site;
+        let site = Site {
+            cell: CellId::new(site.cell.account.clone(), region.clone()),
+            access: site.access,
+            credentials: site.credentials.clone(),
+            watch: site.watch.clone(),
+        };
+        let session = Session { key: self.session.key.clone(), site, pool: Arc::clone(&self.session.pool) };
+        Self { base: Arc::clone(&self.base), session: Arc::new(session) }
+    }
+
+    client!(
+        /// Amazon EC2 Auto Scaling.
+        autoscaling, AutoScaling, aws_sdk_autoscaling
+    );
+    client!(
+        /// Elastic Load Balancing: Classic Load Balancers.
+        elb, Elb, aws_sdk_elasticloadbalancing
+    );
+    client!(
+        /// Elastic Load Balancing: Application, Network and Gateway Load Balancers.
+        elbv2, ElbV2, aws_sdk_elasticloadbalancingv2
+    );
+    client!(
+        /// AWS CloudTrail.
+        cloudtrail, CloudTrail, aws_sdk_cloudtrail
+    );
+    client!(
+        /// AWS Lambda.
+        lambda, Lambda, aws_sdk_lambda
     );
     client!(
         /// Amazon CloudWatch Logs.

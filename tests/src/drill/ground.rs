@@ -12,8 +12,9 @@ use cordon_shared::{
     plan::{Seat, StepKey},
 };
 use cordon_spoke::{
-    action::{Action, Cx, LogSource, Registry},
+    action::{Action, ActionError, Cx, LogSource, Reach, Registry},
     limits::{Limits, Rates},
+    permission::Permission,
     session::{Clients, SessionSettings, Sessions},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -98,6 +99,23 @@ pub struct Ground {
     evidence: MemEvidence,
     logs: Vec<LogSource>,
     window: (Option<Timestamp>, Option<Timestamp>),
+    regions: Vec<Region>,
+    security: AccountId,
+    copy_key: Option<String>,
+    reach: Elsewhere,
+}
+
+/// Read sessions in any account of the organization, with what these permissions read.
+#[derive(Debug)]
+struct Elsewhere {
+    sessions: Sessions,
+    reads: Vec<Permission>,
+}
+
+impl Reach for Elsewhere {
+    fn read<'a>(&'a self, cell: &'a CellId) -> futures::future::BoxFuture<'a, Result<Clients, ActionError>> {
+        Box::pin(async move { Ok(self.sessions.read(cell, "drill", &self.reads).await?) })
+    }
 }
 
 impl Ground {
@@ -127,13 +145,28 @@ impl Ground {
                 .map_err(|error| wrong(&error))
         };
         let now = clock.now();
+        let member = sessions(security, None)?;
+        let registry = setup::registry().map_err(|error| wrong(&error))?;
+        let reads = |name: &str| registry.get(name).map(|action| action.reads.to_vec()).unwrap_or_default();
+        let regions = yard.organization.regions.iter().filter_map(|region| region.parse().ok()).collect();
         let ago = |seconds: i64| now.checked_sub(SignedDuration::from_secs(seconds)).ok();
         Ok(Self {
-            member: sessions(security, None)?,
+            // Logs that another account keeps are CloudTrail's.
+            reach: Elsewhere { sessions: member.clone(), reads: reads("cloudtrail.trace-credentials") },
+            member,
             hub: sessions(MADE_UP_ACCOUNT, Some(ACTION_ROLE))?,
-            registry: setup::registry().map_err(|error| wrong(&error))?,
+            registry,
+            regions,
+            security: security.parse().map_err(|_| LabError::new(format!("{security} is not an account")))?,
+            copy_key: None,
             evidence: MemEvidence::default(),
-            logs: vec![LogSource { kind: "auth".to_owned(), group: "/var/log/secure".to_owned(), stream: Some("{instance}".to_owned()) }],
+            logs: vec![LogSource {
+                kind: "auth".to_owned(),
+                group: "/var/log/secure".to_owned(),
+                stream: Some("{instance}".to_owned()),
+                account: None,
+                region: None,
+            }],
             window: (ago(900), ago(60)),
             clock,
             lab,
@@ -194,6 +227,10 @@ impl Ground {
             known: &[],
             logs: &self.logs,
             window: self.window,
+            regions: &self.regions,
+            hub: &self.security,
+            copy_key: self.copy_key.as_deref(),
+            reach: &self.reach,
         }
     }
 }

@@ -121,6 +121,7 @@ impl Permit {
             action: self.action.name,
             risk: self.action.risk,
             with: with.clone(),
+            region: None,
             plan: plan.clone(),
             mode: Mode::Act,
             ask: false,

@@ -149,8 +149,8 @@ async fn configured_places_are_looked_at_and_no_others() {
     let mut world =
         world(Groups::from([("org/222222222222", vec![("a".into(), vec![failed(1)]), ("b".into(), vec![accepted(2, ATTACKER)])])])).await;
     world.logs = vec![
-        LogSource { kind: "auth".into(), group: "org/{account}".into(), stream: None },
-        LogSource { kind: "cloudtrail".into(), group: "trail".into(), stream: None },
+        LogSource { kind: "auth".into(), group: "org/{account}".into(), stream: None, account: None, region: None },
+        LogSource { kind: "cloudtrail".into(), group: "trail".into(), stream: None, account: None, region: None },
     ];
     let outcome = run(&world, &with(22)).await;
     assert_eq!((outcome.verdict, outcome.looked_at.len()), (Answer::Confirmed, 2));
@@ -160,7 +160,7 @@ async fn configured_places_are_looked_at_and_no_others() {
 #[tokio::test]
 async fn denied_logs_are_no_log_source_and_say_so() {
     let mut world = World::new(|_, _| (400, json!({ "__type": "AccessDeniedException", "message": "no" }))).await;
-    world.logs = vec![LogSource { kind: "auth".into(), group: "g".into(), stream: Some("{instance}".into()) }];
+    world.logs = vec![LogSource { kind: "auth".into(), group: "g".into(), stream: Some("{instance}".into()), account: None, region: None }];
     let outcome = run(&world, &with(22)).await;
     assert_eq!(outcome.verdict, Answer::NoLogSource);
     assert!(outcome.looked_at[0].problem.as_deref().unwrap().contains("access denied to logs:FilterLogEvents"));
@@ -203,7 +203,7 @@ async fn throttled_before_anything_was_read_is_an_error_that_may_pass() {
         _ => (200, json!({ "logStreams": [{ "logStreamName": INSTANCE }] })),
     })
     .await;
-    world.logs = vec![LogSource { kind: "auth".into(), group: "g".into(), stream: Some("{instance}".into()) }];
+    world.logs = vec![LogSource { kind: "auth".into(), group: "g".into(), stream: Some("{instance}".into()), account: None, region: None }];
     let error = FindLogins.run(world.cx(), &with(22)).await.unwrap_err();
     assert!(error.may_pass(), "{error}");
 }
