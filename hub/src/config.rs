@@ -48,6 +48,8 @@ pub struct Config {
     pub playbooks_dir: Option<PathBuf>,
     /// The KMS key that copies of snapshots are made under, `{region}` not yet replaced; `None`: none are made.
     pub copy_key: Option<String>,
+    /// Names or ARNs of roles and users that are never touched.
+    pub protected: Vec<String>,
     /// Known sources that have not expired.
     pub known: Vec<Known>,
     /// Where logs are looked for; empty: in the usual places.

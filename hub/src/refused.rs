@@ -8,8 +8,8 @@ use cordon_shared::{
 /// What the hub itself runs as, and who must never be locked out.
 #[derive(Debug, Clone, Default)]
 pub struct Protected {
-    /// Names of roles: the spoke role, the hub's own.
-    pub roles: Vec<String>,
+    /// Names of roles and users: the spoke role, the hub's own, those of the configuration (break-glass).
+    pub names: Vec<String>,
 }
 
 impl Protected {
@@ -20,6 +20,9 @@ impl Protected {
         match subject.kind {
             SubjectKind::User if subject.id == "root" || subject.arn.as_ref().is_some_and(|arn| arn.resource() == "root") => {
                 named("the root user")
+            }
+            SubjectKind::User if self.names.iter().any(|own| own.rsplit('/').next() == subject.id.rsplit('/').next()) => {
+                named("a principal of `[protected]`")
             }
             SubjectKind::AccessKey if subject.id.is_empty() => named("an access key without an id"),
             SubjectKind::Role => self
@@ -36,8 +39,8 @@ impl Protected {
             Some("a service-linked role")
         } else if name.starts_with("AWSReservedSSO_") {
             Some("an IAM Identity Center role")
-        } else if self.roles.iter().any(|role| role.rsplit('/').next() == Some(name)) {
-            Some("a role of Cordon itself")
+        } else if self.names.iter().any(|own| own.rsplit('/').next() == Some(name)) {
+            Some("a principal of Cordon itself, or one of `[protected]`")
         } else {
             None
         }
@@ -64,13 +67,14 @@ mod tests {
 
     #[test]
     fn cordons_own_roles_service_linked_and_identity_center_roles_and_root_are_refused() {
-        let protected = Protected { roles: vec!["CordonSpoke".to_owned()] };
+        let protected = Protected { names: vec!["CordonSpoke".to_owned(), "break-glass".to_owned()] };
         for (kind, id, arn) in [
             (SubjectKind::Role, "CordonSpoke", None),
             (SubjectKind::Role, "AWSServiceRoleForSupport", None),
             (SubjectKind::Role, "x", Some("arn:aws:iam::111122223333:role/aws-reserved/sso.amazonaws.com/AWSReservedSSO_Admin_1")),
             (SubjectKind::Role, "x", Some("arn:aws:sts::111122223333:assumed-role/CordonSpoke/session")),
             (SubjectKind::User, "root", None),
+            (SubjectKind::User, "break-glass", None),
         ] {
             assert!(protected.refuses(&subject(kind, id, arn)).is_some(), "{id} {arn:?}");
         }

@@ -192,7 +192,8 @@ pub async fn hub(config: Config, wanted: Wanted) -> Result<Arc<Hub>, SetupError>
             region: log.region.clone(),
         })
         .collect();
-    let roles = std::iter::once(config.spoke.role_name.clone()).chain(config.hub.action_role.clone()).collect();
+    let own = std::iter::once(config.spoke.role_name.clone()).chain(config.hub.action_role.clone());
+    let names = own.chain(config.protected.iter().cloned()).collect();
     let pace =
         Pace { epoch: lease.epoch(), since: clock.now(), attempt_timeout: config.limits.attempt_timeout + SignedDuration::from_secs(1) };
     let dynamic: Arc<dyn Store> = store.clone();
@@ -212,7 +213,7 @@ pub async fn hub(config: Config, wanted: Wanted) -> Result<Arc<Hub>, SetupError>
         evidence,
         slots,
         logs,
-        protected: Protected { roles },
+        protected: Protected { names },
         allow_samples: wanted.allow_samples,
         rehearsal: wanted.rehearsal,
         put_down: wanted.put_down,

@@ -71,6 +71,8 @@ pub struct Cx<'a> {
     pub step: &'a StepKey,
     /// The key of the opt-out tag.
     pub opt_out_key: &'a str,
+    /// Names of roles and users that are never touched: Cordon's own, and those of `[protected]`.
+    pub protected: &'a [String],
     /// Known sources (`[[known]]`, those that have not expired).
     pub known: &'a [IpNet],
     /// Configured log sources.
@@ -129,10 +131,20 @@ impl Cx<'_> {
 /// and the warrant it was opened under. It lives no longer than the warrant.
 #[derive(Debug, Clone, Copy)]
 pub struct Write<'a> {
-    /// Clients of the write session.
+    /// Clients of the write session; of the first, where the step has several.
     pub aws: &'a Clients,
+    /// All write sessions of the step with what each is narrowed to, where one policy would not hold all of its resources.
+    pub parts: &'a [(Bindings, Clients)],
     /// The yes.
     pub warrant: &'a Warrant,
+}
+
+impl<'a> Write<'a> {
+    /// The session that may change the resource that is bound as `name` with this id.
+    #[must_use]
+    pub fn on(&self, name: &str, id: &str) -> &'a Clients {
+        self.parts.iter().find(|(bindings, _)| bindings.has(name, id)).map_or(self.aws, |(_, clients)| clients)
+    }
 }
 
 /// A plan, or why there is none.

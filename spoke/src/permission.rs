@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 /// (<https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html>, `Policy`).
 pub const SESSION_POLICY_LIMIT: usize = 2_048;
 
-/// A condition: operator, key and value.
+/// A condition: operator, key and value. In the value, `{name}` is bound as in an ARN template; in the role policy it is `*`, so its
+/// operator is `StringLike`.
 pub type Condition = (&'static str, &'static str, &'static str);
 
 /// One IAM action on one kind of resource.
@@ -27,6 +28,13 @@ pub struct Permission {
 }
 
 impl Permission {
+    /// A permission on what the step itself made: what carries its incident's tag, which the step binds as `{run}`. What AWS names only
+    /// in its answer cannot be named in a session's policy.
+    #[must_use]
+    pub const fn own(action: &'static str, resource: &'static str) -> Self {
+        Self { action, resource, conditions: &[("StringLike", "aws:ResourceTag/cordon:run", "{run}")] }
+    }
+
     /// A permission without conditions.
     #[must_use]
     pub const fn new(action: &'static str, resource: &'static str) -> Self {
@@ -54,6 +62,21 @@ impl Bindings {
         self.0.entry(name).or_default().extend(ids.into_iter().map(Into::into));
         self
     }
+    /// Two of it, each with half of the ids of the name that has most; `None` where no name has two.
+    fn halves(&self) -> Option<(Self, Self)> {
+        let (name, ids) = self.0.iter().max_by_key(|(_, ids)| ids.len()).filter(|(_, ids)| ids.len() > 1)?;
+        let (mut one, mut other) = (self.clone(), self.clone());
+        let half = ids.len().div_ceil(2);
+        one.0.insert(name, ids.iter().take(half).cloned().collect());
+        other.0.insert(name, ids.iter().skip(half).cloned().collect());
+        Some((one, other))
+    }
+
+    /// Whether an id is among those bound to a name.
+    #[must_use]
+    pub fn has(&self, name: &str, id: &str) -> bool {
+        self.0.get(name).is_some_and(|ids| ids.contains(id))
+    }
     /// All ids bound to a name.
     pub fn ids(&self, name: &str) -> impl Iterator<Item = &str> {
         self.0.get(name).into_iter().flatten().map(String::as_str)
@@ -77,9 +100,9 @@ pub enum PolicyError {
 }
 
 /// The ARNs that a template stands for, in one cell. `bindings: None` leaves names open (`*`).
-fn expand(permission: &Permission, place: &Place<'_>, bindings: Option<&Bindings>) -> Result<Vec<String>, PolicyError> {
+fn expand(action: &'static str, template: &str, place: &Place<'_>, bindings: Option<&Bindings>) -> Result<Vec<String>, PolicyError> {
     let mut arns = vec![String::new()];
-    let mut rest = permission.resource;
+    let mut rest = template;
     while let Some((text, after)) = rest.split_once('{') {
         let Some((name, tail)) = after.split_once('}') else { break };
         for arn in &mut arns {
@@ -98,7 +121,7 @@ fn expand(permission: &Permission, place: &Place<'_>, bindings: Option<&Bindings
         } else if let Some(bindings) = bindings {
             let ids: Vec<&str> = bindings.ids(name).collect();
             if ids.is_empty() {
-                return Err(PolicyError::Unbound { action: permission.action, name: name.to_owned() });
+                return Err(PolicyError::Unbound { action, name: name.to_owned() });
             }
             arns = arns.iter().flat_map(|arn| ids.iter().map(move |id| format!("{arn}{id}"))).collect();
         } else {
@@ -122,35 +145,37 @@ struct Place<'a> {
 
 /// Statements: IAM actions with the same resources and conditions share one.
 fn statements(permissions: &[Permission], place: &Place<'_>, bindings: Option<&Bindings>) -> Result<Vec<Value>, PolicyError> {
-    let mut groups: BTreeMap<(Vec<String>, Vec<Condition>), BTreeSet<&str>> = BTreeMap::new();
+    let mut groups: BTreeMap<(Vec<String>, Vec<Condition>), BTreeSet<&'static str>> = BTreeMap::new();
     // One IAM action may be declared on several kinds of resources: its resources are joined.
-    let mut by_action: BTreeMap<(&str, Vec<Condition>), BTreeSet<String>> = BTreeMap::new();
+    let mut by_action: BTreeMap<(&'static str, Vec<Condition>), BTreeSet<String>> = BTreeMap::new();
     for permission in permissions {
-        let arns = expand(permission, place, bindings)?;
+        let arns = expand(permission.action, permission.resource, place, bindings)?;
         by_action.entry((permission.action, permission.conditions.to_vec())).or_default().extend(arns);
     }
     for ((action, conditions), resources) in by_action {
         groups.entry((resources.into_iter().collect(), conditions)).or_default().insert(action);
     }
-    Ok(groups
+    groups
         .into_iter()
         .map(|((resources, conditions), actions)| {
+            let any = actions.first().copied().unwrap_or_default();
             let mut statement = json!({ "Effect": "Allow", "Action": one_or_many(actions), "Resource": one_or_many(resources) });
             if !conditions.is_empty() {
                 let mut rendered = serde_json::Map::new();
-                for (operator, key, value) in conditions {
+                for (operator, key, template) in conditions {
+                    let values = expand(any, template, place, bindings)?;
                     let entry = rendered.entry(operator.to_owned()).or_insert_with(|| json!({}));
                     if let Some(map) = entry.as_object_mut() {
-                        map.insert(key.to_owned(), json!(value));
+                        map.insert(key.to_owned(), one_or_many(values));
                     }
                 }
                 if let Some(map) = statement.as_object_mut() {
                     map.insert("Condition".to_owned(), Value::Object(rendered));
                 }
             }
-            statement
+            Ok(statement)
         })
-        .collect())
+        .collect()
 }
 
 fn one_or_many<T: Into<String>>(items: impl IntoIterator<Item = T>) -> Value {
@@ -185,6 +210,40 @@ pub fn read_policy(permissions: &[Permission], partition: &str, account: &str) -
 pub fn write_policy(permissions: &[Permission], cell: &CellId, bindings: &Bindings) -> Result<String, PolicyError> {
     let place = Place { partition: cell.region.partition(), region: cell.region.as_str(), account: cell.account.as_str() };
     finish(statements(permissions, &place, Some(bindings))?)
+}
+
+/// A part of a step's work: what it is narrowed to, and the session policy for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scope {
+    /// What is bound in it.
+    pub bindings: Bindings,
+    /// The policy.
+    pub policy: String,
+}
+
+/// How many sessions one step may have.
+const MOST_PARTS: usize = 8;
+
+/// The session policies of a step: one, or where that would be longer than STS takes, several, each for a part of what is bound. Nothing is
+/// widened: together they bind what one would, and every part names every other bound name in full.
+///
+/// # Errors
+/// As [`write_policy`], when more than eight parts would be needed.
+pub fn write_policies(permissions: &[Permission], cell: &CellId, bindings: &Bindings) -> Result<Vec<Scope>, PolicyError> {
+    let mut whole = vec![bindings.clone()];
+    let mut scopes = Vec::new();
+    while let Some(part) = whole.pop() {
+        match write_policy(permissions, cell, &part) {
+            Ok(policy) => scopes.push(Scope { bindings: part, policy }),
+            Err(error @ PolicyError::TooLong(_)) => {
+                let Some((one, other)) = part.halves().filter(|_| whole.len() + scopes.len() + 2 <= MOST_PARTS) else { return Err(error) };
+                // The first half is worked on first: the order of the parts is that of the ids.
+                whole.extend([other, one]);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(scopes)
 }
 
 fn finish(statements: Vec<Value>) -> Result<String, PolicyError> {
@@ -227,6 +286,29 @@ mod tests {
     fn a_policy_over_the_limit_is_refused() {
         let many = Bindings::new().with("group", (0..40).map(|n| format!("sg-0123456789abc{n:04}")));
         assert!(matches!(write_policy(&[REVOKE], &cell(), &many), Err(PolicyError::TooLong(_))));
+    }
+
+    #[test]
+    fn what_does_not_fit_one_session_is_split_by_resource_and_never_widened() {
+        let names: Vec<String> = (0..60).map(|n| format!("sg-0123456789abcd{n:03}")).collect();
+        let bindings = Bindings::new().with("group", names.clone());
+        let scopes = write_policies(&[REVOKE], &cell(), &bindings).unwrap();
+        assert!(scopes.len() > 1 && scopes.iter().all(|scope| scope.policy.chars().count() <= SESSION_POLICY_LIMIT));
+        let bound: Vec<&str> = scopes.iter().flat_map(|scope| scope.bindings.ids("group")).collect();
+        assert_eq!(bound, names);
+        assert!(scopes.iter().all(|scope| !scope.policy.contains("/*")));
+        let too_many = Bindings::new().with("group", (0..600).map(|n| format!("sg-0123456789abcd{n:03}")));
+        assert!(matches!(write_policies(&[REVOKE], &cell(), &too_many), Err(PolicyError::TooLong(_))));
+    }
+
+    #[test]
+    fn what_a_step_made_is_reached_by_its_incidents_tag_alone() {
+        const OWN: Permission = Permission::own("ec2:RevokeSecurityGroupEgress", "arn:{partition}:ec2:{region}:{account}:security-group/*");
+        let text = write_policy(&[OWN], &cell(), &Bindings::new().with("run", ["inc-1"])).unwrap();
+        let policy: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(policy["Statement"][0]["Condition"], json!({ "StringLike": { "aws:ResourceTag/cordon:run": "inc-1" } }));
+        assert!(matches!(write_policy(&[OWN], &cell(), &Bindings::new()), Err(PolicyError::Unbound { .. })));
+        assert_eq!(role_statements(&[OWN])[0]["Condition"], json!({ "StringLike": { "aws:ResourceTag/cordon:run": "*" } }));
     }
 
     #[test]

@@ -43,6 +43,9 @@ pub(super) fn check(file: &File, mut problems: Problems, folder: &Path, now: Tim
     } else {
         duration(p, &file.poll.every, (SignedDuration::from_secs(30), SignedDuration::from_hours(24))).map(Some)
     };
+    for spot in file.protected.principals.iter().filter(|spot| spot.get_ref().trim().is_empty()) {
+        p.error(spot.span(), "an empty name protects nobody", Some("a role's or user's name, or its ARN".to_owned()));
+    }
     let copy_key = copy_key(p, &file.snapshots.copy_key, hub.as_ref());
     let known: Vec<Option<Known>> = file.known.iter().map(|known| self::known(p, known, now)).collect();
     let logs: Vec<Option<Logs>> = file.logs.iter().map(|logs| self::logs(p, logs)).collect();
@@ -59,6 +62,7 @@ pub(super) fn check(file: &File, mut problems: Problems, folder: &Path, now: Tim
             poll_every: every?,
             playbooks_dir: Some(file.playbooks.dir.get_ref()).filter(|dir| !dir.is_empty()).map(|dir| folder.join(dir)),
             copy_key,
+            protected: file.protected.principals.iter().map(|spot| spot.get_ref().trim().to_owned()).collect(),
             known: known.into_iter().flatten().collect(),
             logs: logs.into_iter().collect::<Option<_>>()?,
         })

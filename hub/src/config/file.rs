@@ -42,6 +42,9 @@ pub struct File {
     /// Playbooks beside the built-in ones.
     #[serde(default)]
     pub playbooks: Playbooks,
+    /// Who is never touched.
+    #[serde(default)]
+    pub protected: Protected,
     /// Snapshots kept as evidence.
     #[serde(default)]
     pub snapshots: Snapshots,
@@ -238,6 +241,16 @@ pub struct Logs {
     /// The Region that has the group. Left out: that of what is looked into.
     #[schemars(with = "Option<String>")]
     pub region: Option<Text>,
+}
+
+/// Who is never touched, besides Cordon's own roles, service-linked and Identity Center roles and the root user.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Protected {
+    /// Names or ARNs of roles and users that must never be locked out: break-glass principals.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub principals: Vec<Text>,
 }
 
 /// Snapshots kept as evidence.

@@ -11,6 +11,7 @@ use cordon_shared::{
 };
 use cordon_spoke::{
     action::{Action, ActionError, ApplyError, DynChange, Progress, Write},
+    permission::{Bindings, Scope},
     session::Clients,
 };
 use jiff::Timestamp;
@@ -34,12 +35,12 @@ pub(super) struct Deed<'a> {
 }
 
 /// Does it, and journals what came of it.
-pub(super) async fn apply(run: &Run, view: &View, deed: Deed<'_>, policy: String, warrant: Warrant) -> Result<(), JournalError> {
+pub(super) async fn apply(run: &Run, view: &View, deed: Deed<'_>, scopes: Vec<Scope>, warrant: Warrant) -> Result<(), JournalError> {
     let Deed { key, action, change, with, region, plan } = deed;
     let done = async {
         let post = Post::open(run, view, action, region).await?;
-        let aws = open_write(run, &cell(run, view, action, region), key, action, policy, &warrant).await?;
-        change.apply(post.cx(view, key), Write { aws: &aws, warrant: &warrant }, with, &plan.before).await
+        let parts = open_write(run, &cell(run, view, action, region), key, action, scopes, &warrant).await?;
+        change.apply(post.cx(view, key), write(&parts, &warrant)?, with, &plan.before).await
     };
     let result = done.await;
     drop(warrant);
@@ -78,19 +79,29 @@ fn failed(step: StepKey, effect: Effect, error: &ActionError, again: Option<Time
     entries
 }
 
-/// The write session of a step.
+/// The write sessions of a step, with what each is narrowed to.
 pub(super) async fn open_write(
     run: &Run,
     cell: &CellId,
     key: &StepKey,
     action: &Action,
-    policy: String,
+    scopes: Vec<Scope>,
     warrant: &Warrant,
-) -> Result<Clients, ActionError> {
+) -> Result<Vec<(Bindings, Clients)>, ActionError> {
     let sessions = &run.hub.sessions;
-    let opened = match action.seat {
-        Seat::Member => sessions.write(cell, run.id, key, policy, warrant).await,
-        Seat::Hub => sessions.write_hub(&cell.region, run.id, key, policy, warrant).await,
-    };
-    Ok(opened?)
+    let mut parts = Vec::new();
+    for Scope { bindings, policy } in scopes {
+        let opened = match action.seat {
+            Seat::Member => sessions.write(cell, run.id, key, policy, warrant).await,
+            Seat::Hub => sessions.write_hub(&cell.region, run.id, key, policy, warrant).await,
+        };
+        parts.push((bindings, opened?));
+    }
+    Ok(parts)
+}
+
+/// What a change's calls go through.
+pub(super) fn write<'a>(parts: &'a [(Bindings, Clients)], warrant: &'a Warrant) -> Result<Write<'a>, ActionError> {
+    let aws = parts.first().map(|(_, clients)| clients).ok_or_else(|| ActionError::Bug("a step without a write session".to_owned()))?;
+    Ok(Write { aws, parts, warrant })
 }

@@ -192,9 +192,9 @@ impl Beginning<'_> {
             }
         }
         // The session's policy is made before anything is decided: what cannot be narrowed is not begun.
-        let policy = match change.policy(&cell(run, view, action, region.as_ref()), &with, &plan.before) {
-            Ok(Ok(policy)) => policy,
-            Ok(Err(_)) if plan.changes.is_empty() => String::new(),
+        let scopes = match change.policies(&cell(run, view, action, region.as_ref()), &with, &plan.before) {
+            Ok(Ok(scopes)) => scopes,
+            Ok(Err(_)) if plan.changes.is_empty() => Vec::new(),
             Ok(Err(error)) => return self.held("session-policy", error.to_string()).await,
             Err(error) => return put_off(run, step, &error).await,
         };
@@ -231,7 +231,7 @@ impl Beginning<'_> {
                     run,
                     view,
                     Deed { key: &step.key, action, change, with: &with, region: region.as_ref(), plan: &plan },
-                    policy,
+                    scopes,
                     warrant,
                 )
                 .await

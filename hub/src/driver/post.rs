@@ -62,6 +62,7 @@ impl<'a> Post<'a> {
             run: self.run.id,
             step: key,
             opt_out_key: &hub.config.opt_out_key,
+            protected: &hub.protected.names,
             known: &hub.known_nets,
             logs: &hub.logs,
             regions: &hub.config.hub.regions,

@@ -9,10 +9,10 @@ use cordon_shared::{
     journal::JournalError,
     plan::{Change, ChangeKey, StepKey},
 };
-use cordon_spoke::action::{ActionError, ApplyError, Undo, Write};
+use cordon_spoke::action::{ActionError, ApplyError, Undo};
 
 use super::{
-    apply::open_write,
+    apply::{open_write, write},
     post::{Post, cell},
     run::Run,
     work::{TRIES, after, backoff, not_sent, underway},
@@ -68,12 +68,12 @@ async fn one(run: &Run, view: &View, key: &StepKey, only: &[ChangeKey], warrant:
     let bug = |error: JournalError| ActionError::Bug(error.to_string());
     let under = underway(run, view, key).map_err(bug)?;
     let plan = under.step.plan.clone().unwrap_or_default();
-    let policy = under
+    let scopes = under
         .change
-        .policy(&cell(run, view, &under.action, under.step.region.as_ref()), &under.step.with, &plan.before)?
+        .policies(&cell(run, view, &under.action, under.step.region.as_ref()), &under.step.with, &plan.before)?
         .map_err(|error| ActionError::Session(error.into()))?;
     let region = under.step.region.as_ref();
     let post = Post::open(run, view, &under.action, region).await?;
-    let aws = open_write(run, &cell(run, view, &under.action, region), warrant.step(), &under.action, policy, warrant).await?;
-    under.change.undo(post.cx(view, key), Write { aws: &aws, warrant }, &under.step.with, &plan.before, only).await
+    let parts = open_write(run, &cell(run, view, &under.action, region), warrant.step(), &under.action, scopes, warrant).await?;
+    under.change.undo(post.cx(view, key), write(&parts, warrant)?, &under.step.with, &plan.before, only).await
 }

@@ -85,7 +85,6 @@ pub(crate) fn version(at: Timestamp, severity: u8) -> Version {
         count: 1,
         severity,
         role: Some(ResourceRole::Target),
-        credential: None,
         remote_ips: vec!["198.51.100.1".parse().unwrap()],
     }
 }

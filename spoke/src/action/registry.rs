@@ -13,7 +13,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{ActionError, ApplyError, Change, Cx, Found, Plan, Probe, Progress, Undo, Write, params};
-use crate::permission::{Bindings, Permission, PolicyError, write_policy};
+use crate::permission::{Bindings, Permission, PolicyError, Scope, write_policies};
 
 /// An action of the catalogue.
 #[derive(Clone)]
@@ -72,11 +72,11 @@ pub trait DynProbe: Send + Sync {
 pub trait DynChange: Send + Sync {
     /// As [`Change::SETTLE`].
     fn settle(&self) -> SignedDuration;
-    /// The session policy of the step's write session.
+    /// The session policies of the step's write sessions.
     ///
     /// # Errors
     /// Parameters that do not fit, and [`PolicyError`].
-    fn policy(&self, cell: &CellId, with: &Value, before: &Value) -> Result<Result<String, PolicyError>, ActionError>;
+    fn policies(&self, cell: &CellId, with: &Value, before: &Value) -> Result<Result<Vec<Scope>, PolicyError>, ActionError>;
     /// As [`Change::bind`].
     ///
     /// # Errors
@@ -145,8 +145,8 @@ impl<C: Change> DynChange for Typed<C> {
         C::SETTLE
     }
 
-    fn policy(&self, cell: &CellId, with: &Value, before: &Value) -> Result<Result<String, PolicyError>, ActionError> {
-        Ok(write_policy(C::WRITES, cell, &self.bind(with, before)?))
+    fn policies(&self, cell: &CellId, with: &Value, before: &Value) -> Result<Result<Vec<Scope>, PolicyError>, ActionError> {
+        Ok(write_policies(C::WRITES, cell, &self.bind(with, before)?))
     }
 
     fn bind(&self, with: &Value, before: &Value) -> Result<Bindings, ActionError> {

@@ -219,6 +219,7 @@ impl World {
             run: IncidentId::from_u128(1),
             step: &self.step,
             opt_out_key: "cordon:opt-out",
+            protected: &[],
             known: &self.known,
             logs: &self.logs,
             window: self.window,

@@ -8,6 +8,7 @@ use cordon_shared::{
 };
 use cordon_spoke::{
     action::{Action, ApplyError, DynChange, Kind, Plan as Planned, Progress, Undo, Write},
+    permission::Scope,
     session::Clients,
 };
 use serde_json::Value;
@@ -96,13 +97,13 @@ impl<'a> Drill<'a> {
         self.plan.as_ref().ok_or_else(|| self.wrong("it was not planned"))
     }
 
-    /// The session policy for a plan, and the digest that a yes to it is bound to.
+    /// The session policies for a plan, one for each write session.
     ///
     /// # Errors
-    /// When the action cannot say what it would change, or the policy does not fit into a session.
-    pub fn policy(&self, plan: &Plan) -> Result<String, LabError> {
-        let policy = self.change.policy(self.world.cell(), &self.with, &plan.before);
-        policy.map_err(|error| self.wrong(error))?.map_err(|error| self.wrong(error))
+    /// When the action cannot say what it would change, or it does not fit into the sessions of one step.
+    pub fn policies(&self, plan: &Plan) -> Result<Vec<Scope>, LabError> {
+        let policies = self.change.policies(self.world.cell(), &self.with, &plan.before);
+        policies.map_err(|error| self.wrong(error))?.map_err(|error| self.wrong(error))
     }
 
     /// The digest that a yes to a plan is bound to.
@@ -117,17 +118,18 @@ impl<'a> Drill<'a> {
     /// When the gate says no or a session cannot be opened. A change that fails is the inner error.
     pub async fn apply(&mut self) -> Result<Result<Value, ApplyError>, LabError> {
         let plan = self.planned()?.clone();
-        let policy = self.policy(&plan)?;
+        let scopes = self.policies(&plan)?;
         let warrant = self.permit.to_apply(&self.with, &plan).await?;
         let cell = self.world.cell();
-        let aws = self.ground.write(&self.action, cell, policy, &self.permit, &warrant).await?;
+        let parts = self.ground.write(&self.action, cell, scopes, &self.permit, &warrant).await?;
+        let Some((_, aws)) = parts.first() else { return Err(self.wrong("no write session")) };
         let (run, step) = self.run();
         let cx = self.ground.cx(cell, &self.read, run, &step);
-        let mut progress = match self.change.apply(cx, Write { aws: &aws, warrant: &warrant }, &self.with, &plan.before).await {
+        let mut progress = match self.change.apply(cx, Write { aws, parts: &parts, warrant: &warrant }, &self.with, &plan.before).await {
             Ok(progress) => progress,
             Err(error) => return Ok(Err(error)),
         };
-        drop((aws, warrant));
+        drop((parts, warrant));
         for _ in 0..POLLS {
             match progress {
                 Progress::Done(outcome) => return Ok(Ok(outcome)),
@@ -205,13 +207,14 @@ impl<'a> Drill<'a> {
     /// When the gate says no or a session cannot be opened. An undo that fails is the inner error.
     pub async fn undo(&mut self) -> Result<Result<Undo, ApplyError>, LabError> {
         let plan = self.planned()?.clone();
-        let policy = self.policy(&plan)?;
+        let scopes = self.policies(&plan)?;
         let (warrant, only): (_, Vec<ChangeKey>) = self.permit.to_undo().await?;
         let cell = self.world.cell();
-        let aws = self.ground.write(&self.action, cell, policy, &self.permit, &warrant).await?;
+        let parts = self.ground.write(&self.action, cell, scopes, &self.permit, &warrant).await?;
+        let Some((_, aws)) = parts.first() else { return Err(self.wrong("no write session")) };
         let (run, step) = self.run();
         let cx = self.ground.cx(cell, &self.read, run, &step);
-        Ok(self.change.undo(cx, Write { aws: &aws, warrant: &warrant }, &self.with, &plan.before, &only).await)
+        Ok(self.change.undo(cx, Write { aws, parts: &parts, warrant: &warrant }, &self.with, &plan.before, &only).await)
     }
 
     /// The calls since a mark in the gateway's ledger, sessions left out.

@@ -14,7 +14,7 @@ use cordon_shared::{
 use cordon_spoke::{
     action::{Action, ActionError, Cx, LogSource, Reach, Registry},
     limits::{Limits, Rates},
-    permission::Permission,
+    permission::{Bindings, Permission, Scope},
     session::{Clients, SessionSettings, Sessions},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -194,23 +194,27 @@ impl Ground {
         }
     }
 
-    /// A write session for a warrant.
+    /// The write sessions for a warrant, with what each is narrowed to.
     ///
     /// # Errors
-    /// When the session cannot be opened.
+    /// When a session cannot be opened.
     pub async fn write(
         &self,
         action: &Action,
         cell: &CellId,
-        policy: String,
+        scopes: Vec<Scope>,
         permit: &Permit,
         warrant: &cordon_shared::gate::Warrant,
-    ) -> Result<Clients, LabError> {
-        let opened = match action.seat {
-            Seat::Member => self.member.write(cell, permit.run(), permit.step(), policy, warrant).await,
-            Seat::Hub => self.hub.write_hub(&cell.region, permit.run(), permit.step(), policy, warrant).await,
-        };
-        opened.map_err(|error| LabError::new(format!("no write session: {error}")))
+    ) -> Result<Vec<(Bindings, Clients)>, LabError> {
+        let mut parts = Vec::new();
+        for Scope { bindings, policy } in scopes {
+            let opened = match action.seat {
+                Seat::Member => self.member.write(cell, permit.run(), permit.step(), policy, warrant).await,
+                Seat::Hub => self.hub.write_hub(&cell.region, permit.run(), permit.step(), policy, warrant).await,
+            };
+            parts.push((bindings, opened.map_err(|error| LabError::new(format!("no write session: {error}")))?));
+        }
+        Ok(parts)
     }
 
     /// What an action works with.
@@ -224,6 +228,7 @@ impl Ground {
             run,
             step,
             opt_out_key: OPT_OUT,
+            protected: &[],
             known: &[],
             logs: &self.logs,
             window: self.window,

@@ -59,7 +59,7 @@ async fn ready(action: &UpdateFinding, world: &World, with: &Params) -> (Before,
 async fn note_and_status_are_written_read_back_and_put_back() {
     let (world, state) = hub(vec![finding("other"), finding(ID)]).await;
     let (action, with, warrant) = (UpdateFinding::default(), with(ID), world.warrant().await);
-    let write = Write { aws: &world.clients, warrant: &warrant };
+    let write = Write { aws: &world.clients, parts: &[], warrant: &warrant };
     let (before, plan) = ready(&action, &world, &with).await;
     assert_eq!(plan.changes.len(), 2);
     assert!(matches!(action.verify(world.cx(), &with, &before).await.unwrap(), Verdict::NotInEffect { .. }));
@@ -82,7 +82,7 @@ async fn note_and_status_are_written_read_back_and_put_back() {
 async fn what_somebody_wrote_after_us_stays() {
     let (world, state) = hub(vec![finding(ID)]).await;
     let (action, with, warrant) = (UpdateFinding::default(), with(ID), world.warrant().await);
-    let write = Write { aws: &world.clients, warrant: &warrant };
+    let write = Write { aws: &world.clients, parts: &[], warrant: &warrant };
     let (before, plan) = ready(&action, &world, &with).await;
     action.apply(world.cx(), write, &with, &before).await.unwrap();
     state.lock().unwrap()[0]["Note"] = json!({ "Text": "mine now", "UpdatedBy": "ana" });
@@ -140,7 +140,7 @@ async fn many_notes_share_a_call_and_each_has_its_own_result() {
     }
     let results = join_all(plans.iter().zip(&warrants).map(|((before, with), warrant)| {
         let (action, world) = (&action, &world);
-        async move { action.apply(world.cx(), Write { aws: &world.clients, warrant }, with, before).await }
+        async move { action.apply(world.cx(), Write { aws: &world.clients, parts: &[], warrant }, with, before).await }
     }))
     .await;
     assert_eq!(world.fake.count("PATCH /findings/batchupdate"), 1);
