@@ -1,6 +1,7 @@
 //! The list of actions. A new one is a file below and a line here.
 
 pub mod ec2;
+pub mod iam;
 pub mod logs;
 pub mod securityhub;
 
