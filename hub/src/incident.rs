@@ -2,7 +2,7 @@
 //! `docs/incident.schema.json` describes.
 
 use cordon_shared::{
-    engine::{RunState, StepState, StepView, View, summary},
+    engine::{RunState, StepState, StepView, View, contained_at, summary},
     finding::Finding,
     id::IncidentId,
     intake::Rejection,
@@ -63,6 +63,9 @@ pub struct IncidentJson {
     /// When the first change was begun; null: nothing was changed.
     #[schemars(with = "Option<String>")]
     pub first_change_at: Option<Timestamp>,
+    /// When the last of what contains was in effect; null: not yet, or nothing had to be contained.
+    #[schemars(with = "Option<String>")]
+    pub contained_at: Option<Timestamp>,
     /// When it ended; null: something is still owed.
     #[schemars(with = "Option<String>")]
     pub ended_at: Option<Timestamp>,
@@ -208,6 +211,7 @@ impl IncidentJson {
             findings: view.findings.iter().map(|note| FindingRef { id: note.id.0.clone(), input: note.input.clone() }).collect(),
             detected_at: view.detected_at,
             first_change_at: view.steps.iter().filter_map(|step| step.first_change).min(),
+            contained_at: contained_at(view),
             ended_at: sum.over.then_some(view.updated_at),
             holds: holds(view),
             steps: view.steps.iter().map(|step| self::step(view, step)).collect(),
@@ -232,6 +236,7 @@ impl IncidentJson {
             findings: vec![FindingRef { id: finding.id.0.clone(), input: input.into() }],
             detected_at: at,
             first_change_at: None,
+            contained_at: None,
             ended_at: Some(at),
             holds: Vec::new(),
             steps: Vec::new(),

@@ -5,14 +5,16 @@
 
 pub mod entry;
 pub mod next;
+pub mod stand;
 pub mod state;
 pub mod step;
 pub mod view;
 
 pub use entry::{ClaimFrom, Entry, FindingNote, Hold, Person, UndoCause};
 pub use next::{Command, Next, Pace, after_death, next};
-pub use state::{RunState, Summary, summary};
-pub use step::{Approval, StepState, StepView};
+pub use stand::StepState;
+pub use state::{RunState, Summary, contained_at, summary};
+pub use step::{Approval, StepView};
 pub use view::{Illegal, View};
 
 #[cfg(test)]

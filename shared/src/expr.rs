@@ -1,7 +1,7 @@
 //! The small expressions of a playbook's `when` and `with`.
 //!
 //! They read the data of one incident (`finding`, `subject`, `account`, `steps`) and compute one JSON value. There are no
-//! loops, no side effects and no functions but `len`. What cannot be answered is an error, never silently false: a
+//! loops, no side effects and no functions but `len` and `begins`. What cannot be answered is an error, never silently false: a
 //! condition that is not `true` or `false`, an order between unlike types, a list that is not there.
 //!
 //! | form | meaning |
@@ -14,6 +14,7 @@
 //! | `finding.network.remote_ips[0]` | a path; a part may hold `-`; what is missing is null |
 //! | `'text'`, `"text"`, `5`, `-1.5`, `true`, `null`, `['a', 'b']` | literals; in texts `\\`, `\'`, `\"`, `\n`, `\t` |
 //! | `if a then b else c` | one of two values; the other is not computed |
+//! | `begins(a, 'text')` | whether the text `a` begins so |
 //! | `len(a)` | characters of a text, elements of a list, entries of an object |
 
 mod eval;
@@ -75,6 +76,8 @@ enum Kind {
     List(Vec<Node>),
     Path(Vec<Part>),
     Len(Box<Node>),
+    /// Whether the first text begins with the second.
+    Begins(Box<[Node; 2]>),
     Not(Box<Node>),
     /// The first that is not null, else the last.
     Default(Vec<Node>),
@@ -177,6 +180,7 @@ impl Node {
                 parts.iter().for_each(|part| part.each_path(visit));
             }
             Kind::If(parts) => parts.iter().for_each(|part| part.each_path(visit)),
+            Kind::Begins(parts) => parts.iter().for_each(|part| part.each_path(visit)),
             Kind::Compare(_, left, right) => {
                 left.each_path(visit);
                 right.each_path(visit);

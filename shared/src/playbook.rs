@@ -102,8 +102,8 @@ pub struct Step {
     pub work: Work,
     /// The steps it waits for: as written, else the step above (the first: none).
     pub needs: Vec<String>,
-    /// Whether it starts even if a step it needs failed or is held. A skipped need always counts as met.
-    pub even_if_failed: bool,
+    /// Whether it starts even if a step it needs failed, is held or waits for a person. A skipped need always counts as met.
+    pub even_if: EvenIf,
     /// The condition it is done under; not fulfilled, the step is skipped.
     pub when: Option<Expr>,
     /// Its parameters; of a hold, none.
@@ -133,6 +133,19 @@ pub enum Work {
     Action(String),
     /// Nothing: it holds the run for a person, with this reason.
     Hold(String),
+}
+
+/// What a step starts in spite of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EvenIf {
+    /// Nothing: all that it needs must be behind it.
+    #[default]
+    Never,
+    /// A step it needs failed or is held.
+    Failed,
+    /// A step it needs failed, is held, or asks a person: what must not wait for an answer.
+    Waiting,
 }
 
 /// What becomes of a step whose deadline has passed.

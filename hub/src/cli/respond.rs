@@ -311,6 +311,7 @@ fn not_a_finding(hub: &Hub, origin: &Origin, what: &str) -> IncidentJson {
         findings: vec![FindingRef { id: String::new(), input: origin.to_string() }],
         detected_at: now,
         first_change_at: None,
+        contained_at: None,
         ended_at: Some(now),
         holds: Vec::new(),
         steps: Vec::new(),

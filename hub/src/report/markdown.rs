@@ -66,6 +66,7 @@ fn head(out: &mut String, report: &Report) {
     line!(out, "| Account, Region | {}, {} |", cell(&incident.account), cell(&incident.region));
     line!(out, "| Detected | {:.0} |", incident.detected_at);
     line!(out, "| First change | {} |", incident.first_change_at.map_or_else(|| "none".to_owned(), |at| format!("{at:.0}")));
+    line!(out, "| Contained | {} |", incident.contained_at.map_or_else(|| "not, or not yet".to_owned(), |at| format!("{at:.0}")));
     line!(out, "| Ended | {} |", incident.ended_at.map_or_else(|| "not yet".to_owned(), |at| format!("{at:.0}")));
     line!(out, "\nAll times are UTC. Text from findings, logs and tags is shown as it came, with control characters written out.");
 }

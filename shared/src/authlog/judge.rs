@@ -13,6 +13,11 @@ use super::{
 
 /// Groups of logins kept: from attackers by password, from them by other means and their neighbours, from elsewhere.
 const MOST: (usize, usize, usize) = (1_024, 512, 1_024);
+/// How many failures from one address make its login by password confirmed, where nobody is named, and how many make it a lead: people
+/// mistype their passwords too.
+pub const GUESSED: (u64, u64) = (10, 3);
+/// Addresses whose failures are kept, where nobody is named.
+const MOST_ADDRESSES: usize = 50_000;
 /// User names reported.
 const TOP_USERS: usize = 20;
 
@@ -32,7 +37,8 @@ pub struct LogLine {
 /// What is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
-    /// Addresses of the attackers, as the finding names them.
+    /// Addresses of the attackers, as the finding names them. Empty: nobody is named, and every address is judged by what it did
+    /// itself: [`GUESSED`] failures and then a login by password.
     pub attackers: Vec<IpAddr>,
     /// Start of the window, included.
     pub since: Timestamp,
@@ -48,6 +54,8 @@ pub struct Question {
 /// "After failures" goes by time; lines of the same instant go by the order in which they are fed.
 #[derive(Debug)]
 pub struct Judge {
+    /// Nobody is named.
+    anyone: bool,
     attackers: Vec<IpAddr>,
     neighbourhood: Vec<IpNet>,
     known: Vec<IpNet>,
@@ -71,6 +79,7 @@ struct Counts {
     windows: u64,
     outside: u64,
     known: u64,
+    addresses_not_kept: u64,
     first: Option<Timestamp>,
     last: Option<Timestamp>,
 }
@@ -88,6 +97,7 @@ impl Judge {
         neighbourhood.sort_unstable();
         neighbourhood.dedup();
         Self {
+            anyone: question.attackers.is_empty(),
             attackers,
             neighbourhood,
             known,
@@ -142,6 +152,10 @@ impl Judge {
             Event::LoginFailed { user, from, invalid_user, method, evidence, .. } => {
                 let Some(address) = self.attacker(&from) else { return };
                 let guess = proves_a_guess(evidence, invalid_user, method.as_ref());
+                if self.failures.len() >= MOST_ADDRESSES && !self.failures.contains_key(&(address, family)) {
+                    self.counts.addresses_not_kept += 1;
+                    return;
+                }
                 self.failures.entry((address, family)).or_default().add(at, evidence, guess, pid, times);
                 if let Some(user) = user {
                     self.tried.add(family, &user, at.0, Some(evidence), times);
@@ -194,7 +208,8 @@ impl Judge {
     }
 
     fn attacker(&self, from: &Source) -> Option<IpAddr> {
-        from.address().filter(|address| self.attackers.binary_search(address).is_ok())
+        let named = |address: &IpAddr| self.attackers.binary_search(address).is_ok();
+        from.address().filter(|address| if self.anyone { !address.is_loopback() } else { named(address) })
     }
 
     fn role(&self, from: &Source) -> Role {
@@ -225,9 +240,12 @@ impl Judge {
                 logins.push(report(key, group, seen, Confidence::Lead, 0, why));
             }
         }
+        if self.anyone {
+            logins = logins.into_iter().filter_map(guessed).collect();
+        }
         logins.sort_by(|a, b| (a.confidence, a.at, &a.user, a.from, &a.method).cmp(&(b.confidence, b.at, &b.user, b.from, &b.method)));
         let not_kept = NotKept {
-            attacker_logins: self.by_password.not_kept,
+            attacker_logins: self.by_password.not_kept + self.counts.addresses_not_kept,
             other_logins: self.otherwise.not_kept,
             elsewhere: self.elsewhere.not_kept,
             users_tried: self.tried.not_kept,
@@ -278,6 +296,19 @@ fn by_password(key: &Key, group: &Group, failures: Option<&Failures>) -> Login {
     };
     let count = failures.map_or(0, |failures| failures.count_before(group.first.at.0, &group.first.tie));
     report(key, group, &group.first, Confidence::Probable, count, why.to_owned())
+}
+
+/// Where nobody is named, a login counts by the failures before it alone.
+fn guessed(login: Login) -> Option<Login> {
+    let (confirmed, lead) = GUESSED;
+    let count = login.failures_before;
+    let confidence = match login.confidence {
+        Confidence::Confirmed if count >= confirmed => Confidence::Confirmed,
+        Confidence::Confirmed if count >= lead => Confidence::Lead,
+        _ => return None,
+    };
+    let why = format!("login by password after {count} or more failed attempts from the same address");
+    Some(Login { confidence, why, ..login })
 }
 
 /// From an attacker's address by other means than a password, or from near it.

@@ -330,3 +330,23 @@ proptest! {
         prop_assert!(judge.finish().lines_read <= 20);
     }
 }
+
+#[test]
+fn where_nobody_is_named_an_address_is_judged_by_its_own_failures_and_a_mistyped_password_is_nothing() {
+    let nobody = Question { attackers: vec![], ..question(&["198.51.100.0/24"]) };
+    let tries = |from: &str, times: i64| (0..times).map(|n| failed(n, "root", from)).collect::<Vec<_>>();
+    let mut lines = tries(ATTACKER, 12);
+    lines.push(accepted(100, "password", "ubuntu", ATTACKER));
+    lines.extend(tries("203.0.114.77", 4));
+    lines.push(accepted(101, "password", "ann", "203.0.114.77"));
+    lines.extend(tries("203.0.115.5", 1));
+    lines.push(accepted(102, "password", "bob", "203.0.115.5"));
+    lines.push(accepted(103, "publickey", "eve", "203.0.116.6"));
+    // A scanner that is known never counts.
+    lines.extend(tries("198.51.100.4", 40));
+    lines.push(accepted(104, "password", "scan", "198.51.100.4"));
+    let findings = judge_with(&nobody, &lines);
+    let told: Vec<(Confidence, &str, u64)> =
+        findings.logins.iter().map(|login| (login.confidence, login.user.as_str(), login.failures_before)).collect();
+    assert_eq!(told, [(Confidence::Confirmed, "ubuntu", 12), (Confidence::Lead, "ann", 4)]);
+}

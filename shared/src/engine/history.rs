@@ -24,6 +24,10 @@ title = "Toy"
 subject = "instance"
 [[match]]
 type = ["Toy"]
+[[turns]]
+when = "steps.look.outcome.login"
+role = "ACTOR"
+why = "a login was found"
 [[steps]]
 id = "look"
 action = "toy.look"
@@ -39,7 +43,14 @@ action = "toy.switch"
 when = "finding.role == 'ACTOR'"
 with = { switches = ["b"] }
 [[steps]]
+id = "later"
+action = "toy.switch"
+after = "20m"
+even_if = "waiting"
+with = { switches = ["c"] }
+[[steps]]
 id = "person"
+needs = ["second"]
 hold = "a person is needed"
 when = "finding.role == 'ACTOR'"
 "#;
@@ -85,6 +96,8 @@ pub(super) struct Lab {
     /// Views as they were last read.
     read: RefCell<BTreeMap<IncidentId, View>>,
     pub(super) finding: u32,
+    /// Whether the probe finds a login.
+    pub(super) login: bool,
 }
 
 impl Lab {
@@ -107,6 +120,7 @@ impl Lab {
             facts_age: SignedDuration::ZERO,
             read: RefCell::default(),
             finding: 0,
+            login: false,
         }
     }
 
@@ -256,7 +270,9 @@ impl Lab {
         };
         let with = if step.fixed { step.with.clone() } else { definition.with.render(&data).unwrap() };
         if action == "toy.look" {
-            return self.append(run, vec![Entry::ProbeDone { step: key.clone(), with, outcome: json!({}), evidence: vec![] }]).unwrap();
+            return self
+                .append(run, vec![Entry::ProbeDone { step: key.clone(), with, outcome: json!({ "login": self.login }), evidence: vec![] }])
+                .unwrap();
         }
         let plan = if step.fixed { step.plan.clone().unwrap() } else { self.plan(&with) };
         let ask = Ask {

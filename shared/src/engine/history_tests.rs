@@ -45,8 +45,9 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_happens_every_run_ends_in_a_state_that_says_why(ask in any::<bool>(), moves in moves()) {
+    fn whatever_happens_every_run_ends_in_a_state_that_says_why(ask in any::<bool>(), login in any::<bool>(), moves in moves()) {
         let mut lab = Lab::new(if ask { Mode::Ask } else { Mode::Act });
+        lab.login = login;
         lab.arrive(0, false, false, false);
         for (instance, what) in moves {
             match what {
@@ -153,6 +154,66 @@ fn a_target_that_turns_actor_begins_a_new_generation() {
     assert_eq!(view.latest("second").unwrap().state, StepState::InEffect);
     assert!(matches!(view.latest("person").unwrap().state, StepState::Held(_)));
     assert_eq!(summary(&view).state, RunState::Held);
+}
+
+#[test]
+fn a_fact_that_a_step_finds_makes_an_actor_of_the_target_once() {
+    let mut lab = Lab::new(Mode::Act);
+    lab.login = true;
+    lab.arrive(0, false, false, false);
+    while lab.step(Fate::Well) {}
+    let view = lab.view(lab.runs[0]);
+    assert_eq!((view.generation, view.role()), (2, Some(crate::finding::ResourceRole::Actor)));
+    assert_eq!(view.turned.as_ref().unwrap().1, "a login was found");
+    assert_eq!(view.data()["finding"]["role"], "ACTOR");
+    assert_eq!(view.latest("first").unwrap().state, StepState::InEffect, "what was done stays");
+    assert_eq!(view.latest("first").unwrap().key.instance, 1);
+    assert_eq!(view.latest("second").unwrap().state, StepState::InEffect, "what the target needed not, the actor does");
+    // A later version that still says TARGET turns nothing back, and no run turns twice.
+    lab.arrive(0, false, true, false);
+    while lab.step(Fate::Well) {}
+    let view = lab.view(lab.runs[0]);
+    assert_eq!((view.generation, view.role()), (3, Some(crate::finding::ResourceRole::Actor)));
+}
+
+#[test]
+fn a_step_with_a_delay_waits_as_data_and_the_run_counts_as_contained_meanwhile() {
+    let mut lab = Lab::new(Mode::Act);
+    lab.caps.per_account_hour = 3;
+    lab.arrive(0, false, false, false);
+    while lab.step(Fate::Well) {}
+    let view = lab.view(lab.runs[0]);
+    assert_eq!(view.latest("later").unwrap().state, StepState::Waiting);
+    let settled = view.latest("second").unwrap().settled.unwrap();
+    let due = settled + SignedDuration::from_mins(20);
+    assert_eq!(next(&view, lab.now, lab.pace()).wake, Some(due));
+    let sum = summary(&view);
+    assert_eq!((sum.state, sum.over), (RunState::Contained, false), "{sum:?}");
+    lab.now = due;
+    while lab.step(Fate::Well) {}
+    assert_eq!(lab.view(lab.runs[0]).latest("later").unwrap().state, StepState::InEffect);
+}
+
+#[test]
+fn what_must_not_wait_for_an_answer_does_not() {
+    let mut lab = Lab::new(Mode::Ask);
+    lab.arrive(0, false, false, false);
+    lab.now += SignedDuration::from_mins(1);
+    while lab.step(Fate::Well) {}
+    let view = lab.view(lab.runs[0]);
+    assert!(matches!(view.latest("first").unwrap().state, StepState::Asked { .. }));
+    assert_eq!(view.latest("second").unwrap().state, StepState::Waiting, "it needs the answer");
+    let text = "name = \"t\"\ntitle = \"T\"\nsubject = \"instance\"\n[[match]]\ntype = [\"T\"]\n[[steps]]\nid = \"a\"\naction = \"x\"\n[[steps]]\nid = \"b\"\naction = \"x\"\neven_if = \"waiting\"\n";
+    let playbook = crate::playbook::Playbook::parse(text, "t.toml").unwrap();
+    let mut waiting = view.clone();
+    waiting.playbook = std::sync::Arc::new(playbook);
+    let asked = view.latest("first").unwrap().clone();
+    waiting.steps = vec![
+        super::StepView { key: StepKey::first("a"), at: 0, ..asked.clone() },
+        super::StepView { key: StepKey::first("b"), at: 1, state: StepState::Waiting, not_before: None, ..asked },
+    ];
+    let wanted = next(&waiting, lab.now, lab.pace());
+    assert!(wanted.commands.iter().any(|command| command.step() == Some(&StepKey::first("b"))), "{wanted:?}");
 }
 
 #[test]

@@ -2,12 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{
-    entry::UndoCause,
-    step::{StepState, StepView},
-    view::View,
-};
-use crate::plan::StepKey;
+use super::{entry::UndoCause, stand::StepState, step::StepView, view::View};
+use crate::{plan::StepKey, playbook::EvenIf};
 
 /// One thing wanted now.
 #[derive(Debug, Clone, PartialEq)]
@@ -213,7 +209,8 @@ pub(super) fn needs_met(view: &View, step: &StepView) -> bool {
             | StepState::Observed { .. }
             | StepState::Undone { .. }
             | StepState::ByHand { .. } => true,
-            StepState::Failed { .. } | StepState::Held(_) | StepState::Stuck { .. } => definition.even_if_failed,
+            StepState::Failed { .. } | StepState::Held(_) | StepState::Stuck { .. } => definition.even_if >= EvenIf::Failed,
+            StepState::Asked { .. } => definition.even_if >= EvenIf::Waiting,
             _ => false,
         })
     })

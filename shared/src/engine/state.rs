@@ -1,14 +1,15 @@
 //! The state of a run in one word, and what is still owed.
 
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
     next::{due_turn, is_stale, needs_met, not_before},
-    step::StepState,
+    stand::StepState,
     view::View,
 };
-use crate::playbook::OnFailure;
+use crate::playbook::{EvenIf, OnFailure, Phase};
 
 /// Where an incident stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -175,6 +176,26 @@ pub fn summary(view: &View) -> Summary {
     Summary { over: true, ..make(RunState::Closed, "", "all steps verified".to_owned()) }
 }
 
+/// When the last of the steps that contain (`phase` contain or credentials) came into effect; `None` while one of them is outstanding, or
+/// where none was needed. A step that is repeated later (`after`) is not waited for.
+#[must_use]
+pub fn contained_at(view: &View) -> Option<Timestamp> {
+    let mut last = None;
+    for step in &view.steps {
+        let Some(definition) = view.definition(step) else { continue };
+        let contains = matches!(definition.phase, Some(Phase::Contain | Phase::Credentials)) && definition.after.is_zero();
+        if !contains || view.latest(&step.key.id).is_some_and(|latest| latest.key != step.key) {
+            continue;
+        }
+        match &step.state {
+            StepState::Skipped { .. } | StepState::Observed { .. } => {}
+            StepState::Failed { .. } if definition.on_failure == OnFailure::Continue => {}
+            _ => last = last.max(Some(step.effective?)),
+        }
+    }
+    last
+}
+
 /// Whether something was begun that has to be ended, whatever a person closed.
 fn under_way(view: &View) -> bool {
     view.steps.iter().any(|step| {
@@ -209,8 +230,8 @@ fn blocked(view: &View, id: &str, depth: usize) -> bool {
     depth < 64
         && definition.needs.iter().any(|need| {
             view.latest(need).is_some_and(|need| match &need.state {
-                StepState::Held(_) | StepState::Failed { .. } | StepState::Stuck { .. } => !definition.even_if_failed,
-                StepState::Asked { .. } => true,
+                StepState::Held(_) | StepState::Failed { .. } | StepState::Stuck { .. } => definition.even_if < EvenIf::Failed,
+                StepState::Asked { .. } => definition.even_if < EvenIf::Waiting,
                 StepState::Waiting => blocked(view, &need.key.id, depth + 1),
                 _ => false,
             })

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use super::{
     entry::{Entry, FindingNote, Hold, Person},
-    step::{StepState, StepView, after_release},
+    stand::StepState,
+    step::{StepView, after_release},
 };
 use crate::{
     finding::{ResourceRole, Subject},

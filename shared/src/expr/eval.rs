@@ -42,7 +42,7 @@ pub(super) fn eval<'d>(node: &'d Node, data: &'d Value) -> Result<Cow<'d, Value>
             let [condition, yes, no] = parts.as_ref();
             eval(if truth(condition, data)? { yes } else { no }, data)?
         }
-        Kind::Not(_) | Kind::All(_) | Kind::Any(_) | Kind::Compare(..) => Cow::Owned(Value::Bool(truth(node, data)?)),
+        Kind::Not(_) | Kind::All(_) | Kind::Any(_) | Kind::Compare(..) | Kind::Begins(_) => Cow::Owned(Value::Bool(truth(node, data)?)),
     })
 }
 
@@ -64,6 +64,14 @@ pub(super) fn truth(node: &Node, data: &Value) -> Result<bool, Fault> {
                 }
             }
             Ok(false)
+        }
+        Kind::Begins(parts) => {
+            let [text, start] = parts.as_ref();
+            let told = |node: &Node| match eval(node, data)?.as_ref() {
+                Value::String(text) => Ok(text.clone()),
+                other => fault(node, format!("`begins` compares texts, and this is {}", kind_of(other))),
+            };
+            Ok(told(text)?.starts_with(&told(start)?))
         }
         Kind::Compare(comparison, left, right) => {
             let (left_value, right_value) = (eval(left, data)?, eval(right, data)?);

@@ -202,8 +202,15 @@ impl<'t> Parser<'t> {
     }
 
     fn call(&mut self, name: &str, at: Range<usize>) -> Result<Node, ExprError> {
+        if name == "begins" {
+            let text = self.any()?;
+            self.expect(",", "and the text it is to begin with")?;
+            let start = self.any()?;
+            let end = self.expect(")", "after the two arguments of `begins`")?.end;
+            return Ok(Node { at: at.start..end, kind: Kind::Begins(Box::new([text, start])) });
+        }
         if name != "len" {
-            return Err(ExprError { at, why: format!("there is no function `{name}`; the only one is `len`") });
+            return Err(ExprError { at, why: format!("there is no function `{name}`; there are `begins` and `len`") });
         }
         let inner = self.any()?;
         let end = self.expect(")", "after the one argument of `len`")?.end;

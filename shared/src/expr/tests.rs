@@ -54,6 +54,7 @@ fn operators_bind_as_in_the_table() {
     holds("true && true || false");
     holds("finding.network.local_port in [22, 3389] and 'x' != 'y'");
     holds("2 <= 2 and 2 >= 2 and 1 < 2 and 'b' > 'a' and -1.5 < 0");
+    holds("begins('abc', 'ab') and begins(subject.id, subject.id) and not begins('a', 'ab') and begins('', '')");
     holds("len(finding.network.remote_ips) == 2 and len('äö') == 2 and len(subject) == 2");
     assert_eq!(eval("if finding.role == 'TARGET' then 22 else 3389"), json!(22));
     assert_eq!(eval("finding.none ?? (if finding.sample then 1 else 2)"), json!(2));
@@ -80,6 +81,7 @@ fn what_cannot_be_answered_is_an_error_and_never_false() {
         "`1 in finding.nothing`: `in` wants a list, but this is null; give a default, as in `(… ?? [])`"
     );
     assert_eq!(eval_error("len(finding.nothing) == 0"), "`len(finding.nothing) == 0`: `len` of null; give a default, as in `len(… ?? [])`");
+    assert_eq!(eval_error("begins(finding.nothing, 'x')"), "`begins(finding.nothing, 'x')`: `begins` compares texts, and this is null");
     assert_eq!(eval_error("len(5) == 0"), "`len(5) == 0`: a number has no length");
 }
 
@@ -115,7 +117,7 @@ fn a_parse_error_says_where_and_why() {
         ("finding..x", ".", "expected a name after `.`"),
         ("finding.x[y]", "y", "expected the number of an element, from 0"),
         ("finding.x[-1]", "-1", "expected the number of an element, from 0"),
-        ("max(1)", "max", "there is no function `max`; the only one is `len`"),
+        ("max(1)", "max", "there is no function `max`; there are `begins` and `len`"),
         ("1 + 2", "+", "there is no arithmetic: `+`"),
         ("0x16 == 1", "0x16", "`0x16` is not a number"),
         ("1 and", "", "a value is missing: the text ends here"),

@@ -3,11 +3,10 @@
 use std::ops::Range;
 
 use jiff::SignedDuration;
-use serde::Deserialize;
 use toml::de::DeValue;
 
 use super::{
-    DEFAULT_WITHIN, OnFailure, OnTimeout, Step, Work,
+    DEFAULT_WITHIN, EvenIf, OnFailure, OnTimeout, Step, Work,
     load::{identifier, line},
     reader::{Keys, Reader, Spot},
 };
@@ -39,12 +38,6 @@ pub(super) struct Read {
     pub(super) decides: bool,
 }
 
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum EvenIf {
-    Failed,
-}
-
 impl Draft {
     pub(super) fn id(&self) -> Option<&str> {
         self.id.as_ref().map(|(id, _)| id.as_str())
@@ -60,7 +53,7 @@ pub(super) fn draft<'t>(reader: &mut Reader<'_>, mut keys: Keys<'t>, above: Opti
     let needs = keys
         .take("needs")
         .map_or_else(|| above.and_then(|above| above.id.clone()).map(|(id, _)| vec![(id, keys.at())]), |spot| needs(reader, spot));
-    let even_if: Option<Option<EvenIf>> = optional(keys.take("even_if"), |spot| reader.word(spot));
+    let even_if: Option<EvenIf> = keys.take("even_if").map_or(Some(EvenIf::Never), |spot| reader.word(spot));
     let when = optional(keys.take("when"), |spot| condition(reader, spot, &mut reads));
     let is_hold = matches!(work, Some(Work::Hold(_)));
     let with = keys.entry("with");
@@ -105,7 +98,7 @@ pub(super) fn draft<'t>(reader: &mut Reader<'_>, mut keys: Keys<'t>, above: Opti
             id: id.as_ref()?.0.clone(),
             work: work?,
             needs: resolved,
-            even_if_failed: even_if?.is_some(),
+            even_if: even_if?,
             when: when?,
             with: with?,
             within: within?,

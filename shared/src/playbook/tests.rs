@@ -95,7 +95,11 @@ fn an_attacked_instance_is_closed_first_and_its_source_blocked_for_a_day() {
     let block = playbook.step("block-source").unwrap();
     assert_eq!((block.needs.as_slice(), block.ttl), (&["close-ingress".to_owned()][..], Some(SignedDuration::from_hours(24))));
     assert!(
-        playbook.steps.iter().filter(|step| matches!(step.work, Work::Action(_)) && step.id != "record").all(|step| step.even_if_failed)
+        playbook
+            .steps
+            .iter()
+            .filter(|step| matches!(step.work, Work::Action(_)) && step.id != "record")
+            .all(|step| step.even_if >= EvenIf::Failed)
     );
     let data = json!({ "finding": finding, "subject": { "id": "i-0abc" } });
     let with = playbook.step("close-ingress").unwrap().with.render(&data).unwrap();
@@ -151,7 +155,7 @@ fn a_step_says_no_more_than_it_must() {
         id: "a".to_owned(),
         work: Work::Action("x".to_owned()),
         needs: vec![],
-        even_if_failed: false,
+        even_if: EvenIf::Never,
         when: None,
         with: Template::empty(),
         within: SignedDuration::from_mins(30),
@@ -188,7 +192,7 @@ fn a_step_says_all_it_can() {
     "#;
     let playbook = steps(text);
     let step = playbook.step("b").unwrap();
-    assert!(step.even_if_failed && step.ask);
+    assert!(step.even_if == EvenIf::Failed && step.ask);
     assert_eq!((step.on_timeout, step.on_failure), (OnTimeout::Hold, OnFailure::Continue));
     assert_eq!((step.within, step.ttl), (SignedDuration::from_mins(90), Some(SignedDuration::from_hours(24))));
     assert_eq!(step.reads_outcomes_of().collect::<Vec<_>>(), ["a"]);

@@ -40,7 +40,7 @@ const WINDOWS_PORTS: &[u16] = &[3389, 5985, 5986, 445, 139, 135];
 pub struct Params {
     /// The instance's id.
     pub instance: String,
-    /// The attackers' addresses.
+    /// The attackers' addresses. Empty: nobody is named, and every address is judged by its own failures before its login.
     pub sources: Vec<IpAddr>,
     /// The attacked port.
     #[serde(default = "ssh")]
@@ -190,7 +190,9 @@ impl Search {
         let mut notes = Vec::new();
         let known = with.sources.iter().filter(|address| cx.is_known(**address)).count();
         if with.sources.is_empty() {
-            notes.push("the finding names no source address: no login can be told to be the attacker's".to_owned());
+            notes.push(
+                "nobody is named: a login by password counts after 10 failures from its own address, and is a lead after 3".to_owned(),
+            );
         } else if known > 0 {
             notes.push(format!("{known} of {} source addresses are known sources: their logins do not count", with.sources.len()));
         }
