@@ -3,7 +3,9 @@
 //! [`Report::new`] makes it from the journal alone, so that the same entries always give the same report; [`Report::markdown`] renders it.
 
 mod access;
+mod cause;
 mod deeds;
+mod html;
 mod json;
 mod markdown;
 mod story;
@@ -16,13 +18,18 @@ use cordon_shared::{
 use serde_json::Value;
 
 pub use json::{
-    Access, AccessVerdict, Changed, EvidenceRef, JournalRef, Limit, LoginLine, LookedAt, Moment, NotDone, Note, PersonSaid, Report, SCHEMA,
-    Statement, UndoCommand, UndoGuide,
+    Access, AccessVerdict, Answer, Changed, EvidenceRef, JournalRef, Limit, LoginLine, LookedAt, Moment, NotDone, Note, PersonSaid, Report,
+    SCHEMA, Statement, UndoCommand, UndoGuide,
 };
 
 use crate::incident::IncidentJson;
 
 /// Actions that the report has something to say about.
+const ISOLATE: &str = "ec2.isolate-instance";
+const CUT_FLOWS: &str = "ec2.cut-tracked-flows";
+const DENY_SESSIONS: &str = "iam.deny-older-sessions";
+const EXPOSURE: &str = "ec2.instance-exposure";
+const TRACE: &str = "cloudtrail.trace-credentials";
 const CLOSE_INGRESS: &str = "ec2.close-open-ingress";
 const BLOCK_SOURCE: &str = "ec2.block-source-in-nacl";
 const FIND_LOGINS: &str = "logs.find-logins";
@@ -31,13 +38,15 @@ impl Report {
     /// The report on a run, from its view and the entries that the view is the fold of.
     #[must_use]
     pub fn new(view: &View, entries: &[Sealed]) -> Self {
+        let access = access::access(view);
         Self {
             schema: SCHEMA.to_owned(),
             incident: IncidentJson::new(view, None),
             title: view.playbook.title.clone(),
             what_happened: story::what_happened(view),
             timeline: story::timeline(entries),
-            access: access::access(view),
+            root_cause: cause::answers(view, &access),
+            access,
             changed: deeds::changed(view, entries),
             would_change: deeds::would_change(view),
             not_done: deeds::not_done(view),
@@ -58,6 +67,12 @@ impl Report {
     #[must_use]
     pub fn markdown(&self) -> String {
         markdown::render(self)
+    }
+
+    /// The report as one HTML page that needs nothing else.
+    #[must_use]
+    pub fn html(&self) -> String {
+        html::render(self)
     }
 }
 

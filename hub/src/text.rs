@@ -64,6 +64,12 @@ pub fn markdown(text: &str) -> String {
     out
 }
 
+/// As [`safe`], and no character of it means anything in HTML, in an attribute in quotes neither.
+#[must_use]
+pub fn html(text: &str) -> String {
+    safe(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
+}
+
 fn ends_with(text: &str, word: &str) -> bool {
     text.len().checked_sub(word.len()).and_then(|at| text.get(at..)).is_some_and(|end| end.eq_ignore_ascii_case(word))
 }

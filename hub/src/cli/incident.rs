@@ -33,6 +33,9 @@ pub(super) enum Incident {
     Report {
         /// The incident, or the beginning of its id
         id: String,
+        /// As one HTML page that needs nothing else
+        #[arg(long)]
+        html: bool,
     },
     /// Put back what was changed, after a look for changes of others
     Undo(OnStep),
@@ -156,12 +159,14 @@ pub(super) async fn incident(common: &Common, command: Incident) -> Result<Exit,
             }
             Ok(Exit::Well)
         }
-        Incident::Report { id } => {
+        Incident::Report { id, html } => {
             let store = store(common)?;
             let id = find(&store, &id).await?;
             let entries = store.entries(id).await?;
             let view = ops::fold(id, &entries)?;
             match common.format {
+                Format::Table if html => output::line(Report::new(&view, &entries).html().trim_end()),
+                Format::Json if html => return Err(Failure::usage("`--html` and `--format json` are two formats: choose one")),
                 Format::Json => output::object(&Report::new(&view, &entries))?,
                 Format::Table => output::line(Report::new(&view, &entries).markdown().trim_end()),
             }

@@ -30,6 +30,10 @@ pub(super) fn access(view: &View) -> Access {
         }
     }
     let actor = view.findings.iter().any(|note| text_at(&note.finding, &["role"]) == Some("ACTOR"));
+    if let Some((_, why)) = &view.turned {
+        let text = format!("{}: from then on it counted as compromised.", why.trim_end_matches('.'));
+        statements.push(Statement { text, reference: Some("the steps below".to_owned()), not_known_because: None });
+    }
     statements.extend(view.steps.iter().filter(|step| action(view, step) == CLOSE_INGRESS).filter_map(exposure));
     let search = view.steps.iter().rfind(|step| action(view, step) == FIND_LOGINS);
     let about_access = actor || search.is_some();
@@ -44,7 +48,7 @@ pub(super) fn access(view: &View) -> Access {
     Access { verdict: if actor { AccessVerdict::GotIn } else { verdict }, statements, logins, looked_at }
 }
 
-fn unknown(what: &str, because: impl Into<String>, reference: Option<String>) -> Statement {
+pub(super) fn unknown(what: &str, because: impl Into<String>, reference: Option<String>) -> Statement {
     Statement { text: what.to_owned(), reference, not_known_because: Some(because.into()) }
 }
 
@@ -95,7 +99,7 @@ fn exposure(step: &StepView) -> Option<Statement> {
 }
 
 /// Why a step has no answer.
-fn because(step: &StepView) -> String {
+pub(super) fn because(step: &StepView) -> String {
     let why = match &step.state {
         StepState::Held(hold) => hold.why.clone(),
         StepState::Failed { why, .. } | StepState::Skipped { why } | StepState::Stuck { why } | StepState::Observed { why } => why.clone(),

@@ -1,6 +1,6 @@
 //! What was changed, what was not and why, and how to undo.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::LazyLock};
 
 use cordon_shared::{
     engine::{Entry, StepState, StepView, View},
@@ -10,7 +10,8 @@ use cordon_shared::{
 use serde_json::Value;
 
 use super::{
-    BLOCK_SOURCE, CLOSE_INGRESS, Changed, EvidenceRef, FIND_LOGINS, Limit, NotDone, Note, UndoCommand, UndoGuide, action, at, plain,
+    BLOCK_SOURCE, CLOSE_INGRESS, CUT_FLOWS, Changed, DENY_SESSIONS, EvidenceRef, FIND_LOGINS, ISOLATE, Limit, NotDone, Note, UndoCommand,
+    UndoGuide, action, at, plain,
 };
 use crate::incident::IncidentJson;
 
@@ -138,11 +139,18 @@ fn undoable(view: &View) -> Vec<&StepView> {
     view.steps.iter().filter(stands).collect()
 }
 
+/// Whether an undo of the whole incident leaves the changes of this action as they are.
+fn only_named(name: &str) -> bool {
+    static NAMED: LazyLock<BTreeSet<&'static str>> =
+        LazyLock::new(|| cordon_spoke::actions::all().iter().filter(|action| action.undo_only_named).map(|action| action.name).collect());
+    NAMED.contains(name)
+}
+
 /// How to undo.
 pub(super) fn undo(view: &View) -> UndoGuide {
     let run = view.run;
     let steps = undoable(view);
-    let (open, others): (Vec<&StepView>, Vec<&StepView>) = steps.iter().partition(|step| action(view, step) == CLOSE_INGRESS);
+    let (open, others): (Vec<&StepView>, Vec<&StepView>) = steps.iter().partition(|step| only_named(action(view, step)));
     let mut guide = UndoGuide { commands: Vec::new(), by_itself: Vec::new(), will_not: Vec::new() };
     if !others.is_empty() {
         let names: Vec<String> = others.iter().rev().map(|step| step.key.to_string()).collect();
@@ -158,7 +166,11 @@ pub(super) fn undo(view: &View) -> UndoGuide {
         });
     }
     for step in &open {
-        let does = format!("opens to the world again what {} closed", step.key);
+        let does = if action(view, step) == CLOSE_INGRESS {
+            format!("opens to the world again what {} closed", step.key)
+        } else {
+            format!("gives back what {} took from credentials that may be an attacker's", step.key)
+        };
         guide.commands.push(UndoCommand { command: format!("cordon incident undo {run} --step {}", step.key), does });
     }
     for step in &steps {
@@ -168,8 +180,15 @@ pub(super) fn undo(view: &View) -> UndoGuide {
     }
     if !steps.is_empty() {
         if !open.is_empty() {
-            let names: Vec<String> = open.iter().map(|step| step.key.to_string()).collect();
-            guide.will_not.push(format!("Open a rule to the world again, unless its step ({}) is named.", names.join(", ")));
+            let names = |closes: bool| {
+                let those = open.iter().filter(|step| (action(view, step) == CLOSE_INGRESS) == closes);
+                those.map(|step| step.key.to_string()).collect::<Vec<_>>().join(", ")
+            };
+            for (closes, what) in [(true, "Open a rule to the world again"), (false, "Give credentials back")] {
+                if !names(closes).is_empty() {
+                    guide.will_not.push(format!("{what}, unless its step ({}) is named.", names(closes)));
+                }
+            }
         }
         guide.will_not.push("Overwrite what somebody else has changed since: then it says what to do by hand.".to_owned());
         guide.will_not.push("Put back what another incident still needs: that stays until the last of them lets go.".to_owned());
@@ -202,32 +221,61 @@ const GROUPS: &str = "https://docs.aws.amazon.com/vpc/latest/userguide/vpc-secur
 const ACLS: &str = "https://docs.aws.amazon.com/vpc/latest/userguide/vpc-network-acls.html";
 const TRACKING: &str = "https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/security-group-connection-tracking.html";
 
+const REVOKING: &str = "https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use_revoke-sessions.html";
+
 /// What the measures taken do not do.
 pub(super) fn limits(view: &View) -> Vec<Limit> {
     let stands = |name: &str| {
         view.steps.iter().any(|step| action(view, step) == name && matches!(step.state, StepState::InEffect | StepState::AlreadyDone))
     };
-    let (closed, blocked) = (stands(CLOSE_INGRESS), stands(BLOCK_SOURCE));
+    let (closed, blocked, isolated) = (stands(CLOSE_INGRESS), stands(BLOCK_SOURCE), stands(ISOLATE));
     let mut out = Vec::new();
-    let mut say = |text: &str, source: Option<&str>| out.push(Limit { text: text.to_owned(), source: source.map(str::to_owned) });
-    if closed {
+    let mut say = |code: Option<&str>, text: &str, source: Option<&str>| {
+        out.push(Limit { code: code.map(str::to_owned), text: text.to_owned(), source: source.map(str::to_owned) });
+    };
+    // Undone by its time, it has done its work.
+    let cut = view.steps.iter().rfind(|step| action(view, step) == CUT_FLOWS && step.effective.is_some());
+    let ended = cut.is_some_and(|step| at(&step.outcome, &["tracked_flows"]).and_then(Value::as_str) == Some("ended-with"));
+    if isolated && !ended {
         say(
+            Some("tracked_flows_may_persist"),
+            "Connections that were open when the interfaces changed their groups are tracked and may go on until they time out (an established TCP connection idle up to 5 days; 350 seconds on Nitro v6): no address was named whose connections could be cut.",
+            Some(TRACKING),
+        );
+    } else if isolated {
+        say(
+            None,
+            "Connections with the addresses that the findings name were cut. Others that were open when the interfaces changed their groups are tracked, and may go on while they are active.",
+            Some(TRACKING),
+        );
+    } else if closed {
+        say(
+            Some("tracked_flows_may_persist"),
             "Connections that were open when a security group's rule was removed are tracked and may go on until they time out (an established TCP connection idle up to 5 days; 350 seconds on Nitro v6). A network ACL cuts them, but only those of the sources that it denies.",
             Some(TRACKING),
         );
     }
-    if closed || blocked {
+    if closed || blocked || isolated {
         say(
+            None,
             "Security groups cut neither the VPC's DNS resolver nor the instance metadata service: what runs on an instance still reaches both.",
             Some(GROUPS),
         );
-        say("The same goes for network ACLs. They also do not filter traffic inside a subnet.", Some(ACLS));
+        say(None, "The same goes for network ACLs. They also do not filter traffic inside a subnet.", Some(ACLS));
     }
     if blocked {
-        say("An attacker can come back from another address: the network ACL denies only the sources that the finding names.", None);
+        say(None, "An attacker can come back from another address: the network ACL denies only the sources that the finding names.", None);
+    }
+    if stands(DENY_SESSIONS) {
+        say(
+            None,
+            "Denying older sessions does not reach a user's own keys, sessions issued after the cut-off, or roles that the session had assumed before.",
+            Some(REVOKING),
+        );
     }
     if view.steps.iter().any(|step| action(view, step) == FIND_LOGINS && step.state == StepState::Done) {
         say(
+            None,
             "The logs were written by the instance itself: who has taken it over can keep lines from being written, though not remove those already delivered.",
             None,
         );

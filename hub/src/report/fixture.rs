@@ -46,6 +46,52 @@ needs = ["find-logins"]
 when = "steps.find-logins.outcome.verdict == 'confirmed'"
 "#;
 
+/// One that contains an instance that was taken over, and looks for how.
+pub(crate) const ACTOR: &str = r#"
+name = "ec2-brute-force"
+title = "An EC2 instance under brute force, or taking part in one"
+subject = "instance"
+[[match]]
+type = ["UnauthorizedAccess:EC2/SSHBruteForce"]
+[[turns]]
+when = "steps.find-logins.outcome.verdict == 'confirmed'"
+role = "ACTOR"
+why = "A login of the attacker is confirmed"
+[[steps]]
+id = "exposure"
+action = "ec2.instance-exposure"
+phase = "record"
+[[steps]]
+id = "close-ingress"
+action = "ec2.close-open-ingress"
+phase = "contain"
+[[steps]]
+id = "find-logins"
+action = "logs.find-logins"
+phase = "investigate"
+[[steps]]
+id = "cut-flows"
+action = "ec2.cut-tracked-flows"
+when = "finding.role == 'ACTOR'"
+phase = "contain"
+ttl = "5m"
+[[steps]]
+id = "isolate"
+action = "ec2.isolate-instance"
+when = "finding.role == 'ACTOR'"
+phase = "contain"
+[[steps]]
+id = "deny-sessions"
+action = "iam.deny-older-sessions"
+when = "finding.role == 'ACTOR'"
+phase = "credentials"
+[[steps]]
+id = "trace"
+action = "cloudtrail.trace-credentials"
+when = "finding.role == 'ACTOR'"
+phase = "investigate"
+"#;
+
 pub(crate) const GROUP: &str = "arn:aws:ec2:us-east-1:111122223333:security-group/sg-0aa";
 pub(crate) const ACL: &str = "arn:aws:ec2:us-east-1:111122223333:network-acl/acl-0bb";
 
@@ -70,6 +116,10 @@ impl Run {
     }
 
     pub(crate) fn open_titled(mode: Mode, title: &str) -> Self {
+        Self::open_with(mode, title, PLAYBOOK)
+    }
+
+    pub(crate) fn open_with(mode: Mode, title: &str, playbook: &str) -> Self {
         let cell = CellId::new("111122223333".parse().unwrap(), "us-east-1".parse().unwrap());
         let arn = "arn:aws:ec2:us-east-1:111122223333:instance/i-0abc".parse().ok();
         let subject = Subject { cell, kind: SubjectKind::Instance, id: "i-0abc".into(), arn };
@@ -89,8 +139,8 @@ impl Run {
         let now = "2026-11-24T12:00:00Z".parse().unwrap();
         let opened = Entry::Opened {
             playbook: "ec2-brute-force".into(),
-            source: PLAYBOOK.into(),
-            digest: Playbook::parse(PLAYBOOK, "ec2-brute-force.toml").unwrap().digest,
+            source: playbook.into(),
+            digest: Playbook::parse(playbook, "ec2-brute-force.toml").unwrap().digest,
             subject,
             finding: Box::new(finding),
             mode,
@@ -125,10 +175,14 @@ impl Run {
     }
 
     pub(crate) fn applied(&mut self, id: &str, plan: Plan) {
+        self.applied_with(id, plan, json!({}));
+    }
+
+    pub(crate) fn applied_with(&mut self, id: &str, plan: Plan, outcome: Value) {
         self.planned(id, plan);
         self.add(Entry::Decided { step: step(id), because: "mode act allows a reversible change; no opt-out, caps not spent".into() });
         self.add(Entry::ApplyStarted { step: step(id), attempt: 1, epoch: 1, also: vec![] });
-        self.add(Entry::Applied { step: step(id), outcome: json!({}) });
+        self.add(Entry::Applied { step: step(id), outcome });
         self.add(Entry::Verified { step: step(id), verdict: Verdict::InEffect, again: None });
     }
 

@@ -26,6 +26,8 @@ pub struct Report {
     pub timeline: Vec<Moment>,
     /// How they got in, or were kept out.
     pub access: Access,
+    /// The root cause: how it could happen, how they got in, what they did, what removes that way in. Empty where no step looks for it.
+    pub root_cause: Vec<Answer>,
     /// What was changed.
     pub changed: Vec<Changed>,
     /// What would be changed, and was not.
@@ -44,6 +46,15 @@ pub struct Report {
     pub journal: JournalRef,
     /// What the measures taken do not do.
     pub limits: Vec<Limit>,
+}
+
+/// A question, and what is known of its answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Answer {
+    /// The question.
+    pub question: String,
+    /// The answer, each statement with what it rests on; what is not known, with the reason.
+    pub statements: Vec<Statement>,
 }
 
 /// A sentence, and what it rests on.
@@ -231,6 +242,8 @@ pub struct JournalRef {
 /// What a measure does not do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Limit {
+    /// A stable word, such as `tracked_flows_may_persist`; null where there is none.
+    pub code: Option<String>,
     /// The sentence.
     pub text: String,
     /// Where AWS says so.

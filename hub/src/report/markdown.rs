@@ -24,6 +24,7 @@ pub(super) fn render(report: &Report) -> String {
     section(&mut out, "What happened");
     statements(&mut out, &report.what_happened);
     access(&mut out, report);
+    root_cause(&mut out, report);
     section(&mut out, "What was changed");
     if report.changed.is_empty() {
         line!(out, "Nothing.");
@@ -43,7 +44,8 @@ pub(super) fn render(report: &Report) -> String {
         section(&mut out, "What these measures do not do");
         for limit in &report.limits {
             let source = limit.source.as_ref().map(|source| format!(" ([AWS]({source}))")).unwrap_or_default();
-            line!(out, "- {}{source}", limit.text);
+            let code = limit.code.as_ref().map(|code| format!("{}: ", self::code(code))).unwrap_or_default();
+            line!(out, "- {code}{}{source}", limit.text);
         }
     }
     out
@@ -113,6 +115,18 @@ fn access(out: &mut String, report: &Report) {
         for looked in &access.looked_at {
             line!(out, "- {}: {}", code(&looked.place), markdown(&looked.result));
         }
+    }
+}
+
+fn root_cause(out: &mut String, report: &Report) {
+    if report.root_cause.is_empty() {
+        return;
+    }
+    section(out, "Root cause");
+    for (index, answer) in report.root_cause.iter().enumerate() {
+        let gap = if index == 0 { "" } else { "\n" };
+        line!(out, "{gap}### {}\n", answer.question);
+        statements(out, &answer.statements);
     }
 }
 

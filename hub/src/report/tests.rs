@@ -1,13 +1,14 @@
 use cordon_shared::{
     engine::Entry,
+    finding::ResourceRole,
     mode::Mode,
-    plan::{Effect, Plan, Verdict},
+    plan::{Change, Effect, Plan, Verdict},
 };
 use serde_json::json;
 
 use super::{
     AccessVerdict, Report,
-    fixture::{Run, analyst, blocking, closing, golden, no_login, step},
+    fixture::{ACTOR, Run, analyst, blocking, closing, golden, no_login, step},
 };
 
 fn report(run: &Run) -> Report {
@@ -61,6 +62,103 @@ fn a_confirmed_login_is_held() {
     );
     matches_golden("confirmed-login", &run);
     assert_eq!(report(&run).access.verdict, AccessVerdict::GotIn);
+}
+
+fn one_change(resource: &str, attribute: &str, before: serde_json::Value, after: serde_json::Value) -> Plan {
+    let change = Change { resource: resource.into(), attribute: attribute.into(), before, after };
+    Plan { changes: vec![change], touches: [resource.to_owned()].into(), ..Plan::default() }
+}
+
+/// An instance whose password was guessed: found, turned, contained and traced.
+fn intrusion(flows: &str) -> Run {
+    let mut run = Run::open_with(Mode::Act, "203.0.113.5 is performing SSH brute force attacks against i-0abc.", ACTOR);
+    let exposure = json!({
+        "reachable": true, "interfaces": [], "because": ["Interface eni-0aa has public address 198.51.100.7, and subnet subnet-0aa routes to igw-0aa."],
+        "open_rules": [{ "group": "sg-0aa", "rule": "sgr-01", "cidr": "0.0.0.0/0", "port_range": "tcp 22" }],
+        "since": { "at": "2026-11-20T08:15:00Z", "by": { "arn": "arn:aws:iam::111122223333:user/ci", "source_address": "192.0.2.44",
+            "event_id": "e-1", "call": "AuthorizeSecurityGroupIngress" } },
+        "since_unknown_because": null,
+    });
+    run.probe("exposure", exposure, "ab");
+    run.applied("close-ingress", closing());
+    let mut logins = no_login();
+    logins["verdict"] = json!("confirmed");
+    logins["confirmed"] = json!(1);
+    logins["logins"] = json!([{
+        "confidence": "confirmed", "user": "ec2-user", "from": "203.0.113.5", "host": null, "at": "2026-11-24T11:41:07Z", "method": { "kind": "password" },
+        "failures_before": 212, "times": 1, "why": "login by password from the attacker's address after 212 or more failed attempts from it",
+        "line": "Nov 24 11:41:07 ip-10-0-0-5 sshd[4711]: Accepted password for ec2-user from 203.0.113.5 port 51515 ssh2",
+        "source": "/var/log/secure i-0abc", "reference": "/var/log/secure i-0abc event 38321",
+    }]);
+    run.probe("find-logins", logins, "cc");
+    run.add(Entry::Turned { role: ResourceRole::Actor, why: "A login of the attacker is confirmed".into() });
+    run.add(Entry::Kept { step: step("close-ingress"), generation: 2 });
+    let eni = "arn:aws:ec2:us-east-1:111122223333:network-interface/eni-0aa";
+    run.applied_with(
+        "cut-flows",
+        one_change(eni, "established TCP time-out", json!(null), json!("60 s")),
+        json!({ "tracked_flows": flows }),
+    );
+    run.applied("isolate", one_change(eni, "security groups", json!(["sg-0aa"]), json!("cordon-inc-1-vpc-0aa")));
+    let role = "arn:aws:iam::111122223333:role/web";
+    run.applied("deny-sessions", one_change(role, "sessions of i-0abc older than the cut-off", json!("allowed"), json!("denied")));
+    let trace = json!({
+        "source": "lookup-events", "looked_in": [
+            { "place": "CloudTrail events of us-east-1", "events": 3, "complete": true, "problem": null },
+            { "place": "CloudTrail events of eu-west-1", "events": 0, "complete": false, "problem": "access denied" },
+        ],
+        "horizon": { "from": "2026-11-24T10:00:00Z", "until": "2026-11-24T12:00:20Z", "note": "management events of the last 90 days, up to 15 minutes late" },
+        "events": 3, "first": "2026-11-24T11:43:00Z", "last": "2026-11-24T11:50:00Z",
+        "services": [{ "service": "iam.amazonaws.com", "calls": 2, "denied": 1 }, { "service": "sts.amazonaws.com", "calls": 1, "denied": 0 }],
+        "regions": ["us-east-1"], "sources": [{ "address": "203.0.113.5", "calls": 3, "first": "2026-11-24T11:43:00Z", "last": "2026-11-24T11:50:00Z" }],
+        "user_agents": ["aws-cli/2.15"], "denied": [{ "call": "iam:CreateRole", "count": 1, "first": "2026-11-24T11:50:00Z", "error": "AccessDenied" }],
+        "created": [{ "kind": "user", "id": "backdoor", "at": "2026-11-24T11:45:00Z", "by_call": "iam:CreateUser", "event_id": "e-7" }],
+        "assumed_roles": [], "nothing_known_because": null,
+        "calls": [{ "at": "2026-11-24T11:45:00Z", "call": "iam:CreateUser", "region": "us-east-1", "source": "203.0.113.5", "error": null, "event_id": "e-7" }],
+    });
+    run.probe("trace", trace, "dd");
+    run
+}
+
+#[test]
+fn a_successful_intrusion_is_told_from_the_open_rule_to_the_stolen_credentials_calls() {
+    let run = intrusion("ended-with");
+    matches_golden("intrusion", &run);
+    let report = report(&run);
+    assert_eq!(report.access.verdict, AccessVerdict::GotIn);
+    let told = report.markdown();
+    for part in ["sgr-01", "user/ci", "Accepted password for ec2-user", "ec2-user logged in from 203.0.113.5", "backdoor", "iam:CreateUser"]
+    {
+        assert!(told.contains(part), "{part} is not in:\n{told}");
+    }
+    assert!(
+        report
+            .root_cause
+            .iter()
+            .flat_map(|answer| &answer.statements)
+            .all(|one| one.reference.is_some() || one.not_known_because.is_some())
+    );
+    assert!(report.incident.contained_at > report.incident.first_change_at && report.incident.first_change_at.is_some());
+    assert!(report.limits.iter().all(|limit| limit.code.is_none()), "{:?}", report.limits);
+}
+
+#[test]
+fn flows_that_may_persist_are_said_to() {
+    let report = report(&intrusion("may-persist"));
+    assert!(report.limits.iter().any(|limit| limit.code.as_deref() == Some("tracked_flows_may_persist")), "{:?}", report.limits);
+}
+
+#[test]
+fn the_page_needs_nothing_else_and_markup_of_others_stays_text() {
+    let title = "<script>alert(1)</script> [x](javascript:alert(1)) <img src=x onerror=alert(1)> ![y](https://example.com/y.png)";
+    let run = Run::open_with(Mode::Act, title, ACTOR);
+    let page = report(&run).html();
+    assert!(page.starts_with("<!doctype html>") && page.ends_with("</html>\n"), "{page}");
+    for forbidden in ["<script", "<img", "<link", "href=\"javascript", "href=\"https://example"] {
+        assert!(!page.contains(forbidden), "{forbidden} in {page}");
+    }
+    assert!(page.contains("&lt;script&gt;"), "{page}");
+    golden("src/report/golden/intrusion.html", &report(&intrusion("ended-with")).html());
 }
 
 #[test]

@@ -1,0 +1,257 @@
+//! The root cause: how it could happen, how they got in, what they did, and what removes that way in. From evidence only, each statement with
+//! what it rests on; what is not known is said to be not known, and why.
+
+use std::collections::BTreeSet;
+
+use cordon_shared::engine::{StepState, StepView, View};
+use serde_json::Value;
+
+use super::{
+    Access, AccessVerdict, Answer, CLOSE_INGRESS, EXPOSURE, FIND_LOGINS, Statement, TRACE,
+    access::{because, unknown},
+    action, at, count, plain, text_at,
+};
+
+/// Calls, addresses and resources named in one statement; the JSON of the step has all.
+const NAMED: usize = 8;
+
+/// The answers, in the order a reader asks. None where no step of the playbook looks for them.
+pub(super) fn answers(view: &View, access: &Access) -> Vec<Answer> {
+    let asked = |name: &str| {
+        view.playbook.steps.iter().any(|step| matches!(&step.work, cordon_shared::playbook::Work::Action(action) if action == name))
+    };
+    let mut out = Vec::new();
+    if asked(EXPOSURE) {
+        out.push(answer("Was the way in reachable, since when, and by whose change?", way_in(view)));
+    }
+    if asked(FIND_LOGINS) {
+        out.push(answer("How did they get in: with what, as whom, from where?", entry(view, access)));
+    }
+    if asked(TRACE) {
+        out.push(answer("What did the credentials do?", calls(view)));
+    }
+    if !out.is_empty() {
+        out.push(answer("What removes this way in?", remedy(view, access)));
+    }
+    out
+}
+
+fn answer(question: &str, statements: Vec<Statement>) -> Answer {
+    Answer { question: question.to_owned(), statements }
+}
+
+fn say(text: impl Into<String>, reference: impl Into<String>) -> Statement {
+    Statement { text: text.into(), reference: Some(reference.into()), not_known_because: None }
+}
+
+/// The latest instance of an action that has an outcome; else the latest that was at least wanted, for the reason why it has none.
+fn latest<'v>(view: &'v View, name: &str) -> Option<&'v StepView> {
+    let of = |step: &&StepView| action(view, step) == name;
+    let answered = view.steps.iter().rfind(|step| of(step) && step.outcome.is_object());
+    let wanted = |step: &&StepView| of(step) && !matches!(step.state, StepState::Skipped { .. });
+    answered.or_else(|| view.steps.iter().find(wanted)).or_else(|| view.steps.iter().find(of))
+}
+
+fn list<'v>(value: &'v Value, path: &[&str]) -> impl Iterator<Item = &'v Value> {
+    at(value, path).and_then(Value::as_array).into_iter().flatten()
+}
+
+fn text(value: &Value, key: &str) -> String {
+    at(value, &[key]).map(plain).unwrap_or_default()
+}
+
+/// `a, b and 3 more`.
+fn some_of(items: impl IntoIterator<Item = String>) -> String {
+    let all: Vec<String> = items.into_iter().collect();
+    let named: Vec<&str> = all.iter().take(NAMED).map(String::as_str).collect();
+    let more = all.len().saturating_sub(named.len());
+    if more == 0 { named.join(", ") } else { format!("{} and {more} more", named.join(", ")) }
+}
+
+fn way_in(view: &View) -> Vec<Statement> {
+    let what = "Whether the port was reachable from the Internet";
+    let Some(step) = latest(view, EXPOSURE) else { return vec![unknown(what, "no step has looked", None)] };
+    let reference = format!("step {}", step.key);
+    if !step.outcome.is_object() {
+        return vec![unknown(what, because(step), Some(reference))];
+    }
+    let out = &step.outcome;
+    let mut statements = Vec::new();
+    match at(out, &["reachable"]) {
+        Some(Value::Bool(true)) => statements.push(say("The port was reachable from the Internet when Cordon looked.", &reference)),
+        Some(Value::Bool(false)) => {
+            statements.push(say("The port was not reachable directly from the Internet when Cordon looked.", &reference))
+        }
+        _ => statements.push(unknown(what, "parts of the network could not be read", Some(reference.clone()))),
+    }
+    for rule in list(out, &["open_rules"]) {
+        let sentence = format!(
+            "Rule {} of {} let {} in on {}.",
+            text(rule, "rule"),
+            text(rule, "group"),
+            text(rule, "cidr"),
+            text(rule, "port_range")
+        );
+        statements.push(say(sentence, format!("{reference}, rule {}", text(rule, "rule"))));
+    }
+    statements.extend(list(out, &["because"]).map(|sentence| say(plain(sentence), &reference)));
+    statements.extend(since(view, out, &reference));
+    statements
+}
+
+/// Since when, and by whom: of the step itself, or of the one that looked into CloudTrail for it.
+fn since(view: &View, out: &Value, reference: &str) -> Vec<Statement> {
+    let with_history = view.steps.iter().rfind(|step| action(view, step) == EXPOSURE && at(&step.outcome, &["since"]).is_some());
+    let (out, reference) = with_history.map_or((out, reference.to_owned()), |step| (&step.outcome, format!("step {}", step.key)));
+    let Some(since) = at(out, &["since"]) else {
+        if at(out, &["reachable"]) == Some(&Value::Bool(false)) && list(out, &["open_rules"]).next().is_none() {
+            return Vec::new();
+        }
+        let why = text_at(out, &["since_unknown_because"]).unwrap_or("CloudTrail was not asked");
+        return vec![unknown("Since when it was open, and by whose change", why, Some(reference))];
+    };
+    let from = text_at(since, &["by", "source_address"]).map(|address| format!(" from {address}")).unwrap_or_default();
+    let call = text_at(since, &["by", "call"]).unwrap_or("a call");
+    let who = text_at(since, &["by", "arn"]).unwrap_or("somebody whom the record does not name");
+    let event = text_at(since, &["by", "event_id"]).unwrap_or_default();
+    vec![say(
+        format!("It was opened at {} by {who}{from}, with {call}.", text(since, "at")),
+        format!("{reference}, CloudTrail event {event}"),
+    )]
+}
+
+fn entry(view: &View, access: &Access) -> Vec<Statement> {
+    let Some(step) = latest(view, FIND_LOGINS) else { return vec![unknown("How they got in", "no step searches logs", None)] };
+    let reference = |line: &str| if line.is_empty() { format!("step {}", step.key) } else { format!("step {}, log line {line}", step.key) };
+    let sure: Vec<_> = access.logins.iter().filter(|login| login.confidence == "confirmed").collect();
+    let told: Vec<_> = if sure.is_empty() { access.logins.iter().filter(|login| login.confidence == "probable").collect() } else { sure };
+    let mut out: Vec<Statement> = told
+        .iter()
+        .take(NAMED)
+        .map(|login| {
+            let how = if login.method.is_empty() { String::new() } else { format!(" by {}", login.method) };
+            let sure = if login.confidence == "confirmed" { "" } else { "Probably: " };
+            let sentence =
+                format!("{sure}{} logged in from {} at {}{how}: {}.", login.user, login.from, login.at, login.why.trim_end_matches('.'));
+            say(sentence, reference(&login.reference))
+        })
+        .collect();
+    if out.is_empty() {
+        let why = match access.verdict {
+            AccessVerdict::NoLoginFound => "the logs that were read show no login of theirs".to_owned(),
+            _ if step.outcome.is_object() => match text_at(&step.outcome, &["verdict"]) {
+                Some("no-log-source") => "no log that would show it was found".to_owned(),
+                _ => "the logs that were read show no login of theirs".to_owned(),
+            },
+            _ => because(step),
+        };
+        out.push(unknown("How they got in", why, Some(reference(""))));
+    }
+    out
+}
+
+fn calls(view: &View) -> Vec<Statement> {
+    let what = "What the credentials did";
+    let Some(step) = latest(view, TRACE) else { return vec![unknown(what, "no step has looked", None)] };
+    let reference = format!("step {}", step.key);
+    let out = &step.outcome;
+    if !out.is_object() {
+        return vec![unknown(what, because(step), Some(reference))];
+    }
+    if let Some(why) = text_at(out, &["nothing_known_because"]) {
+        return vec![unknown(what, why, Some(reference))];
+    }
+    let mut statements = Vec::new();
+    let events = at(out, &["events"]).and_then(Value::as_u64).and_then(|events| usize::try_from(events).ok()).unwrap_or_default();
+    let places: BTreeSet<String> = list(out, &["looked_in"]).map(|place| text(place, "place")).collect();
+    let horizon = text_at(out, &["horizon", "note"]).map(|note| format!(" ({})", note.trim_end_matches('.'))).unwrap_or_default();
+    let span = match (text_at(out, &["horizon", "from"]), text_at(out, &["horizon", "until"])) {
+        (Some(from), Some(until)) => format!(" between {from} and {until}"),
+        _ => String::new(),
+    };
+    if events == 0 {
+        statements.push(say(format!("No API call of them is recorded{span} in {}{horizon}.", some_of(places)), &reference));
+    } else {
+        let services =
+            some_of(list(out, &["services"]).map(|service| format!("{} ({})", text(service, "service"), text(service, "calls"))));
+        statements.push(say(
+            format!("{}{span}, to {services}{horizon}.", count(events, "API call is recorded", "API calls are recorded")),
+            &reference,
+        ));
+        let addresses =
+            some_of(list(out, &["sources"]).map(|source| format!("{} ({} calls)", text(source, "address"), text(source, "calls"))));
+        let regions = some_of(list(out, &["regions"]).map(plain));
+        statements.push(say(format!("They came from {addresses}, in Region {regions}."), &reference));
+    }
+    for made in list(out, &["created"]).take(NAMED * 2) {
+        let sentence =
+            format!("They made {} {} at {}, with {}.", text(made, "kind"), text(made, "id"), text(made, "at"), text(made, "by_call"));
+        statements.push(say(sentence, format!("{reference}, CloudTrail event {}", text(made, "event_id"))));
+    }
+    for role in list(out, &["assumed_roles"]).take(NAMED) {
+        let sentence = format!("They assumed role {} as {} at {}.", text(role, "role_arn"), text(role, "session"), text(role, "at"));
+        statements.push(say(sentence, &reference));
+    }
+    let denied =
+        list(out, &["denied"]).map(|denied| format!("{} ({}, {})", text(denied, "call"), text(denied, "count"), text(denied, "error")));
+    let denied: Vec<String> = denied.collect();
+    if !denied.is_empty() {
+        statements.push(say(format!("They were denied {}.", some_of(denied)), &reference));
+    }
+    for call in list(out, &["calls"]).filter(|call| at(call, &["error"]).is_none()).take(NAMED) {
+        let sentence =
+            format!("{} at {} from {}, in {}.", text(call, "call"), text(call, "at"), text(call, "source"), text(call, "region"));
+        statements.push(say(sentence, format!("{reference}, CloudTrail event {}", text(call, "event_id"))));
+    }
+    for place in list(out, &["looked_in"]) {
+        if let Some(problem) = text_at(place, &["problem"]) {
+            statements.push(unknown(&format!("What {} holds", text(place, "place")), problem, Some(reference.clone())));
+        }
+    }
+    statements
+}
+
+fn remedy(view: &View, access: &Access) -> Vec<Statement> {
+    let mut out = Vec::new();
+    let closed = view
+        .steps
+        .iter()
+        .find(|step| action(view, step) == CLOSE_INGRESS && matches!(step.state, StepState::InEffect | StepState::AlreadyDone));
+    let open: Vec<&Value> = latest(view, EXPOSURE).map(|step| list(&step.outcome, &["open_rules"]).collect()).unwrap_or_default();
+    match closed {
+        Some(step) => out.push(say(
+            "The port is closed to the world. Leave it closed, or open it to the addresses alone that need it.",
+            format!("step {}", step.key),
+        )),
+        None if !open.is_empty() => {
+            let rules = some_of(open.iter().map(|rule| format!("{} of {}", text(rule, "rule"), text(rule, "group"))));
+            out.push(say(format!("Close to the world what still is open: {rules}."), "step that looked at the exposure"));
+        }
+        None => {}
+    }
+    let passwords: BTreeSet<&str> =
+        access.logins.iter().filter(|login| login.confidence == "confirmed").map(|login| login.user.as_str()).collect();
+    if !passwords.is_empty() {
+        let users = passwords.into_iter().collect::<Vec<_>>().join(", ");
+        let sentence = format!(
+            "Turn off logins by password (sshd: `PasswordAuthentication no`), and change what {users} could log in with: it was guessed."
+        );
+        out.push(say(sentence, "the logins above"));
+    }
+    for login in access.logins.iter().filter(|login| login.confidence != "lead" && login.method.starts_with("public")).take(NAMED) {
+        out.push(say(format!("Remove the key {} from {}.", login.method, login.user), format!("log line {}", login.reference)));
+    }
+    if let Some(step) = latest(view, TRACE) {
+        let made = some_of(list(&step.outcome, &["created"]).map(|made| format!("{} {}", text(made, "kind"), text(made, "id"))));
+        if !made.is_empty() {
+            out.push(say(format!("Look at, and remove, what the credentials made: {made}."), format!("step {}", step.key)));
+        }
+    }
+    if access.verdict == AccessVerdict::GotIn {
+        out.push(say("Rebuild what was taken over from a known image: what ran on it is not to be trusted again.", "the statements above"));
+    }
+    if out.is_empty() {
+        out.push(unknown("What removes this way in", "how they got in is not known", None));
+    }
+    out
+}
