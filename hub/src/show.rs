@@ -14,6 +14,7 @@ pub fn incident(incident: &IncidentJson) -> String {
     if !incident.reason.is_empty() {
         put(&mut text, format_args!("\n  {}", safe(&incident.reason)));
     }
+    times(&mut text, incident);
     for hold in &incident.holds {
         held(&mut text, hold);
     }
@@ -25,6 +26,21 @@ pub fn incident(incident: &IncidentJson) -> String {
 
 fn put(text: &mut String, arguments: std::fmt::Arguments<'_>) {
     text.push_str(&arguments.to_string());
+}
+
+/// When it was detected, and how long after that it was first acted on, contained and over.
+fn times(text: &mut String, incident: &IncidentJson) {
+    if incident.incident.is_none() {
+        return;
+    }
+    put(text, format_args!("\n  detected {:.0}", incident.detected_at));
+    let moments = [("first change", incident.first_change_at), ("contained", incident.contained_at), ("ended", incident.ended_at)];
+    for (what, at) in moments {
+        if let Some(at) = at {
+            let after = at.duration_since(incident.detected_at).as_millis().max(0);
+            put(text, format_args!(", {what} {}.{} s later", after / 1000, after % 1000 / 100));
+        }
+    }
 }
 
 fn held(text: &mut String, hold: &HoldJson) {

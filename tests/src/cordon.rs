@@ -4,14 +4,16 @@ use std::{
     env, fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::{Mutex, OnceLock, PoisonError, mpsc},
+    sync::{Arc, Mutex, OnceLock, PoisonError, mpsc},
     time::{Duration, Instant},
 };
 
 use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
 
-use crate::{Lab, LabError, Organization, Python, hand::Credentials, moto::Program, organization::Settings, python::target_folder};
+use crate::{
+    Lab, LabError, Organization, Python, hand::Credentials, moto::Program, organization::Settings, python::target_folder, secrets::Watchman,
+};
 
 /// How long a program may take to end after it was killed.
 const END: Duration = Duration::from_secs(10);
@@ -87,6 +89,8 @@ pub struct Cordon {
     /// What it is given besides a clean environment.
     pub environment: Vec<(String, String)>,
     python: Python,
+    /// Looks for secrets in all that it left behind, when nobody needs it any more.
+    _watch: Arc<Watchman>,
 }
 
 impl Cordon {
@@ -103,7 +107,8 @@ impl Cordon {
         let program = tokio::task::spawn_blocking(cordon_binary).await.map_err(|error| LabError::new(error.to_string()))??.to_owned();
         let credentials = organization.hub_credentials().await?;
         let environment = environment(&lab.endpoint(), &organization.home, &credentials);
-        Ok(Self { program, config, environment, python: lab.python.clone() })
+        let watch = Arc::new(Watchman(folder.to_owned()));
+        Ok(Self { program, config, environment, python: lab.python.clone(), _watch: watch })
     }
 
     /// The same with another configuration text.
@@ -143,6 +148,9 @@ impl Cordon {
         };
         let (output, ()) = tokio::join!(child.wait_with_output(), write);
         let output = output.map_err(wrong)?;
+        if crate::secrets::count_in(&output.stdout) + crate::secrets::count_in(&output.stderr) > 0 {
+            return Err(LabError::new(format!("`cordon {}` said a secret access key or session token", arguments.join(" "))));
+        }
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         Ok(Output { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) })
     }

@@ -187,6 +187,7 @@ impl Hand {
 
 fn read_answer(mut answer: Value) -> Result<Value, HandError> {
     if let Some(ok) = answer.get_mut("ok") {
+        crate::secrets::remember_in(ok);
         return Ok(ok.take());
     }
     let text = |name: &str| answer.pointer(&format!("/error/{name}")).and_then(Value::as_str).unwrap_or_default().to_owned();

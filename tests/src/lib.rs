@@ -6,6 +6,7 @@
 //! - [`organization`]: a whole organization, built with the hand, and read back with it.
 //! - [`cordon`]: the real binary, run as a person or a service manager runs it.
 //! - [`demo`]: what `cargo demo` shows.
+//! - [`secrets`]: those that were handed out, looked for in whatever Cordon leaves behind.
 //! - [`gateway`]: stands between Cordon and moto: records every call, enforces what AWS's access control enforces, throttles and fails.
 //!
 //! Nothing here outlives the process: the Python programs end when their standard input closes, however the process ends.
@@ -21,6 +22,7 @@ pub mod hand;
 pub mod moto;
 pub mod organization;
 pub mod python;
+pub mod secrets;
 
 use std::{
     fmt,

@@ -17,6 +17,8 @@ mod drills;
 mod machinery;
 #[path = "lab/respond.rs"]
 mod respond;
+#[path = "lab/secrets.rs"]
+mod secrets;
 #[path = "lab/serve.rs"]
 mod serve;
 #[path = "lab/sweep.rs"]

@@ -7,6 +7,8 @@ mod errors;
 mod step_errors;
 
 const BRUTE_FORCE: &str = include_str!("../../../hub/playbooks/ec2-brute-force.toml");
+const COMPROMISED: &str = include_str!("../../../hub/playbooks/ec2-compromised.toml");
+const CREDENTIALS: &str = include_str!("../../../hub/playbooks/iam-credential-compromise.toml");
 const OPEN_PORT: &str = include_str!("../../../hub/playbooks/open-admin-port.toml");
 
 const HEAD: &str = "name = \"p\"\ntitle = \"T\"\nsubject = \"instance\"\n[[match]]\ntype = [\"x\"]\n";
@@ -60,50 +62,82 @@ impl Catalogue for Actions {
 }
 
 #[test]
-fn the_built_in_playbooks_are_sound_and_use_only_actions_there_are() {
-    for text in [BRUTE_FORCE, OPEN_PORT] {
+fn the_built_in_playbooks_are_sound() {
+    for (text, name, subject) in [
+        (BRUTE_FORCE, "ec2-brute-force", SubjectKind::Instance),
+        (COMPROMISED, "ec2-compromised", SubjectKind::Instance),
+        (CREDENTIALS, "iam-credential-compromise", SubjectKind::AccessKey),
+        (OPEN_PORT, "open-admin-port", SubjectKind::SecurityGroup),
+    ] {
         let playbook = parse(text);
-        assert_eq!(shown(&playbook.check(&Actions)), "");
+        assert_eq!((playbook.name.as_str(), playbook.subject, playbook.mode), (name, subject, Mode::Act));
         assert_eq!(playbook.source, text);
         assert_eq!(playbook.digest, crate::finding::Raw::new(text.as_bytes()).sha256);
-        assert_eq!(playbook.mode, Mode::Act);
     }
-    assert_eq!(parse(BRUTE_FORCE).name, "ec2-brute-force");
-    assert_eq!(parse(OPEN_PORT).subject, SubjectKind::SecurityGroup);
+    assert_eq!(shown(&parse(OPEN_PORT).check(&Actions)), "");
 }
 
-/// The steps that a finding leaves standing, given what the log search found.
-fn standing(text: &str, finding: &Value, verdict: &str) -> Vec<String> {
-    let data = json!({
-        "finding": finding, "subject": { "id": "i-0abc" }, "account": {}, "steps": { "find-logins": { "outcome": { "verdict": verdict } } },
-    });
+/// The steps that a finding leaves standing, given what was found on the way.
+fn standing(text: &str, finding: &Value, outcomes: Value) -> Vec<String> {
+    let mut finding = finding.clone();
     let playbook = parse(text);
-    let stands = |step: &&Step| step.when.as_ref().is_none_or(|when| when.truth(&data).unwrap());
+    let data = |finding: &Value| json!({ "finding": finding, "subject": { "id": "i-0abc" }, "account": {}, "steps": outcomes });
+    if let Some(turn) = playbook.turns.iter().find(|turn| turn.when.truth(&data(&finding)).unwrap()) {
+        finding["role"] = json!(turn.role);
+    }
+    let data = data(&finding);
+    let stands =
+        |step: &&Step| step.when.as_ref().is_none_or(|when| when.truth(&data).unwrap_or_else(|error| panic!("{}: {error}", step.id)));
     playbook.steps.iter().filter(stands).map(|step| step.id.clone()).collect()
+}
+
+fn found(verdict: &str) -> Value {
+    json!({ "find-logins": { "outcome": { "verdict": verdict } }, "identify": { "outcome": { "role": { "name": "web" }, "region": "us-east-1" } } })
+}
+
+const LOOKS: [&str; 3] = ["record", "identify", "exposure"];
+const ACTOR: [&str; 15] = [
+    "find-logins",
+    "protect",
+    "detach",
+    "cut-flows",
+    "isolate",
+    "cut-issuance",
+    "swap-profile",
+    "deny-sessions",
+    "deny-sessions-again",
+    "snapshot",
+    "trace",
+    "chained-roles",
+    "trace-again",
+    "related",
+    "note",
+];
+
+fn brute_force(role: Value) -> Value {
+    json!({ "type": "UnauthorizedAccess:EC2/SSHBruteForce", "provider": "guard-duty", "role": role, "severity": 20,
+        "network": { "remote_ips": ["192.0.2.1"], "local_port": 2222, "direction": "INBOUND" } })
+}
+
+fn all(parts: &[&[&'static str]]) -> Vec<&'static str> {
+    parts.concat()
 }
 
 #[test]
 fn an_attacked_instance_is_closed_first_and_its_source_blocked_for_a_day() {
-    let finding = json!({ "type": "UnauthorizedAccess:EC2/SSHBruteForce", "provider": "guard-duty", "role": "TARGET", "severity": 20,
-        "network": { "remote_ips": ["192.0.2.1"], "local_port": 2222 } });
+    let finding = brute_force(json!("TARGET"));
     let playbook = parse(BRUTE_FORCE);
     assert!(playbook.matches(&finding));
-    let contain = ["record", "close-ingress", "block-source", "find-logins"];
-    assert_eq!(standing(BRUTE_FORCE, &finding, "none"), [&contain[..], &["note"]].concat());
-    assert_eq!(standing(BRUTE_FORCE, &finding, "confirmed"), [&contain[..], &["login-confirmed", "note"]].concat());
-    assert_eq!(standing(BRUTE_FORCE, &finding, "probable"), [&contain[..], &["login-probable", "note"]].concat());
+    let contain = all(&[&LOOKS, &["close-ingress", "block-source", "find-logins"]]);
+    assert_eq!(standing(BRUTE_FORCE, &finding, found("none")), all(&[&contain, &["related", "note"]]));
+    assert_eq!(standing(BRUTE_FORCE, &finding, found("probable")), all(&[&contain, &["login-probable", "related", "note"]]));
     let block = playbook.step("block-source").unwrap();
     assert_eq!((block.needs.as_slice(), block.ttl), (&["close-ingress".to_owned()][..], Some(SignedDuration::from_hours(24))));
-    assert!(
-        playbook
-            .steps
-            .iter()
-            .filter(|step| matches!(step.work, Work::Action(_)) && step.id != "record")
-            .all(|step| step.even_if >= EvenIf::Failed)
-    );
     let data = json!({ "finding": finding, "subject": { "id": "i-0abc" } });
     let with = playbook.step("close-ingress").unwrap().with.render(&data).unwrap();
     assert_eq!(with, json!({ "instance": "i-0abc", "protocol": "tcp", "ports": [2222] }));
+    let with = playbook.step("find-logins").unwrap().with.render(&data).unwrap();
+    assert_eq!(with, json!({ "instance": "i-0abc", "sources": ["192.0.2.1"], "port": 2222 }));
 }
 
 #[test]
@@ -114,17 +148,103 @@ fn the_port_of_a_brute_force_without_one_is_the_services_own() {
         assert_eq!(playbook.step("block-source").unwrap().with.render(&data).unwrap()["port"], json!(port));
         assert_eq!(playbook.step("find-logins").unwrap().with.render(&data).unwrap()["port"], json!(port));
         assert_eq!(playbook.step("close-ingress").unwrap().with.render(&data).unwrap()["ports"], json!([port]));
+        assert_eq!(playbook.step("exposure").unwrap().with.render(&data).unwrap()["port"], json!(port));
     }
 }
 
 #[test]
-fn an_attacking_instance_and_one_of_unknown_role_are_held() {
-    let finding = |role: Value| json!({ "type": "Impact:EC2/WinRMBruteForce", "provider": "guard-duty", "role": role, "network": { "remote_ips": [] } });
-    assert!(parse(BRUTE_FORCE).matches(&finding(json!("ACTOR"))));
-    assert_eq!(standing(BRUTE_FORCE, &finding(json!("ACTOR")), "none"), ["record", "actor", "note"]);
-    assert_eq!(standing(BRUTE_FORCE, &finding(Value::Null), "none"), ["record", "role-unknown", "note"]);
+fn an_attacking_instance_is_contained_and_one_that_a_login_is_confirmed_on_is_closed_and_contained() {
+    let actor = json!({ "type": "UnauthorizedAccess:EC2/SSHBruteForce", "provider": "guard-duty", "role": "ACTOR",
+        "network": { "remote_ips": ["192.0.2.1"], "local_port": 43210, "direction": "OUTBOUND" } });
+    assert_eq!(standing(BRUTE_FORCE, &actor, found("none")), all(&[&LOOKS, &ACTOR]));
+    // Turned by what was found: the steps of the target were done before, those of the actor follow.
+    assert_eq!(standing(BRUTE_FORCE, &brute_force(json!("TARGET")), found("confirmed")), all(&[&LOOKS, &ACTOR]));
+    let data = json!({ "finding": actor, "subject": { "id": "i-0abc" } });
+    let with = parse(BRUTE_FORCE).step("find-logins").unwrap().with.render(&data).unwrap();
+    assert_eq!(with, json!({ "instance": "i-0abc", "sources": [], "port": 22 }), "the addresses of an actor are its victims'");
+    assert_eq!(
+        standing(BRUTE_FORCE, &brute_force(Value::Null), found("none")),
+        all(&[&LOOKS, &["find-logins", "role-unknown", "related", "note"]])
+    );
     let pretended = json!({ "type": "UnauthorizedAccess:EC2/SSHBruteForce", "provider": "other" });
     assert!(!parse(BRUTE_FORCE).matches(&pretended));
+}
+
+#[test]
+fn nothing_slow_and_no_answer_of_a_person_stands_before_isolation() {
+    for text in [BRUTE_FORCE, COMPROMISED] {
+        let playbook = parse(text);
+        let isolate = playbook.step("isolate").unwrap();
+        assert_eq!(isolate.even_if, EvenIf::Waiting);
+        let mut before: Vec<&str> = isolate.needs.iter().map(String::as_str).collect();
+        let mut seen = std::collections::BTreeSet::new();
+        while let Some(id) = before.pop() {
+            if seen.insert(id.to_owned()) {
+                before.extend(playbook.step(id).unwrap().needs.iter().map(String::as_str));
+            }
+        }
+        let slow = ["snapshot", "share-snapshots", "copy-snapshots", "trace", "find-logins", "related", "swap-profile", "deny-sessions"];
+        assert!(slow.iter().all(|id| !seen.contains(*id)), "{seen:?}");
+        assert_eq!(playbook.step("protect").unwrap().on_failure, OnFailure::Continue);
+    }
+}
+
+#[test]
+fn an_instance_that_does_an_attackers_work_is_contained_and_what_may_be_an_administrators_asks() {
+    let finding = |kind: &str| json!({ "type": kind, "provider": "guard-duty", "role": "ACTOR", "network": { "remote_ips": [] } });
+    let playbook = parse(COMPROMISED);
+    for (kind, sure) in [
+        ("Backdoor:EC2/C&CActivity.B!DNS", true),
+        ("Trojan:EC2/DNSDataExfiltration", true),
+        ("CryptoCurrency:EC2/BitcoinTool.B!DNS", true),
+        ("UnauthorizedAccess:EC2/TorClient", true),
+        ("UnauthorizedAccess:EC2/MaliciousIPCaller.Custom", false),
+        ("Execution:Runtime/ReverseShell", true),
+        ("CryptoCurrency:Runtime/BitcoinTool.B", true),
+        ("Execution:Runtime/NewBinaryExecuted", false),
+        ("AttackSequence:EC2/CompromisedInstanceGroup", true),
+    ] {
+        assert!(playbook.matches(&finding(kind)), "{kind}");
+        let steps = standing(COMPROMISED, &finding(kind), found("none"));
+        assert_eq!(steps.contains(&"unsure".to_owned()), !sure, "{kind}: {steps:?}");
+        assert!(steps.contains(&"isolate".to_owned()) && steps.contains(&"deny-sessions".to_owned()));
+    }
+    for other in ["Recon:EC2/PortProbeUnprotectedPort", "Policy:S3/BucketPublicAccessGranted", "Discovery:RDS/TorIPCaller"] {
+        assert!(!playbook.matches(&finding(other)), "{other}");
+    }
+    // Everything that disrupts waits for the person, and nothing that only looks does.
+    for id in ["protect", "detach", "cut-flows", "cut-issuance"] {
+        let step = playbook.step(id).unwrap();
+        assert!(step.needs.contains(&"unsure".to_owned()) && step.even_if == EvenIf::Never, "{id}");
+    }
+}
+
+#[test]
+fn credentials_are_cut_by_what_they_are() {
+    let finding = |kind: &str, credential: Value| json!({ "type": kind, "provider": "guard-duty", "credential": credential, "network": { "remote_ips": [] } });
+    let stands = |finding: &Value| -> Vec<String> {
+        let outcomes = json!({ "identify": { "outcome": { "region": "eu-west-1" } }, "trace": { "outcome": { "created": [] } } });
+        let reports = ["trace", "chained-roles", "related", "trace-again", "note"];
+        standing(CREDENTIALS, finding, outcomes).into_iter().filter(|id| !reports.contains(&id.as_str())).collect()
+    };
+    let user = json!({ "user_type": "IAMUser", "user_name": "ci", "access_key_id": "AKIAIOSFODNN7EXAMPLE" });
+    assert_eq!(stands(&finding("UnauthorizedAccess:IAMUser/TorIPCaller", user.clone())), ["deactivate-key"]);
+    assert_eq!(stands(&finding("Discovery:IAMUser/AnomalousBehavior", user.clone())), ["deactivate-key-asked"]);
+    assert_eq!(stands(&finding("AttackSequence:IAM/CompromisedCredentials", user)), ["deactivate-key", "contain-user"]);
+    let root = json!({ "user_type": "Root", "user_name": "Root" });
+    assert_eq!(stands(&finding("UnauthorizedAccess:IAMUser/ConsoleLoginSuccess.B", root)), ["root"]);
+    let session = json!({ "user_type": "AssumedRole", "user_name": "ci", "session": "build-7" });
+    assert_eq!(stands(&finding("UnauthorizedAccess:IAMUser/MaliciousIPCaller", session)), ["deny-session"]);
+    let instance =
+        json!({ "user_type": "AssumedRole", "user_name": "web", "session": "i-0123456789abcdef0", "instance": "i-0123456789abcdef0" });
+    let exfiltration = finding("UnauthorizedAccess:IAMUser/InstanceCredentialExfiltration.OutsideAWS", instance);
+    assert_eq!(stands(&exfiltration), ["identify", "record", "cut-issuance", "deny-sessions", "deny-sessions-again", "isolate"]);
+    // Where the instance is, is looked up: its Region is not the finding's.
+    let playbook = parse(CREDENTIALS);
+    for id in ["record", "cut-issuance", "isolate"] {
+        let data = json!({ "finding": exfiltration, "steps": { "identify": { "outcome": { "region": "eu-west-1" } } } });
+        assert_eq!(playbook.step(id).unwrap().region.as_ref().unwrap().render(&data).unwrap(), json!("eu-west-1"));
+    }
 }
 
 #[test]
@@ -138,7 +258,7 @@ fn an_open_admin_port_is_closed_and_other_ports_ask() {
     ] {
         let playbook = parse(OPEN_PORT);
         assert!(playbook.matches(&finding(kind)));
-        assert_eq!(standing(OPEN_PORT, &finding(kind), "none"), ["record", step, "note"]);
+        assert_eq!(standing(OPEN_PORT, &finding(kind), found("none")), ["record", step, "note"]);
         assert_eq!(playbook.step(step).unwrap().ask, asks);
     }
     let passed = json!({ "type": "EC2.13", "provider": "security-hub", "hub": { "compliance": "PASSED" } });

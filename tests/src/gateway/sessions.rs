@@ -103,6 +103,9 @@ impl Sessions {
     /// Learns a session from the answer to its AssumeRole.
     pub(crate) fn learn(&self, parsed: &Parsed, caller: &Session, managed: Vec<Value>, answer: &str, now: Timestamp) {
         let (Some(key), Some(arn)) = (wire::element(answer, "AccessKeyId"), wire::element(answer, "Arn")) else { return };
+        for secret in ["SecretAccessKey", "SessionToken"] {
+            wire::element(answer, secret).iter().for_each(|secret| crate::secrets::remember(secret));
+        }
         let text = |name: &str| parsed.params.get(name).and_then(Value::as_str).map(str::to_owned);
         let inline = text("Policy").and_then(|text| serde_json::from_str(&text).ok());
         let mut policies = managed;
