@@ -144,7 +144,7 @@ pub enum EvenIf {
     Never,
     /// A step it needs failed or is held.
     Failed,
-    /// A step it needs failed, is held, or asks a person: what must not wait for an answer.
+    /// A step it needs failed, is held, asks a person, or failed so far and is tried again: what must not wait.
     Waiting,
 }
 

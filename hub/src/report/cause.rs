@@ -102,7 +102,7 @@ fn way_in(view: &View) -> Vec<Statement> {
 /// Since when, and by whom: of the step itself, or of the one that looked into CloudTrail for it.
 fn since(view: &View, out: &Value, reference: &str) -> Vec<Statement> {
     let with_history = view.steps.iter().rfind(|step| action(view, step) == EXPOSURE && at(&step.outcome, &["since"]).is_some());
-    let (out, reference) = with_history.map_or((out, reference.to_owned()), |step| (&step.outcome, format!("step {}", step.key)));
+    let (out, reference) = with_history.map_or_else(|| (out, reference.to_owned()), |step| (&step.outcome, format!("step {}", step.key)));
     let Some(since) = at(out, &["since"]) else {
         if at(out, &["reachable"]) == Some(&Value::Bool(false)) && list(out, &["open_rules"]).next().is_none() {
             return Vec::new();
