@@ -7,6 +7,7 @@
 
 mod accounts;
 mod cells;
+pub mod credential;
 pub mod finding;
 mod instance;
 mod intake;

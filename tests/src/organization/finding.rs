@@ -17,12 +17,12 @@ pub enum Part {
 }
 
 /// `YYYY-MM-DDTHH:MM:SS.mmmZ`, so many seconds ago.
-fn stamp(ago: i64) -> String {
+pub(super) fn stamp(ago: i64) -> String {
     let now = Timestamp::now();
     format!("{:.3}", now.checked_sub(SignedDuration::from_secs(ago)).unwrap_or(now))
 }
 
-fn digest(parts: &[&str]) -> String {
+pub(super) fn digest(parts: &[&str]) -> String {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update(part);

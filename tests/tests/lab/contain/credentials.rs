@@ -1,0 +1,101 @@
+//! Credentials that somebody else uses.
+
+use cordon_lab::{
+    Shape,
+    organization::{
+        credential::{Stolen, misuse},
+        trail::Caller,
+        user::UserShape,
+    },
+};
+use serde_json::json;
+
+use super::look::{IN_FORCE, all};
+use crate::respond::world::{AWAY, HOME, World, hold, id, state, step, text};
+
+const THIEF: &str = "203.0.113.9";
+const TOR: &str = "UnauthorizedAccess:IAMUser/TorIPCaller";
+const EXFILTRATION: &str = "UnauthorizedAccess:IAMUser/InstanceCredentialExfiltration.OutsideAWS";
+
+fn two_regions() -> Shape {
+    Shape { regions: vec![HOME.to_owned(), AWAY.to_owned()], ..Shape::small() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_users_stolen_key_is_deactivated_not_deleted_and_what_it_did_is_told() {
+    let world = World::with(two_regions(), |settings| settings).await;
+    let organization = &world.organization;
+    let user = organization.user(&world.account, &UserShape { keys: 2, ..UserShape::default() }).await.unwrap();
+    assert!(world.works(&user.keys[0]).await.is_ok() && world.works(&user.keys[1]).await.is_ok());
+    let caller = Caller::user(&world.account, &user.name, user.key(0), THIEF);
+    organization.recorded(&caller.abuse(AWAY, &organization.security)).await.unwrap();
+    let stolen = Stolen { account: &world.account, access_key: user.key(0), principal: "AIDALAB", user_type: "IAMUser", user: &user.name };
+
+    let incident = world.one(&world.event(&misuse(TOR, AWAY, &stolen, THIEF))).await;
+    all(&incident, &["deactivate-key"], "applied");
+    all(&incident, &["trace", "chained-roles", "related"], "done");
+    // It made a user for itself: the user as a whole is contained if a person says so.
+    assert_eq!((state(&incident), step(&incident, "contain-user")["state"].as_str()), ("waiting", Some("waiting")), "{incident:#}");
+    assert!(text(hold(&incident, "approval"), "/release").starts_with("cordon approval grant "), "{incident:#}");
+    tokio::time::sleep(IN_FORCE).await;
+    let dead = world.works(&user.keys[0]).await.unwrap_err();
+    assert!(dead.code.contains("InvalidClientTokenId") || dead.code.contains("AuthFailure"), "{dead:?}");
+    world.works(&user.keys[1]).await.unwrap();
+    let keys = world.hand(&world.account, "iam", "list_access_keys", json!({"UserName": user.name})).await;
+    let mut told: Vec<String> =
+        keys["AccessKeyMetadata"].as_array().unwrap().iter().map(|key| key["Status"].as_str().unwrap().to_owned()).collect();
+    told.sort();
+    assert_eq!(told, ["Active", "Inactive"]);
+    let report = world.cordon(&["incident", "report", &id(&incident)], "").await.stdout;
+    for part in [THIEF, "backup-agent", "iam:CreateUser", "gives back what deactivate-key took"] {
+        assert!(report.contains(part), "{part}: {report}");
+    }
+
+    // The undo of the whole gives no credential back; that of the step, named, does.
+    let undone = world.cordon(&["incident", "undo", &id(&incident), "--yes"], "").await;
+    assert!(undone.code.is_some() && !undone.stdout.contains("panicked"), "{undone:?}");
+    assert!(world.works(&user.keys[0]).await.is_err());
+    let undone = world.cordon(&["incident", "undo", &id(&incident), "--step", "deactivate-key", "--yes"], "").await;
+    assert_eq!(undone.code, Some(0), "{undone:?}");
+    tokio::time::sleep(IN_FORCE).await;
+    world.works(&user.keys[0]).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stolen_credentials_of_an_instance_are_cut_where_the_instance_is_wherever_they_were_used() {
+    let world = World::with(two_regions(), |settings| settings).await;
+    let organization = &world.organization;
+    let instance = organization.instance(&world.account, AWAY, &cordon_lab::organization::InstanceShape::named("app")).await.unwrap();
+    organization.role_that_works(&instance).await.unwrap();
+    let stolen = organization.issued(&instance, &world.lab.endpoint()).await.unwrap();
+    world.works(&stolen).await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+    let principal = format!("AROALAB:{}", instance.id);
+    let about = Stolen {
+        account: &world.account,
+        access_key: &stolen.access_key,
+        principal: &principal,
+        user_type: "AssumedRole",
+        user: organization.role_of(&instance),
+    };
+    // Used, and found, in another Region than the instance's.
+    let incident = world.one(&world.event(&misuse(EXFILTRATION, HOME, &about, THIEF))).await;
+    all(&incident, &["identify", "record", "trace"], "done");
+    all(&incident, &["cut-issuance", "deny-sessions"], "applied");
+    assert_eq!(step(&incident, "identify")["outcome"]["region"], AWAY, "{incident:#}");
+    assert_eq!(step(&incident, "isolate")["state"], "waiting", "a person is asked: {incident:#}");
+    assert_eq!(world.described(&instance).await["MetadataOptions"]["HttpEndpoint"], "disabled");
+    tokio::time::sleep(IN_FORCE).await;
+    assert!(world.works(&stolen).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_root_user_is_a_persons_work() {
+    let world = World::with(two_regions(), |settings| settings).await;
+    let stolen =
+        Stolen { account: &world.account, access_key: "AKIALABROOT000000001", principal: &world.account, user_type: "Root", user: "Root" };
+    let incident = world.one(&world.event(&misuse(TOR, HOME, &stolen, THIEF))).await;
+    assert_eq!(state(&incident), "held", "{incident:#}");
+    assert!(text(hold(&incident, "playbook"), "/why").contains("sign in as root"), "{incident:#}");
+    assert!(world.writes().is_empty());
+}

@@ -1,0 +1,62 @@
+//! A target that was entered: what is found turns it into an actor.
+
+use cordon_lab::{Shape, organization::trail::Caller};
+
+use super::look::all;
+use crate::respond::world::{ATTACKER, HOME, World, id, state, step, text};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_confirmed_login_turns_the_target_into_an_actor_and_the_report_tells_how_it_happened() {
+    let world = World::with(Shape::small(), |settings| settings).await;
+    let organization = &world.organization;
+    let instance = world.instance("db").await;
+    organization.log_attack(&instance, ATTACKER, Some("ec2-user")).await.unwrap();
+    let role = organization.role_of(&instance);
+    let caller = Caller::session(&instance.account, role, &instance.id, "ASIALABSTOLEN0000001", ATTACKER);
+    let admin = Caller::user(&instance.account, "ci", "AKIALABCI00000000001", "192.0.2.200");
+    let opened = serde_json::json!({"requestParameters": {"groupId": instance.groups[0], "ipPermissions": {"items": [
+        {"ipProtocol": "tcp", "fromPort": 22, "toPort": 22, "ipRanges": {"items": [{"cidrIp": "0.0.0.0/0"}]}}]}},
+        "resources": [{"ARN": format!("arn:aws:ec2:{HOME}:{}:security-group/{}", instance.account, instance.groups[0]), "type": "AWS::EC2::SecurityGroup"}]});
+    let mut records = caller.abuse(HOME, &organization.security);
+    records.push(admin.record(HOME, 86_400, "ec2", "AuthorizeSecurityGroupIngress", opened));
+    organization.recorded(&records).await.unwrap();
+
+    let incident = world.one(&world.attack(&instance)).await;
+    assert_eq!(state(&incident), "contained", "{incident:#}");
+    // What the target needed was done first and stays; the actor's follows, in one run.
+    all(&incident, &["close-ingress", "block-source", "protect", "isolate", "cut-issuance", "deny-sessions", "snapshot"], "applied");
+    all(&incident, &["find-logins", "trace"], "done");
+    let times = |id: &str| step(&incident, id)["state"].as_str().map(str::to_owned);
+    assert!(times("isolate").is_some());
+    assert!(!world.open(&instance, 22).await);
+
+    let report = world.cordon(&["incident", "report", &id(&incident), "--format", "json"], "").await;
+    let report = report.objects().remove(0);
+    assert_eq!(text(&report, "/access/verdict"), "got-in");
+    let told = report["root_cause"].to_string();
+    for part in [
+        "was reachable from the Internet",
+        &instance.groups[0],
+        "user/ci",
+        "AuthorizeSecurityGroupIngress",
+        "ec2-user logged in from 198.51.100.7",
+        "backup-agent",
+        "iam:CreateUser",
+        "PasswordAuthentication no",
+    ] {
+        assert!(told.contains(part), "{part}: {:#}", report["root_cause"]);
+    }
+    assert!(report["access"]["logins"][0]["line"].as_str().unwrap().contains("Accepted password for ec2-user from 198.51.100.7"));
+    // Each statement has what it rests on, or says why it is not known.
+    for statement in report["root_cause"].as_array().unwrap().iter().flat_map(|answer| answer["statements"].as_array().unwrap()) {
+        assert!(statement["reference"].is_string() || statement["not_known_because"].is_string(), "{statement:#}");
+    }
+    let turned =
+        report["timeline"].as_array().unwrap().iter().find(|moment| moment["text"].as_str().unwrap().contains("counts as compromised"));
+    assert!(turned.is_some(), "{:#}", report["timeline"]);
+
+    // The same finding once more turns nothing back and repeats nothing.
+    let writes = world.writes().len();
+    let again = world.one(&world.attack(&instance)).await;
+    assert_eq!((id(&again), world.writes().len()), (id(&incident), writes), "{again:#}");
+}
