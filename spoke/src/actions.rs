@@ -14,6 +14,8 @@ pub fn all() -> Vec<Action> {
         probe(ec2::record_all::RecordAll),
         change(ec2::close_open_ingress::CloseOpenIngress),
         change(ec2::block_source_in_nacl::BlockSourceInNacl),
+        change(ec2::isolate_instance::IsolateInstance),
+        change(ec2::cut_tracked_flows::CutTrackedFlows),
         probe(logs::find_logins::FindLogins),
         change(securityhub::update_finding::UpdateFinding::default()),
     ]

@@ -6,6 +6,7 @@
 //! them ([`Organization::instance`], [`Organization::open_groups`], [`finding`]), and read back the same way ([`look`]).
 
 mod accounts;
+mod apart;
 mod cells;
 pub mod credential;
 pub mod finding;
@@ -19,6 +20,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::Value;
 
+pub use apart::Apart;
 pub use cells::OpenGroup;
 pub use instance::{Exposure, Instance, InstanceShape};
 pub use intake::Queue;

@@ -1,7 +1,9 @@
 //! The scenes. A new action needs one here: a [`World`] in a file below, and a line in [`scenes_of`].
 
 mod finding;
+mod flows;
 mod ingress;
+mod isolation;
 mod nacl;
 mod probes;
 
@@ -62,6 +64,13 @@ pub fn scenes_of(action: &str) -> Vec<Scene> {
         scene(ingress::ACTION, "a group with ports, ranges and halves of the world", ingress::group),
         Scene { crowd: Some(nacl::crowd), ..scene(nacl::ACTION, "two sources, one of each family", nacl::sources) },
         scene(nacl::ACTION, "an ACL that is full of our blocks", nacl::full),
+        Scene {
+            crowd: Some(isolation::crowd),
+            ..scene(isolation::ACTION, "four interfaces in two subnets of a VPC with both families", isolation::four)
+        },
+        scene(isolation::ACTION, "the way to Systems Manager is kept", isolation::keeping_ssm),
+        Scene { crowd: Some(flows::crowd), ..scene(flows::ACTION, "two remotes, one of each family", flows::remotes) },
+        scene(flows::ACTION, "timeouts that somebody had set", flows::set_before),
         scene(finding::ACTION, "a finding that nobody has answered", finding::unanswered),
         scene(finding::ACTION, "a finding with a person's note", finding::noted),
         scene(probes::RECORD, "an instance", probes::record),

@@ -55,23 +55,47 @@ impl Access {
     }
 
     /// Decides a call of a session: the role's policies, its boundary and the session's policies must each allow everything that it needs.
-    pub(crate) async fn decide(&self, parsed: &Parsed, session: &Session, needs: Vec<Need>, now: Timestamp) -> Decision {
+    pub(crate) async fn decide(&self, parsed: &Parsed, session: &Session, mut needs: Vec<Need>, now: Timestamp) -> Decision {
         let mut context = session.context(&parsed.region, now);
         context.extend(call_context(parsed));
         let principal = &session.principal;
         let role = self.role(&principal.account, principal.role.as_deref().unwrap_or_default()).await;
-        let (identity, boundary, problem) = match role {
+        let (identity, boundary, mut problem) = match role {
             Ok(Some(role)) => (role.policies.clone(), role.boundary.clone(), None),
             Ok(None) => (Vec::new(), None, None),
             Err(problem) => (Vec::new(), None, Some(problem)),
         };
+        if identity.iter().chain(&session.policies).chain(&boundary).any(asks_for_tags)
+            && let Err(unread) = self.add_tags(parsed, &principal.account, &mut needs).await
+        {
+            problem.get_or_insert(unread);
+        }
         let reason = match problem {
-            Some(problem) => Some(format!("because the lab could not read the role: {problem}")),
+            Some(problem) => Some(format!("because the lab could not read the role, or the resource's tags: {problem}")),
             None => weigh(&needs, &context, &identity, &session.policies, boundary.as_ref()),
         };
         let reason = reason.map(|why| format!("User: {} is not authorized to perform: {why}", principal.arn));
         let allowed = reason.is_none();
         Decision { needs, context, identity, session: session.policies.clone(), boundary, allowed, reason: reason.unwrap_or_default() }
+    }
+
+    /// Adds the tags of the resources that a call of EC2 names, each to what is needed of that resource.
+    async fn add_tags(&self, parsed: &Parsed, account: &str, needs: &mut [Need]) -> Result<(), String> {
+        let id = |need: &Need| need.resource.rsplit_once('/').map(|(_, id)| id.to_owned()).filter(|id| !id.contains(['*', '?']));
+        let mut ids: Vec<String> = needs.iter().filter_map(id).collect();
+        ids.dedup();
+        if parsed.service != "ec2" || ids.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+        for (resource, key, value) in self.upstream.ec2_tags(account, &parsed.region, &ids).await? {
+            for need in needs.iter_mut().filter(|need| id(need).as_deref() == Some(resource.as_str())) {
+                for prefix in ["aws", "ec2"] {
+                    need.context.insert(format!("{prefix}:resourcetag/{}", key.to_lowercase()), vec![value.clone()]);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Checks an AssumeRole as STS does, and gives the documents of the managed policies that it names.
@@ -164,6 +188,11 @@ fn weigh(needs: &[Need], context: &Context, identity: &[Value], session: &[Value
         }
     }
     None
+}
+
+/// Whether a policy looks at tags of resources: only then they are read.
+fn asks_for_tags(policy: &Value) -> bool {
+    policy.to_string().to_lowercase().contains(":resourcetag/")
 }
 
 /// What STS refuses before it looks at any policy.

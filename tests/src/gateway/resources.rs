@@ -82,6 +82,9 @@ pub fn needs(parsed: &Parsed, account: &str, write: bool) -> Vec<Need> {
         found.iter_mut().for_each(|need| need.context.clone_from(&tags));
     }
     if parsed.service == "ec2" && write {
+        for need in &mut found {
+            need.context.extend(tags_of_made(parsed, &need.resource));
+        }
         found.extend(tags_at_creation(parsed, account));
     }
     if parsed.service == "sts" && parsed.operation == "AssumeRole" {
@@ -137,6 +140,14 @@ fn tags_at_creation(parsed: &Parsed, account: &str) -> Vec<Need> {
             Some(Need { action: "ec2:CreateTags".to_owned(), resource: format!("arn:aws:ec2:{}:{owner}:{kind}/*", parsed.region), context })
         })
         .collect()
+}
+
+/// `aws:RequestTag` of a resource that the call makes and tags in one go: it is known of that resource only, not of those that it is made from.
+fn tags_of_made(parsed: &Parsed, resource: &str) -> BTreeMap<String, Vec<String>> {
+    let Some(kind) = resource.strip_suffix("/*").and_then(|arn| arn.rsplit(':').next()) else { return BTreeMap::new() };
+    let specifications = parsed.params.get("TagSpecification").and_then(Value::as_array).into_iter().flatten();
+    let of_kind = |specification: &&Value| specification.get("ResourceType").and_then(Value::as_str) == Some(kind);
+    specifications.filter(of_kind).flat_map(|specification| request_tags(specification.get("Tag"))).collect()
 }
 
 fn request_tags(tags: Option<&Value>) -> BTreeMap<String, Vec<String>> {

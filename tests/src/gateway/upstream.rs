@@ -12,6 +12,9 @@ use serde_json::Value;
 
 use super::{parse, wire};
 
+/// Where questions to services without Regions are signed.
+const GLOBAL: &str = "us-east-1";
+
 /// A connection pool to moto.
 #[derive(Debug, Clone)]
 pub(crate) struct Upstream {
@@ -65,6 +68,7 @@ impl Upstream {
         &self,
         service: &str,
         version: &str,
+        region: &str,
         account: Option<&str>,
         key: &str,
         form: &[(&str, &str)],
@@ -74,7 +78,7 @@ impl Upstream {
             body.push_str(&format!("&{name}={}", encode(value)));
         }
         let signature =
-            format!("AWS4-HMAC-SHA256 Credential={key}/20260101/us-east-1/{service}/aws4_request, SignedHeaders=host, Signature=0");
+            format!("AWS4-HMAC-SHA256 Credential={key}/20260101/{region}/{service}/aws4_request, SignedHeaders=host, Signature=0");
         let mut request = Request::post(format!("{}/", self.address))
             .header("authorization", signature)
             .header("content-type", "application/x-www-form-urlencoded; charset=utf-8");
@@ -87,7 +91,7 @@ impl Upstream {
 
     /// Account and ARN of an access key, as moto sees them.
     pub(crate) async fn identity(&self, access_key: &str) -> Option<(String, String)> {
-        let (status, xml) = self.ask("sts", "2011-06-15", None, access_key, &[("Action", "GetCallerIdentity")]).await.ok()?;
+        let (status, xml) = self.ask("sts", "2011-06-15", GLOBAL, None, access_key, &[("Action", "GetCallerIdentity")]).await.ok()?;
         (status == 200).then_some(())?;
         Some((wire::element(&xml, "Account")?, wire::element(&xml, "Arn")?))
     }
@@ -107,9 +111,23 @@ impl Upstream {
         answer.pointer("/Organization/Id").and_then(Value::as_str).map(str::to_owned)
     }
 
+    /// The tags of EC2's resources with these ids: resource, key and value.
+    pub(crate) async fn ec2_tags(&self, account: &str, region: &str, ids: &[&str]) -> Result<Vec<(String, String, String)>, String> {
+        let places: Vec<String> = (1..=ids.len()).map(|number| format!("Filter.1.Value.{number}")).collect();
+        let mut form = vec![("Action", "DescribeTags"), ("Filter.1.Name", "resource-id")];
+        form.extend(places.iter().map(String::as_str).zip(ids.iter().copied()));
+        let (status, xml) = self.ask("ec2", "2016-11-15", region, Some(account), "GATEWAY", &form).await?;
+        if status != 200 {
+            return Err(format!("moto does not tell the tags of {}: {xml}", ids.join(", ")));
+        }
+        let text = |item: &str, name: &str| wire::element(item, name).unwrap_or_default();
+        let items = xml.split("<item>").skip(1);
+        Ok(items.map(|item| (text(item, "resourceId"), text(item, "key"), text(item, "value"))).collect())
+    }
+
     /// A role with its policies; nothing when there is none.
     pub(crate) async fn role(&self, account: &str, name: &str) -> Result<Option<Role>, String> {
-        let iam = async |form: &[(&str, &str)]| self.ask("iam", "2010-05-08", Some(account), "GATEWAY", form).await;
+        let iam = async |form: &[(&str, &str)]| self.ask("iam", "2010-05-08", GLOBAL, Some(account), "GATEWAY", form).await;
         let (status, xml) = iam(&[("Action", "GetRole"), ("RoleName", name)]).await?;
         if status != 200 {
             return Ok(None);
@@ -136,7 +154,7 @@ impl Upstream {
 
     /// The document of a managed policy's default version.
     pub(crate) async fn managed_policy(&self, account: &str, arn: &str) -> Result<Value, String> {
-        let iam = async |form: &[(&str, &str)]| self.ask("iam", "2010-05-08", Some(account), "GATEWAY", form).await;
+        let iam = async |form: &[(&str, &str)]| self.ask("iam", "2010-05-08", GLOBAL, Some(account), "GATEWAY", form).await;
         let (_, policy) = iam(&[("Action", "GetPolicy"), ("PolicyArn", arn)]).await?;
         let version = wire::element(&policy, "DefaultVersionId").ok_or_else(|| format!("there is no policy {arn}"))?;
         let (_, xml) = iam(&[("Action", "GetPolicyVersion"), ("PolicyArn", arn), ("VersionId", &version)]).await?;

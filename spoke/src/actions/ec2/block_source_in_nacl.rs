@@ -1,18 +1,13 @@
 //! `ec2.block-source-in-nacl`: denies sources the attacked port in the network ACLs of an instance's subnets, and denies replies to them.
 //!
 //! Two entries for each source: ingress for the protocol and port, egress for the protocol and the ports that replies go to
-//! ([`acl::REPLY_PORTS`]): an ACL knows no connections, and an entry filters by destination port only. Both are numbered below the first
+//! ([`REPLY_PORTS`](super::nacl::acl::REPLY_PORTS)): an ACL knows no connections, and an entry filters by destination port only. Both are numbered below the first
 //! entry that lets the traffic through. An ACL holds at most [`place::MOST_BLOCKS`] blocks of ours; the oldest leaves for a new one.
 
-mod acl;
 mod apply;
 mod place;
-mod wire;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-};
+use std::{collections::BTreeMap, net::IpAddr};
 
 use cordon_shared::plan::{Change as Difference, ChangeKey, Plan as Planned, Risk, Seat, Verdict};
 use jiff::SignedDuration;
@@ -20,14 +15,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use self::{
-    acl::{Entry, plain, special},
-    place::{MOST_BLOCKS, Placement, place},
-    wire::{Acl, Home},
-};
+use self::place::{MOST_BLOCKS, Placement, place};
 use super::{
     close_open_ingress::Transport,
-    look::{Interface, Subject, interfaces, pairs, subject},
+    look::{Subject, interfaces, pairs, subject},
+    nacl::{
+        acl::Entry,
+        around::{self, about, deniable, reaches},
+        entries::numbered,
+        wire::{self, Acl},
+    },
 };
 use crate::{
     action::{ActionError, ApplyError, Change, Cx, ParamsError, Plan, Progress, Undo, Write},
@@ -83,10 +80,6 @@ pub struct AclOutcome {
     pub evicted: Vec<String>,
     /// Sources for which there was no place, and why.
     pub left: Vec<String>,
-}
-
-fn numbered(entry: &Entry) -> String {
-    format!("{} {entry}", entry.number)
 }
 
 /// What a removed older block is called: never the attribute that its own incident holds.
@@ -152,32 +145,15 @@ impl Change for BlockSourceInNacl {
         }
         let mut plan = Planned { notes: skipped, ..Planned::default() };
         plan.opt_outs.extend(cx.opt_out(&cx.ec2_arn(&format!("instance/{id}")), pairs(&machine.tags)));
-        let subnets: BTreeSet<String> = own.iter().map(|interface| interface.subnet.clone()).collect();
-        let subnets: Vec<String> = subnets.into_iter().collect();
-        let account = cx.cell.account.as_str();
-        let foreign = |owner: &Option<String>| owner.as_deref().is_some_and(|owner| owner != account);
-        let places = wire::subnets(&client, &subnets).await?;
-        let shared: Vec<&String> = places.iter().filter(|(_, place)| foreign(&place.owner)).map(|(id, _)| id).collect();
-        let ours: Vec<String> = subnets.iter().filter(|id| !shared.contains(id)).cloned().collect();
-        for subnet in &shared {
-            plan.notes.push(format!("subnet {subnet} is shared by another account: only its owner can change its network ACL"));
-        }
-        let (acls, others): (Vec<Acl>, Vec<Acl>) = wire::acls(&client, &ours).await?.into_iter().partition(|acl| !foreign(&acl.owner));
-        for acl in &others {
-            plan.notes.push(format!(
-                "{} belongs to account {}: only its owner can change it",
-                acl.id,
-                acl.owner.as_deref().unwrap_or_default()
-            ));
-        }
+        let around::Acls { acls, subnets, foreign } = around::acls(cx, &client, &own, &mut plan.notes).await?;
         if acls.is_empty() {
             let why =
                 if plan.notes.is_empty() { format!("no network ACL of {} can be read", subnets.join(", ")) } else { plan.notes.join("; ") };
-            return Ok(Plan::Refuse { code: if shared.is_empty() && others.is_empty() { "no-acl" } else { "shared-vpc" }, why });
+            return Ok(Plan::Refuse { code: if foreign { "shared-vpc" } else { "no-acl" }, why });
         }
         let all = interfaces(&client, None).await?;
         let home = wire::home(&client, &all).await?;
-        let sources = blockable(cx, with, &home, &mut plan.notes);
+        let sources = deniable(cx, &with.sources, &home, &mut plan.notes);
         if sources.is_empty() {
             let why = if plan.notes.is_empty() { "no source to block".to_owned() } else { plan.notes.join("; ") };
             return Ok(Plan::Moot { why });
@@ -222,32 +198,6 @@ impl Change for BlockSourceInNacl {
     }
 }
 
-/// The sources that may be blocked; why the others are not is noted.
-fn blockable(cx: Cx<'_>, with: &Params, home: &Home, notes: &mut Vec<String>) -> Vec<IpAddr> {
-    let mut sources: Vec<IpAddr> = Vec::new();
-    for address in with.sources.iter().copied().map(plain) {
-        let why = special(address)
-            .map(|what| format!("its range is {what}"))
-            .or_else(|| home.owner(address).map(|whose| format!("it is the organization's own: {whose}")))
-            .or_else(|| cx.is_known(address).then(|| "it is a known source".to_owned()));
-        match why {
-            Some(why) => notes.push(format!("{address} is never blocked: {why}")),
-            None if sources.contains(&address) => {}
-            None => sources.push(address),
-        }
-    }
-    sources
-}
-
-/// Whether a source can reach the ACL's subnets at all. An IPv6 entry in a VPC without IPv6 would be of no use.
-fn reaches(home: &Home, acl: &Acl, host: IpAddr, notes: &mut Vec<String>) -> bool {
-    let reaches = host.is_ipv4() || home.ipv6.contains(&acl.vpc);
-    if !reaches {
-        notes.push(format!("{host} needs no entry in {}: VPC {} has no IPv6", acl.id, acl.vpc));
-    }
-    reaches
-}
-
 /// A placement as changes.
 fn changes(arn: &str, acl: &Acl, placement: &Placement, plan: &mut Planned) {
     let entry = |entry: &Entry| json!({ "number": entry.number, "entry": entry.to_string() });
@@ -282,33 +232,4 @@ fn changes(arn: &str, acl: &Acl, placement: &Placement, plan: &mut Planned) {
     for (host, why) in &placement.left {
         plan.notes.push(format!("{host} cannot be blocked in {}: {why}", acl.id));
     }
-}
-
-/// Whose opt-outs count for an ACL, and who shares it.
-async fn about(
-    cx: Cx<'_>,
-    client: &aws_sdk_ec2::Client,
-    acl: &Acl,
-    home: &Home,
-    all: &[Interface],
-    plan: &mut Planned,
-) -> Result<(), ActionError> {
-    plan.opt_outs.extend(cx.opt_out(&cx.ec2_arn(&format!("network-acl/{}", acl.id)), pairs(&acl.tags)));
-    for (id, place) in wire::subnets(client, &acl.subnets).await? {
-        plan.opt_outs.extend(cx.opt_out(&cx.ec2_arn(&format!("subnet/{id}")), pairs(&place.tags)));
-    }
-    if let Some(vpc) = home.vpcs.get(&acl.vpc) {
-        let seen = cx.opt_out(&cx.ec2_arn(&format!("vpc/{}", acl.vpc)), pairs(&vpc.tags));
-        plan.opt_outs.extend(seen.filter(|seen| !plan.opt_outs.contains(seen)));
-    }
-    let here: Vec<&Interface> = all.iter().filter(|interface| acl.subnets.contains(&interface.subnet)).collect();
-    let instances: BTreeSet<&str> = here.iter().filter_map(|interface| interface.instance.as_deref()).collect();
-    plan.notes.push(format!(
-        "{} filters {} subnets with {} instances and {} interfaces: the sources are denied for all of them",
-        acl.id,
-        acl.subnets.len(),
-        instances.len(),
-        here.len()
-    ));
-    Ok(())
 }

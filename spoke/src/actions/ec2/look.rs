@@ -40,6 +40,8 @@ pub(super) struct Machine {
     pub id: String,
     /// `running`, `terminated`, …
     pub state: String,
+    /// `t3.micro`, …
+    pub kind: String,
     pub tags: Tags,
     /// Who else runs it.
     pub controller: Option<String>,
@@ -61,6 +63,7 @@ fn machine(instance: &aws_sdk_ec2::types::Instance) -> Option<Machine> {
     Some(Machine {
         id: instance.instance_id()?.to_owned(),
         state: instance.state().and_then(|state| state.name()).map_or_else(|| "unknown".to_owned(), |name| name.as_str().to_owned()),
+        kind: instance.instance_type().map(|kind| kind.as_str().to_owned()).unwrap_or_default(),
         controller: controller(&tags, operator),
         tags,
     })

@@ -169,6 +169,46 @@ async fn tags_at_creation_need_create_tags() {
 }
 
 #[tokio::test]
+async fn what_carries_a_tag_is_told_from_what_does_not() {
+    let world = World::new().await;
+    let policy = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "ec2:*", "Resource": "*"}]});
+    let policy = json!({"RoleName": "CordonSpoke", "PolicyName": "more", "PolicyDocument": policy.to_string()});
+    world.lab.hand.call(&world.member, REGION, "iam", "put_role_policy", policy).await.unwrap();
+    let arn = |rest: &str| format!("arn:aws:ec2:{REGION}:{}:{rest}", world.member);
+    let own = json!({"StringLike": {"aws:ResourceTag/cordon:run": "inc-1"}});
+    let asked = json!({"StringLike": {"aws:RequestTag/cordon:run": "inc-1"}});
+    let spoke = world
+        .spoke(Some(json!({"Version": "2012-10-17", "Statement": [
+            {"Effect": "Allow", "Action": "ec2:CreateSecurityGroup", "Resource": arn("vpc/*")},
+            {"Effect": "Allow", "Action": ["ec2:CreateSecurityGroup", "ec2:CreateTags"], "Resource": arn("security-group/*"), "Condition": asked},
+            {"Effect": "Allow", "Action": ["ec2:RevokeSecurityGroupEgress", "ec2:DeleteSecurityGroup"], "Resource": arn("security-group/*"), "Condition": own},
+        ]})))
+        .await;
+    let vpcs = world.lab.hand.call(&world.member, REGION, "ec2", "describe_vpcs", json!({})).await.unwrap();
+    let make = |run: &str| {
+        json!({"GroupName": format!("g-{}", accounts::fresh()), "Description": "d", "VpcId": vpcs["Vpcs"][0]["VpcId"],
+            "TagSpecifications": [{"ResourceType": "security-group", "Tags": [{"Key": "cordon:run", "Value": run}]}]})
+    };
+    let made = spoke.call("", REGION, "ec2", "create_security_group", make("inc-1")).await.unwrap()["GroupId"].as_str().unwrap().to_owned();
+    let error = spoke.call("", REGION, "ec2", "create_security_group", make("inc-2")).await.unwrap_err();
+    assert_eq!(error.code, "UnauthorizedOperation", "{error}");
+    let mut untagged = make("inc-1");
+    untagged.as_object_mut().unwrap().remove("TagSpecifications");
+    let error = spoke.call("", REGION, "ec2", "create_security_group", untagged).await.unwrap_err();
+    assert_eq!(error.code, "UnauthorizedOperation", "{error}");
+
+    let all = json!([{"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]);
+    let revoke = |group: &str| json!({"GroupId": group, "IpPermissions": all});
+    spoke.call("", REGION, "ec2", "revoke_security_group_egress", revoke(&made)).await.unwrap();
+    let another = world.lab.hand.call(&world.member, REGION, "ec2", "create_security_group", make("inc-2")).await.unwrap();
+    for group in [world.group().await, another["GroupId"].as_str().unwrap().to_owned()] {
+        let error = spoke.call("", REGION, "ec2", "revoke_security_group_egress", revoke(&group)).await.unwrap_err();
+        assert_eq!(error.code, "UnauthorizedOperation", "{error}");
+    }
+    spoke.call("", REGION, "ec2", "delete_security_group", json!({"GroupId": made})).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_deny_by_date_and_an_ended_session() {
     let world = World::new().await;
     let group = world.group().await;

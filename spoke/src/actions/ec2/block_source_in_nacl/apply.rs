@@ -1,52 +1,26 @@
 //! Writing entries, reading them back, and taking them away. AWS compares nothing when it writes an ACL: each write follows a read.
 
-use std::time::Duration;
-
 use aws_sdk_ec2::Client;
 use cordon_shared::plan::{Change as Difference, ChangeKey, Verdict};
 use serde_json::{Value, json};
 
 use super::{
     AclOutcome, Before, Outcome,
-    acl::{Entry, Traffic},
-    numbered,
     place::{Block, own},
-    wire::{self, Acl},
 };
-use crate::action::{ActionError, ApplyError, Cx, Undo};
-
-/// After which waits a write is read back before it counts as not there
-/// (<https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html>).
-const READ_BACK: [Duration; 6] = [
-    Duration::ZERO,
-    Duration::from_millis(250),
-    Duration::from_millis(500),
-    Duration::from_secs(1),
-    Duration::from_secs(2),
-    Duration::from_secs(4),
-];
+use crate::{
+    action::{ActionError, ApplyError, Cx, Undo},
+    actions::ec2::nacl::{
+        acl::{Entry, Traffic},
+        entries::{at, changed, gone, moved, numbered, read_back, read_now},
+        wire,
+    },
+};
 
 /// The traffic that one of our entries is about.
 fn traffic(entry: &Entry) -> Traffic {
     let ports = entry.ports.unwrap_or((0, 65_535));
     Traffic { egress: entry.egress, protocol: entry.protocol.parse().unwrap_or(6), host: entry.cidr.addr(), ports }
-}
-
-fn at<'e>(entries: &'e [Entry], entry: &Entry) -> Option<&'e Entry> {
-    entries.iter().find(|other| other.number == entry.number && other.egress == entry.egress)
-}
-
-fn moved(acl: &str, why: &str) -> ActionError {
-    ActionError::Service {
-        call: "ec2:CreateNetworkAclEntry".to_owned(),
-        code: "AclChanged".to_owned(),
-        message: format!("{acl} was changed since the plan: {why}"),
-    }
-}
-
-async fn read_now(read: &Client, id: &str, done: usize) -> Result<Acl, ApplyError> {
-    let acl = wire::one(read, id).await.map_err(|error| ApplyError::after(done, error))?;
-    acl.ok_or_else(|| ApplyError::after(done, ActionError::Gone { what: id.to_owned(), message: "the network ACL was deleted".to_owned() }))
 }
 
 pub(super) async fn apply(read: &Client, write: &Client, before: &Before) -> Result<Outcome, ApplyError> {
@@ -86,24 +60,6 @@ pub(super) async fn apply(read: &Client, write: &Client, before: &Before) -> Res
         acls.push(AclOutcome { acl: id.clone(), denied: placement.create.iter().map(numbered).collect(), evicted, left });
     }
     Ok(Outcome { acls })
-}
-
-async fn read_back(read: &Client, id: &str, wanted: &[Entry], done: usize) -> Result<(), ApplyError> {
-    let mut missing = String::new();
-    for wait in READ_BACK {
-        tokio::time::sleep(wait).await;
-        let entries = read_now(read, id, done).await?.entries;
-        let Some(entry) = wanted.iter().find(|entry| !entries.contains(entry)) else { return Ok(()) };
-        if let Some(other) = at(&entries, entry) {
-            return Err(ApplyError::after(done, moved(id, &format!("number {} was taken by `{other}` in between", entry.number))));
-        }
-        missing = numbered(entry);
-    }
-    let message = format!("`{missing}` was made in {id} and cannot be read back");
-    Err(ApplyError::after(
-        done,
-        ActionError::Service { call: "ec2:CreateNetworkAclEntry".to_owned(), code: "NotReadBack".to_owned(), message },
-    ))
 }
 
 pub(super) async fn verify(read: &Client, before: &Before) -> Result<Verdict, ActionError> {
@@ -162,24 +118,19 @@ pub(super) async fn undo(cx: Cx<'_>, write: &Client, before: &Before, only: &[Ch
         }
         // Of an ACL that was deleted there is nothing to restore.
         let Some(acl) = wire::one(&read, id).await.map_err(|error| ApplyError::after(done, error))? else { continue };
+        let mut removed = Vec::new();
         for planned in wanted {
             if let Some(entry) = ours(&acl.entries, planned) {
                 wire::delete(write, id, entry).await.map_err(|error| ApplyError::after(done, error))?;
                 done += 1;
                 let state = json!({ "number": entry.number, "entry": entry.to_string() });
+                removed.push(entry.clone());
                 restored.push(Difference { resource: arn.clone(), attribute: planned.to_string(), before: state, after: Value::Null });
             } else if let Some(other) = at(&acl.entries, planned).filter(|other| other.cidr == planned.cidr) {
-                by_hand.push(format!(
-                    "{id}: somebody changed number {} from `{planned}` to `{other}`. If it shall go, in account {}: aws ec2 delete-network-acl-entry --region {} --network-acl-id {id} --rule-number {} {}",
-                    planned.number,
-                    cx.cell.account,
-                    cx.cell.region,
-                    planned.number,
-                    if planned.egress { "--egress" } else { "--ingress" },
-                ));
+                by_hand.push(changed(cx, id, planned, other));
             }
         }
-        gone(&read, id, &restored, &arn, done).await?;
+        gone(&read, id, &removed, done).await?;
     }
     if by_hand.is_empty() {
         return Ok(Undo::Restored(restored));
@@ -188,33 +139,4 @@ pub(super) async fn undo(cx: Cx<'_>, write: &Client, before: &Before, only: &[Ch
         restored.iter().map(|change| format!("nothing more to do for `{}` of {}: it was removed", change.attribute, change.resource)),
     );
     Ok(Undo::ByHand(by_hand))
-}
-
-/// Reads back that what was removed is gone.
-async fn gone(read: &Client, id: &str, restored: &[Difference], arn: &str, done: usize) -> Result<(), ApplyError> {
-    let removed: Vec<(i64, &str)> = restored
-        .iter()
-        .filter(|change| change.resource == arn)
-        .filter_map(|change| Some((change.before.get("number")?.as_i64()?, change.before.get("entry")?.as_str()?)))
-        .collect();
-    let mut still = String::new();
-    for wait in READ_BACK {
-        if removed.is_empty() {
-            return Ok(());
-        }
-        tokio::time::sleep(wait).await;
-        let entries = match wire::one(read, id).await {
-            Ok(acl) => acl.map(|acl| acl.entries).unwrap_or_default(),
-            Err(error) => return Err(ApplyError::after(done, error)),
-        };
-        match entries.iter().find(|entry| removed.contains(&(i64::from(entry.number), entry.to_string().as_str()))) {
-            None => return Ok(()),
-            Some(entry) => still = numbered(entry),
-        }
-    }
-    let message = format!("`{still}` was removed from {id} and can still be read");
-    Err(ApplyError::after(
-        done,
-        ActionError::Service { call: "ec2:DeleteNetworkAclEntry".to_owned(), code: "NotReadBack".to_owned(), message },
-    ))
 }

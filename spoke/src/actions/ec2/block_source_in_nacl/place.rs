@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
-use super::acl::{Entry, LAST_NUMBER, REPLY_PORTS, Traffic, count, quota};
+use crate::actions::ec2::nacl::acl::{Entry, LAST_NUMBER, REPLY_PORTS, Traffic, count, lasting, quota};
 
 /// How many blocks of ours an ACL holds at most, of both families together.
 pub const MOST_BLOCKS: usize = 5;
@@ -106,8 +106,9 @@ pub fn place(entries: &[Entry], hosts: &[IpAddr], protocol: u8, port: u16) -> Pl
     let mut seen = BTreeSet::new();
     for host in hosts.iter().copied().filter(|host| seen.insert(*host)) {
         let mut open = Vec::new();
+        let lasting = lasting(&now);
         for traffic in traffic(host, protocol, port) {
-            match traffic.let_through_by(&now) {
+            match traffic.let_through_by(&lasting) {
                 Some(first) => open.push((traffic, first)),
                 None => placement.already.push(traffic.deny(0)),
             }

@@ -130,6 +130,33 @@ impl Traffic {
     }
 }
 
+/// An entry that denies one host everything, in one direction: what ends the flows that a security group goes on to let through.
+#[must_use]
+pub fn deny_all(number: i32, egress: bool, host: IpAddr) -> Entry {
+    Entry { number, egress, deny: true, protocol: "-1".to_owned(), cidr: IpNet::from(host), ports: None, icmp: None }
+}
+
+/// The number of the first entry that lets some of a host's traffic through, unless one before denies all of it; `None`: it is denied.
+#[must_use]
+pub fn anything_let_through_by(entries: &[Entry], egress: bool, host: IpAddr) -> Option<i32> {
+    let of_host = |entry: &&Entry| entry.egress == egress && entry.cidr.contains(&host);
+    let first = entries.iter().filter(of_host).filter(|entry| !entry.deny).map(|entry| entry.number).min()?;
+    let denied = entries.iter().filter(of_host).any(|entry| entry.deny && entry.protocol == "-1" && entry.number < first);
+    (!denied).then_some(first)
+}
+
+/// The entries without those that deny one host everything in both directions with one number: they look like those of [`deny_all`], which
+/// are taken away after minutes. What only they deny is not denied to stay.
+#[must_use]
+pub fn lasting(entries: &[Entry]) -> Vec<Entry> {
+    let passing = |entry: &Entry| {
+        let host = entry.cidr.addr();
+        let alone = entry.cidr.prefix_len() == entry.cidr.max_prefix_len();
+        alone && *entry == deny_all(entry.number, entry.egress, host) && entries.contains(&deny_all(entry.number, !entry.egress, host))
+    };
+    entries.iter().filter(|entry| !passing(entry)).cloned().collect()
+}
+
 /// The number of entries an ACL may have in one direction and family
 /// (<https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html#vpc-limits-nacls>): 20, the default entry counted; it can be
 /// raised to 40, which shows only where there are more than 20.

@@ -16,7 +16,7 @@ use crate::{
 
 /// A network ACL.
 #[derive(Debug, Clone)]
-pub(super) struct Acl {
+pub struct Acl {
     pub id: String,
     pub owner: Option<String>,
     pub vpc: String,
@@ -74,7 +74,7 @@ const CREATE: &str = "ec2:CreateNetworkAclEntry";
 const DELETE: &str = "ec2:DeleteNetworkAclEntry";
 
 /// The ACLs of these subnets.
-pub(super) async fn acls(client: &Client, subnets: &[String]) -> Result<Vec<Acl>, ActionError> {
+pub async fn acls(client: &Client, subnets: &[String]) -> Result<Vec<Acl>, ActionError> {
     let mut found = BTreeMap::new();
     for subnets in crate::actions::ec2::look::chunks(subnets) {
         let pages = client.describe_network_acls().filters(filter("association.subnet-id", subnets)).into_paginator().items().send();
@@ -87,7 +87,7 @@ pub(super) async fn acls(client: &Client, subnets: &[String]) -> Result<Vec<Acl>
 }
 
 /// The ACL with this id; `None` when it is gone.
-pub(super) async fn one(client: &Client, id: &str) -> Result<Option<Acl>, ActionError> {
+pub async fn one(client: &Client, id: &str) -> Result<Option<Acl>, ActionError> {
     let pages = client.describe_network_acls().network_acl_ids(id).into_paginator().items().send();
     match pages.collect::<Result<Vec<_>, _>>().await.map_err(|error| classify(READ, error)) {
         Ok(found) => found.first().map(acl).transpose(),
@@ -97,7 +97,7 @@ pub(super) async fn one(client: &Client, id: &str) -> Result<Option<Acl>, Action
 }
 
 /// Makes an entry. An entry with that number that is there already is not an error here: the caller reads back.
-pub(super) async fn create(client: &Client, acl: &str, entry: &Entry) -> Result<(), ActionError> {
+pub async fn create(client: &Client, acl: &str, entry: &Entry) -> Result<(), ActionError> {
     let call = client
         .create_network_acl_entry()
         .network_acl_id(acl)
@@ -117,7 +117,7 @@ pub(super) async fn create(client: &Client, acl: &str, entry: &Entry) -> Result<
 }
 
 /// Removes the entry with this number. The caller has just read that it is the one that is meant: AWS compares nothing.
-pub(super) async fn delete(client: &Client, acl: &str, entry: &Entry) -> Result<(), ActionError> {
+pub async fn delete(client: &Client, acl: &str, entry: &Entry) -> Result<(), ActionError> {
     let call = client.delete_network_acl_entry().network_acl_id(acl).rule_number(entry.number).egress(entry.egress);
     match call.send().await.map_err(|error| classify(DELETE, error)) {
         Err(ActionError::Gone { .. }) => Ok(()),
@@ -127,12 +127,12 @@ pub(super) async fn delete(client: &Client, acl: &str, entry: &Entry) -> Result<
 
 /// A subnet or VPC: its owner and tags.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
+pub struct Place {
     pub owner: Option<String>,
     pub tags: Tags,
 }
 
-pub(super) async fn subnets(client: &Client, ids: &[String]) -> Result<BTreeMap<String, Place>, ActionError> {
+pub async fn subnets(client: &Client, ids: &[String]) -> Result<BTreeMap<String, Place>, ActionError> {
     let mut found = BTreeMap::new();
     for ids in crate::actions::ec2::look::chunks(ids) {
         let pages = client.describe_subnets().filters(filter("subnet-id", ids)).into_paginator().items().send();
@@ -146,7 +146,7 @@ pub(super) async fn subnets(client: &Client, ids: &[String]) -> Result<BTreeMap<
 
 /// Everything in the cell that an address can belong to.
 #[derive(Debug, Default)]
-pub(super) struct Home {
+pub struct Home {
     /// The cell's VPCs.
     pub vpcs: BTreeMap<String, Place>,
     /// VPCs with IPv6 addresses.
@@ -187,7 +187,7 @@ impl Home {
 
 /// Reads what is the organization's own in this cell: the ranges of its VPCs and of those peered with them, Elastic IP addresses,
 /// addresses of NAT gateways, and the public addresses of `interfaces`, which are all of the cell.
-pub(super) async fn home(client: &Client, interfaces: &[Interface]) -> Result<Home, ActionError> {
+pub async fn home(client: &Client, interfaces: &[Interface]) -> Result<Home, ActionError> {
     let mut home = Home::default();
     let vpcs = client.describe_vpcs().into_paginator().items().send();
     for vpc in vpcs.collect::<Result<Vec<_>, _>>().await.map_err(|error| classify("ec2:DescribeVpcs", error))? {
