@@ -14,6 +14,9 @@ pub fn all() -> Vec<Action> {
         probe(ec2::record_all::RecordAll),
         change(ec2::close_open_ingress::CloseOpenIngress),
         change(ec2::block_source_in_nacl::BlockSourceInNacl),
+        change(ec2::protect_instance::ProtectInstance),
+        change(ec2::disable_instance_metadata::DisableInstanceMetadata),
+        change(ec2::swap_instance_profile::SwapInstanceProfile),
         probe(logs::find_logins::FindLogins),
         change(securityhub::update_finding::UpdateFinding::default()),
     ]

@@ -2,8 +2,10 @@
 
 mod finding;
 mod ingress;
+mod instance;
 mod nacl;
 mod probes;
+mod profile;
 
 use cordon_shared::id::CellId;
 use futures::future::BoxFuture;
@@ -62,6 +64,10 @@ pub fn scenes_of(action: &str) -> Vec<Scene> {
         scene(ingress::ACTION, "a group with ports, ranges and halves of the world", ingress::group),
         Scene { crowd: Some(nacl::crowd), ..scene(nacl::ACTION, "two sources, one of each family", nacl::sources) },
         scene(nacl::ACTION, "an ACL that is full of our blocks", nacl::full),
+        scene(instance::PROTECT, "two volumes and a shutdown that terminates", instance::unprotected),
+        scene(instance::PROTECT, "an instance that is protected in part", instance::protected_in_part),
+        scene(instance::METADATA, "an instance with options of its own", instance::metadata),
+        scene(profile::ACTION, "an instance with a profile, beside another", profile::instance),
         scene(finding::ACTION, "a finding that nobody has answered", finding::unanswered),
         scene(finding::ACTION, "a finding with a person's note", finding::noted),
         scene(probes::RECORD, "an instance", probes::record),
