@@ -16,6 +16,9 @@ pub fn all() -> Vec<Action> {
         change(ec2::block_source_in_nacl::BlockSourceInNacl),
         change(ec2::isolate_instance::IsolateInstance),
         change(ec2::cut_tracked_flows::CutTrackedFlows),
+        change(ec2::protect_instance::ProtectInstance),
+        change(ec2::disable_instance_metadata::DisableInstanceMetadata),
+        change(ec2::swap_instance_profile::SwapInstanceProfile),
         probe(logs::find_logins::FindLogins),
         change(securityhub::update_finding::UpdateFinding::default()),
     ]

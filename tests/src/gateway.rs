@@ -18,6 +18,7 @@ pub mod faults;
 pub mod ledger;
 pub mod parse;
 pub mod policy;
+mod resolve;
 pub mod resources;
 pub mod sessions;
 pub mod throttle;
@@ -339,6 +340,7 @@ impl Inner {
         let enforcement = *self.enforcement.read().unwrap_or_else(PoisonError::into_inner);
         let free = parsed.operation == parse::UNKNOWN || parsed.operation == "GetCallerIdentity";
         if enforcement.policies && session.watched && !free {
+            let needs = resolve::resolve(&self.upstream, parsed, &session.principal.account, needs).await;
             let decision = Arc::new(self.access.decide(parsed, session, needs, now).await);
             self.ledger.update(number, |call| call.decision = Some(Arc::clone(&decision)));
             if !decision.allowed {

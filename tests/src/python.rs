@@ -17,6 +17,7 @@ const SCRIPTS: &[(&str, &str)] = &[
     ("guard.py", include_str!("../python/guard.py")),
     ("extension/__init__.py", include_str!("../python/extension/__init__.py")),
     ("extension/ec2.py", include_str!("../python/extension/ec2.py")),
+    ("extension/ec2_instance.py", include_str!("../python/extension/ec2_instance.py")),
     ("extension/events.py", include_str!("../python/extension/events.py")),
     ("extension/guardduty.py", include_str!("../python/extension/guardduty.py")),
     ("extension/iam.py", include_str!("../python/extension/iam.py")),

@@ -6,12 +6,14 @@ Each module here says what it mends. Nothing of it is in `--plain` mode, and wha
 import threading
 
 from . import ec2, events, guardduty, iam, interfaces, logs, organizations, securityhub, web
+from . import ec2, ec2_instance, events, guardduty, iam, logs, organizations, securityhub, web
 
 
 def install(application):
     """Mends moto in place and wraps its WSGI application with the operations that moto does not have."""
     remember_accounts()
     ec2.mend()
+    ec2_instance.mend()
     events.mend()
     iam.mend()
     interfaces.mend()

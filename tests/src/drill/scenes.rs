@@ -4,8 +4,10 @@ mod finding;
 mod flows;
 mod ingress;
 mod isolation;
+mod instance;
 mod nacl;
 mod probes;
+mod profile;
 
 use cordon_shared::id::CellId;
 use futures::future::BoxFuture;
@@ -71,6 +73,10 @@ pub fn scenes_of(action: &str) -> Vec<Scene> {
         scene(isolation::ACTION, "the way to Systems Manager is kept", isolation::keeping_ssm),
         Scene { crowd: Some(flows::crowd), ..scene(flows::ACTION, "two remotes, one of each family", flows::remotes) },
         scene(flows::ACTION, "timeouts that somebody had set", flows::set_before),
+        scene(instance::PROTECT, "two volumes and a shutdown that terminates", instance::unprotected),
+        scene(instance::PROTECT, "an instance that is protected in part", instance::protected_in_part),
+        scene(instance::METADATA, "an instance with options of its own", instance::metadata),
+        scene(profile::ACTION, "an instance with a profile, beside another", profile::instance),
         scene(finding::ACTION, "a finding that nobody has answered", finding::unanswered),
         scene(finding::ACTION, "a finding with a person's note", finding::noted),
         scene(probes::RECORD, "an instance", probes::record),

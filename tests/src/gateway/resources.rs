@@ -150,7 +150,8 @@ fn tags_of_made(parsed: &Parsed, resource: &str) -> BTreeMap<String, Vec<String>
     specifications.filter(of_kind).flat_map(|specification| request_tags(specification.get("Tag"))).collect()
 }
 
-fn request_tags(tags: Option<&Value>) -> BTreeMap<String, Vec<String>> {
+/// The condition keys of tags that a request gives.
+pub(super) fn request_tags(tags: Option<&Value>) -> BTreeMap<String, Vec<String>> {
     let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for tag in tags.and_then(Value::as_array).into_iter().flatten() {
         let (Some(key), value) = (tag.get("Key").and_then(Value::as_str), tag.get("Value").and_then(Value::as_str)) else { continue };

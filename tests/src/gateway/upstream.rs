@@ -73,6 +73,18 @@ impl Upstream {
         key: &str,
         form: &[(&str, &str)],
     ) -> Result<(u16, String), String> {
+        self.ask_in("us-east-1", service, version, account, key, form).await
+    }
+
+    async fn ask_in(
+        &self,
+        region: &str,
+        service: &str,
+        version: &str,
+        account: Option<&str>,
+        key: &str,
+        form: &[(&str, &str)],
+    ) -> Result<(u16, String), String> {
         let mut body = format!("Version={version}");
         for (name, value) in form {
             body.push_str(&format!("&{name}={}", encode(value)));
@@ -150,6 +162,33 @@ impl Upstream {
             role.policies.push(self.managed_policy(account, &arn).await?);
         }
         Ok(Some(role))
+    }
+
+    /// The ARN, with its path, of a `role`, a `user` or an `instance-profile`.
+    pub(crate) async fn iam_arn(&self, account: &str, kind: &str, name: &str) -> Option<String> {
+        let (operation, parameter) = match kind {
+            "role" => ("GetRole", "RoleName"),
+            "user" => ("GetUser", "UserName"),
+            _ => ("GetInstanceProfile", "InstanceProfileName"),
+        };
+        let form = [("Action", operation), (parameter, name)];
+        let (status, xml) = self.ask("iam", "2010-05-08", Some(account), "GATEWAY", &form).await.ok()?;
+        let marked = format!(":{kind}/");
+        wire::elements(&xml, "Arn").into_iter().find(|arn| status == 200 && arn.contains(&marked))
+    }
+
+    /// The ARN of the role in an instance profile.
+    pub(crate) async fn role_of_profile(&self, account: &str, name: &str) -> Option<String> {
+        let form = [("Action", "GetInstanceProfile"), ("InstanceProfileName", name)];
+        let (status, xml) = self.ask("iam", "2010-05-08", Some(account), "GATEWAY", &form).await.ok()?;
+        wire::elements(&xml, "Arn").into_iter().find(|arn| status == 200 && arn.contains(":role/"))
+    }
+
+    /// The instance of an association with an instance profile.
+    pub(crate) async fn instance_of(&self, account: &str, region: &str, association: &str) -> Option<String> {
+        let form = [("Action", "DescribeIamInstanceProfileAssociations"), ("AssociationId.1", association)];
+        let (_, xml) = self.ask_in(region, "ec2", "2016-11-15", Some(account), "GATEWAY", &form).await.ok()?;
+        wire::element(&xml, "instanceId")
     }
 
     /// The document of a managed policy's default version.

@@ -54,7 +54,8 @@ impl Machine {
     }
 }
 
-fn machine(instance: &aws_sdk_ec2::types::Instance) -> Option<Machine> {
+/// An instance as AWS describes it, in our own type.
+pub(super) fn machine(instance: &aws_sdk_ec2::types::Instance) -> Option<Machine> {
     let tags = tags(instance.tags());
     let operator = instance
         .operator()
