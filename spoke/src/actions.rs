@@ -14,6 +14,10 @@ pub fn all() -> Vec<Action> {
         probe(ec2::record_all::RecordAll),
         change(ec2::close_open_ingress::CloseOpenIngress),
         change(ec2::block_source_in_nacl::BlockSourceInNacl),
+        change(ec2::snapshot_volumes::SnapshotVolumes),
+        change(ec2::reencrypt_snapshots::ReencryptSnapshots),
+        change(ec2::share_snapshots::ShareSnapshots),
+        change(ec2::copy_snapshots::CopySnapshots),
         probe(logs::find_logins::FindLogins),
         change(securityhub::update_finding::UpdateFinding::default()),
     ]

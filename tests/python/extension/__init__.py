@@ -5,7 +5,7 @@ Each module here says what it mends. Nothing of it is in `--plain` mode, and wha
 
 import threading
 
-from . import ec2, events, guardduty, iam, logs, organizations, securityhub, web
+from . import ec2, events, guardduty, iam, logs, organizations, securityhub, snapshots, web
 
 
 def install(application):
@@ -17,6 +17,7 @@ def install(application):
     logs.mend()
     organizations.mend()
     securityhub.mend()
+    snapshots.mend()
     wrapped = web.Application(application)
     wrapped.add_operations("guardduty", guardduty.ROUTES)
     wrapped.add_operations("securityhub", securityhub.ROUTES)

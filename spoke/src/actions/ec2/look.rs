@@ -52,7 +52,7 @@ impl Machine {
     }
 }
 
-fn machine(instance: &aws_sdk_ec2::types::Instance) -> Option<Machine> {
+pub(super) fn machine(instance: &aws_sdk_ec2::types::Instance) -> Option<Machine> {
     let tags = tags(instance.tags());
     let operator = instance
         .operator()
