@@ -19,6 +19,10 @@ pub fn all() -> Vec<Action> {
         change(ec2::protect_instance::ProtectInstance),
         change(ec2::disable_instance_metadata::DisableInstanceMetadata),
         change(ec2::swap_instance_profile::SwapInstanceProfile),
+        change(ec2::snapshot_volumes::SnapshotVolumes),
+        change(ec2::reencrypt_snapshots::ReencryptSnapshots),
+        change(ec2::share_snapshots::ShareSnapshots),
+        change(ec2::copy_snapshots::CopySnapshots),
         probe(logs::find_logins::FindLogins),
         change(securityhub::update_finding::UpdateFinding::default()),
     ]

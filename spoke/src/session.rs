@@ -9,6 +9,7 @@
 mod clients;
 mod door;
 mod error;
+mod presign;
 
 use std::{
     fmt,

@@ -13,7 +13,7 @@ mod ground;
 mod permit;
 mod scenes;
 
-use cordon_shared::id::CellId;
+use cordon_shared::id::{CellId, IncidentId};
 use futures::future::BoxFuture;
 use serde_json::Value;
 
@@ -43,6 +43,11 @@ pub trait World: Send + Sync + std::fmt::Debug {
 
     /// Its parameters.
     fn with(&self) -> Value;
+
+    /// The incident that it is drilled for, where the world carries its traces already; else a new one.
+    fn run(&self) -> Option<IncidentId> {
+        None
+    }
 
     /// The whole state that it can change, read by the hand. The same state is the same value in every world of the scene.
     fn look(&self) -> BoxFuture<'_, Result<Value, LabError>>;

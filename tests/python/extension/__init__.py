@@ -7,6 +7,7 @@ import threading
 
 from . import ec2, events, guardduty, iam, interfaces, logs, organizations, securityhub, web
 from . import ec2, ec2_instance, events, guardduty, iam, logs, organizations, securityhub, web
+from . import ec2, events, guardduty, iam, logs, organizations, securityhub, snapshots, web
 
 
 def install(application):
@@ -20,6 +21,7 @@ def install(application):
     logs.mend()
     organizations.mend()
     securityhub.mend()
+    snapshots.mend()
     wrapped = web.Application(application)
     wrapped.add_operations("guardduty", guardduty.ROUTES)
     wrapped.add_operations("securityhub", securityhub.ROUTES)

@@ -55,7 +55,7 @@ impl<'a> Drill<'a> {
         let Kind::Change(change) = &action.kind else { return Err(LabError::new(format!("{} only reads", action.name))) };
         let change = Arc::clone(change);
         let read = ground.read(&action, world.cell()).await?;
-        let permit = Permit::open(&action, world.cell()).await?;
+        let permit = Permit::open_as(&action, world.cell(), world.run()).await?;
         Ok(Self { ground, world, change, read, permit, with: world.with(), plan: None, action })
     }
 

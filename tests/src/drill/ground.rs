@@ -1,8 +1,11 @@
 //! Where drills are held: an organization that all share, and for each drill a gateway, sessions and actions of its own.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use cordon_hub::{evidence::MemEvidence, setup};
@@ -101,7 +104,7 @@ pub struct Ground {
     window: (Option<Timestamp>, Option<Timestamp>),
     regions: Vec<Region>,
     security: AccountId,
-    copy_key: Option<String>,
+    copy_keys: BTreeMap<String, String>,
     reach: Elsewhere,
 }
 
@@ -158,7 +161,7 @@ impl Ground {
             registry,
             regions,
             security: security.parse().map_err(|_| LabError::new(format!("{security} is not an account")))?,
-            copy_key: None,
+            copy_keys: yard.organization.regions.iter().map(|region| (region.clone(), Self::copy_key(security, region))).collect(),
             evidence: MemEvidence::default(),
             logs: vec![LogSource {
                 kind: "auth".to_owned(),
@@ -171,6 +174,12 @@ impl Ground {
             clock,
             lab,
         })
+    }
+
+    /// The key that snapshots are copied under, of a security account in a Region.
+    #[must_use]
+    pub fn copy_key(security: &str, region: &str) -> String {
+        format!("arn:aws:kms:{region}:{security}:key/5e3a1f0c-3f3b-4d0e-9a39-0d1c0e9b7a11")
     }
 
     /// The action of this ground with this name.
@@ -234,7 +243,7 @@ impl Ground {
             window: self.window,
             regions: &self.regions,
             hub: &self.security,
-            copy_key: self.copy_key.as_deref(),
+            copy_key: self.copy_keys.get(cell.region.as_str()).map(String::as_str),
             reach: &self.reach,
         }
     }

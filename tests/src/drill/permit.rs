@@ -43,6 +43,14 @@ impl Permit {
     /// # Errors
     /// When the journal refuses it.
     pub async fn open(action: &Action, cell: &CellId) -> Result<Self, LabError> {
+        Self::open_as(action, cell, None).await
+    }
+
+    /// The same, with this run's id.
+    ///
+    /// # Errors
+    /// As [`Permit::open`].
+    pub async fn open_as(action: &Action, cell: &CellId, run: Option<IncidentId>) -> Result<Self, LabError> {
         let source = format!(
             "name = \"drill\"\ntitle = \"Drill\"\nsubject = \"instance\"\n[[match]]\ntype = [\"Drill\"]\n[[steps]]\nid = \"{STEP}\"\naction = \"{}\"\n",
             action.name
@@ -54,7 +62,7 @@ impl Permit {
         let pace = Pace { epoch: lease.epoch(), since: jiff::Timestamp::UNIX_EPOCH, attempt_timeout: SignedDuration::from_secs(10) };
         let journal = Journal::new(store);
         let now = SystemClock.now();
-        let run = IncidentId::new(u64::try_from(now.as_millisecond()).unwrap_or_default());
+        let run = run.unwrap_or_else(|| IncidentId::new(u64::try_from(now.as_millisecond()).unwrap_or_default()));
         let subject = Subject { cell: cell.clone(), kind: SubjectKind::Instance, id: "i-0drill".to_owned(), arn: None };
         let version = Version { updated_at: Some(now), count: 1, severity: 20, role: None, remote_ips: Vec::new() };
         let note = FindingNote {

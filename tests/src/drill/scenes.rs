@@ -8,6 +8,7 @@ mod instance;
 mod nacl;
 mod probes;
 mod profile;
+mod snapshots;
 
 use cordon_shared::id::CellId;
 use futures::future::BoxFuture;
@@ -28,6 +29,8 @@ pub struct Scene {
     pub action: &'static str,
     /// What is special about the scene, in a few words.
     pub name: &'static str,
+    /// What it makes is evidence: its undo changes nothing.
+    pub keeps: bool,
     set: for<'a> fn(&'a Yard) -> Setting<'a>,
     crowd: Option<for<'a> fn(&'a Yard, usize) -> Setting<'a>>,
 }
@@ -57,7 +60,7 @@ impl Scene {
 /// The scenes of an action; none where nobody has written one.
 #[must_use]
 pub fn scenes_of(action: &str) -> Vec<Scene> {
-    let scene = |action, name, set| Scene { action, name, set, crowd: None };
+    let scene = |action, name, set| Scene { action, name, keeps: false, set, crowd: None };
     let all = [
         Scene {
             crowd: Some(ingress::crowd),
@@ -79,6 +82,17 @@ pub fn scenes_of(action: &str) -> Vec<Scene> {
         scene(profile::ACTION, "an instance with a profile, beside another", profile::instance),
         scene(finding::ACTION, "a finding that nobody has answered", finding::unanswered),
         scene(finding::ACTION, "a finding with a person's note", finding::noted),
+        Scene { keeps: true, ..scene(snapshots::TAKE, "an instance with two volumes", snapshots::volumes) },
+        Scene { keeps: true, ..scene(snapshots::REENCRYPT, "two snapshots under the AWS managed key", snapshots::encrypted) },
+        Scene {
+            crowd: Some(snapshots::private_crowd),
+            ..scene(snapshots::SHARE, "a plain snapshot, and an encrypted one with its copy", snapshots::private)
+        },
+        Scene {
+            keeps: true,
+            crowd: Some(snapshots::shared_crowd),
+            ..scene(snapshots::COPY, "two shared snapshots, one of them re-encrypted", snapshots::shared)
+        },
         scene(probes::RECORD, "an instance", probes::record),
         scene(probes::LOGINS, "a log with a login", probes::logins),
     ];

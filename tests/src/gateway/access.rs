@@ -250,6 +250,9 @@ fn call_context(parsed: &Parsed) -> Context {
             if let Some(attribute) = text("Attribute") {
                 context.insert("ec2:attribute".to_owned(), vec![attribute]);
             }
+            if parsed.operation == "ModifySnapshotAttribute" {
+                context.extend(shared_with(&parsed.params));
+            }
         }
         ("sts", "AssumeRole") => {
             for (parameter, key) in
@@ -273,6 +276,25 @@ fn call_context(parsed: &Parsed) -> Context {
             }
         }
         _ => {}
+    }
+    context
+}
+
+/// `ec2:Add/userId` and its like: with whom a snapshot is shared or no longer shared, in either of the two ways to say it.
+fn shared_with(params: &Value) -> Context {
+    let mut context = Context::new();
+    for (verb, plain) in [("Add", "add"), ("Remove", "remove")] {
+        let listed = params.pointer(&format!("/CreateVolumePermission/{verb}")).and_then(Value::as_array).cloned().unwrap_or_default();
+        let flat = params.get("OperationType").and_then(Value::as_str) == Some(plain);
+        for (key, name, one) in [("userid", "UserId", "UserId"), ("group", "UserGroup", "Group")] {
+            let mut found: Vec<String> = listed.iter().filter_map(|item| item.get(one)?.as_str()).map(str::to_owned).collect();
+            if flat && let Some(value) = params.get(name) {
+                found.extend(leaves(name, value).into_iter().map(|(_, text)| text));
+            }
+            if !found.is_empty() {
+                context.insert(format!("ec2:{plain}/{key}"), found);
+            }
+        }
     }
     context
 }

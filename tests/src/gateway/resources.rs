@@ -13,6 +13,7 @@ const EC2: &[(&str, &[(&str, &str)])] = &[
     ("AttachNetworkInterface", &[("InstanceId", "instance"), ("NetworkInterfaceId", "network-interface")]),
     ("AuthorizeSecurityGroupEgress", &[("GroupId", "security-group")]),
     ("AuthorizeSecurityGroupIngress", &[("GroupId", "security-group")]),
+    ("CopySnapshot", &[("SourceSnapshotId", "snapshot"), ("", "+snapshot")]),
     ("CreateImage", &[("InstanceId", "instance"), ("", "+image")]),
     ("CreateNetworkAclEntry", &[("NetworkAclId", "network-acl")]),
     ("CreateSecurityGroup", &[("VpcId", "vpc"), ("", "+security-group")]),
@@ -20,6 +21,7 @@ const EC2: &[(&str, &[(&str, &str)])] = &[
     ("CreateSnapshots", &[("InstanceSpecification.InstanceId", "instance"), ("", "+volume"), ("", "+snapshot")]),
     ("DeleteNetworkAclEntry", &[("NetworkAclId", "network-acl")]),
     ("DeleteSecurityGroup", &[("GroupId", "security-group")]),
+    ("DescribeSnapshotAttribute", &[("SnapshotId", "snapshot")]),
     ("DisassociateIamInstanceProfile", &[("", "+instance")]),
     ("LockSnapshot", &[("SnapshotId", "snapshot")]),
     ("ModifyInstanceAttribute", &[("InstanceId", "instance"), ("GroupId", "security-group")]),
@@ -64,7 +66,7 @@ const PREFIXES: &[(&str, &str)] = &[
 pub fn needs(parsed: &Parsed, account: &str, write: bool) -> Vec<Need> {
     let action = format!("{}:{}", parsed.service, parsed.operation);
     let named = match parsed.service.as_str() {
-        "ec2" if write => ec2(parsed, account),
+        "ec2" if write || EC2.iter().any(|(operation, _)| *operation == parsed.operation) => ec2(parsed, account),
         "ec2" => Vec::new(),
         _ => others(parsed, account),
     };
