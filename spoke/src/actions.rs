@@ -15,6 +15,8 @@ pub fn all() -> Vec<Action> {
         change(ec2::close_open_ingress::CloseOpenIngress),
         change(ec2::block_source_in_nacl::BlockSourceInNacl),
         probe(logs::find_logins::FindLogins),
+        change(iam::deactivate_access_key::DeactivateAccessKey),
+        change(iam::contain_user::ContainUser),
         change(securityhub::update_finding::UpdateFinding::default()),
     ]
 }
