@@ -5,7 +5,7 @@ Each module here says what it mends. Nothing of it is in `--plain` mode, and wha
 
 import threading
 
-from . import ec2, events, guardduty, iam, logs, organizations, securityhub, web
+from . import ec2, events, guardduty, iam, iam_user, logs, organizations, securityhub, web
 
 
 def install(application):
@@ -14,6 +14,7 @@ def install(application):
     ec2.mend()
     events.mend()
     iam.mend()
+    iam_user.mend()
     logs.mend()
     organizations.mend()
     securityhub.mend()
@@ -24,6 +25,7 @@ def install(application):
     wrapped.add_seed("securityhub-findings", securityhub.seed)
     wrapped.add_seed("organizations-accounts", organizations.seed)
     wrapped.add_seed("events", events.seed)
+    wrapped.add_seed("iam-dates", iam_user.seed)
     return wrapped
 
 

@@ -4,6 +4,7 @@ mod finding;
 mod ingress;
 mod nacl;
 mod probes;
+mod user;
 
 use cordon_shared::id::CellId;
 use futures::future::BoxFuture;
@@ -64,6 +65,10 @@ pub fn scenes_of(action: &str) -> Vec<Scene> {
         scene(nacl::ACTION, "an ACL that is full of our blocks", nacl::full),
         scene(finding::ACTION, "a finding that nobody has answered", finding::unanswered),
         scene(finding::ACTION, "a finding with a person's note", finding::noted),
+        scene(user::KEY, "a key beside another that is active, of a user with a path", user::key),
+        scene(user::KEY, "the only key of a user in quarantine", user::only_key),
+        scene(user::CONTAIN, "a user with one of each", user::everything),
+        scene(user::CONTAIN, "a user that takes no more managed policies", user::full),
         scene(probes::RECORD, "an instance", probes::record),
         scene(probes::LOGINS, "a log with a login", probes::logins),
     ];

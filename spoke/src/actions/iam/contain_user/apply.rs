@@ -150,6 +150,9 @@ pub(super) fn judge(before: &Before, partition: &str, now: Option<&State>) -> Ve
     let drifted = |detail: String| Verdict::Drifted { detail };
     let mut missing = None;
     if before.denial.is_wanted() && now.denial(partition).is_none() {
+        if now.inline.is_some() && now.inline != before.inline {
+            return drifted(format!("the inline policy {INLINE} of {arn} is another now, and denies not everything"));
+        }
         missing = Some(format!("nothing denies {arn} everything"));
     }
     for held in &before.held {
