@@ -24,6 +24,8 @@ pub fn all() -> Vec<Action> {
         change(ec2::share_snapshots::ShareSnapshots),
         change(ec2::copy_snapshots::CopySnapshots),
         probe(logs::find_logins::FindLogins),
+        change(iam::deactivate_access_key::DeactivateAccessKey),
+        change(iam::contain_user::ContainUser),
         change(securityhub::update_finding::UpdateFinding::default()),
     ]
 }

@@ -2,7 +2,8 @@
 //!
 //! - **Ledger**: who called what, where, with which parameters, and how it ended ([`Ledger`]).
 //! - **Access**: the trust of roles (external ids, source identities, session tags) and, for every session that was opened through the gateway,
-//!   the role's and the session's policies ([`Enforcement`]). Keys that it did not see being made are recorded, not judged.
+//!   the role's and the session's policies ([`Enforcement`]); for a user's own key, whether it is active, and the user's policies. Other keys
+//!   that it did not see being made are recorded, not judged.
 //! - **Faults**: throttling, denials, hanging, late and lost answers ([`Faults`]).
 //! - **Throttling** with AWS's published token buckets ([`Throttle`]).
 //!
@@ -58,7 +59,8 @@ use crate::LabError;
 pub struct Enforcement {
     /// AssumeRole: the role must exist and trust the caller, the parameters must be what STS takes.
     pub trust: bool,
-    /// Calls of sessions opened through the gateway: role, boundary and session policies must allow them.
+    /// Calls of sessions opened through the gateway: role, boundary and session policies must allow them. Calls with a user's own key: it must
+    /// be active, and the user's policies and boundary must allow them.
     pub policies: bool,
 }
 
@@ -244,7 +246,10 @@ impl Inner {
         let session = self.session(&parsed.access_key).await;
         let account = session.principal.account.clone();
         let write = parse::is_write(&parsed.service, &parsed.operation);
-        let needs = resources::needs(&parsed, &account, write);
+        let mut needs = resources::needs(&parsed, &account, write);
+        if parsed.service == "iam" && self.enforcement().policies {
+            self.access.with_paths(&account, &mut needs).await;
+        }
         let mut named: Vec<String> = needs.iter().map(|need| need.resource.clone()).collect();
         named.dedup();
         let number = self.ledger.open(Call {
@@ -289,6 +294,10 @@ impl Inner {
             };
         });
         answer.map(|answer| answer.map(Full::new))
+    }
+
+    fn enforcement(&self) -> Enforcement {
+        *self.enforcement.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Who an access key is: known, or asked from moto.
@@ -337,11 +346,23 @@ impl Inner {
         if session.expired(now) {
             return self.refuse(&wire::expired(parsed.protocol), parsed).await;
         }
-        let enforcement = *self.enforcement.read().unwrap_or_else(PoisonError::into_inner);
+        let enforcement = self.enforcement();
+        let user = match session.user().filter(|_| enforcement.policies) {
+            None => None,
+            Some(name) => match self.access.user(&session.principal.account, name).await {
+                Ok(Some(user)) if user.keys.contains(&parsed.access_key) => Some(user),
+                // The key was deleted or made inactive.
+                Ok(_) => return self.refuse(&wire::invalid_key(parsed.protocol, &parsed.service), parsed).await,
+                Err(problem) => return self.refuse(&AwsError::new(500, "InternalFailure", problem), parsed).await,
+            },
+        };
         let free = parsed.operation == parse::UNKNOWN || parsed.operation == "GetCallerIdentity";
-        if enforcement.policies && session.watched && !free {
+        if enforcement.policies && (session.watched || user.is_some()) && !free {
             let needs = resolve::resolve(&self.upstream, parsed, &session.principal.account, needs).await;
-            let decision = Arc::new(self.access.decide(parsed, session, needs, now).await);
+            let decision = Arc::new(match &user {
+                Some(user) => self.access.decide_for_user(parsed, session, user, needs, now),
+                None => self.access.decide(parsed, session, needs, now).await,
+            });
             self.ledger.update(number, |call| call.decision = Some(Arc::clone(&decision)));
             if !decision.allowed {
                 return self.refuse(&wire::denied(parsed.protocol, decision.reason.clone()), parsed).await;
@@ -368,6 +389,10 @@ impl Inner {
                 return self.refuse(&AwsError::new(502, "BadGateway", format!("moto does not answer: {problem}")), parsed).await;
             }
         };
+        if parsed.service == "iam" && parse::is_write(&parsed.service, &parsed.operation) {
+            // What it changes counts from the next call on.
+            self.access.forget();
+        }
         if assumes && answer.status().is_success() {
             self.sessions.learn(parsed, session, managed, &String::from_utf8_lossy(answer.body()), now);
         }

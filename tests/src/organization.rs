@@ -15,6 +15,7 @@ mod intake;
 pub mod look;
 mod settings;
 mod spoke;
+mod user;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -25,6 +26,7 @@ pub use cells::OpenGroup;
 pub use instance::{Exposure, Instance, InstanceShape};
 pub use intake::Queue;
 pub use settings::Settings;
+pub use user::{User, UserShape};
 
 use crate::{Hand, HandError, Lab, LabError, Moto, hand::Credentials};
 

@@ -8,6 +8,7 @@ import threading
 from . import ec2, events, guardduty, iam, interfaces, logs, organizations, securityhub, web
 from . import ec2, ec2_instance, events, guardduty, iam, logs, organizations, securityhub, web
 from . import ec2, events, guardduty, iam, logs, organizations, securityhub, snapshots, web
+from . import ec2, events, guardduty, iam, iam_user, logs, organizations, securityhub, web
 
 
 def install(application):
@@ -18,6 +19,7 @@ def install(application):
     events.mend()
     iam.mend()
     interfaces.mend()
+    iam_user.mend()
     logs.mend()
     organizations.mend()
     securityhub.mend()
@@ -30,6 +32,7 @@ def install(application):
     wrapped.add_seed("organizations-accounts", organizations.seed)
     wrapped.add_seed("events", events.seed)
     wrapped.add_seed("ec2-attributes", interfaces.seed)
+    wrapped.add_seed("iam-dates", iam_user.seed)
     return wrapped
 
 

@@ -9,6 +9,7 @@ mod nacl;
 mod probes;
 mod profile;
 mod snapshots;
+mod user;
 
 use cordon_shared::id::CellId;
 use futures::future::BoxFuture;
@@ -93,6 +94,10 @@ pub fn scenes_of(action: &str) -> Vec<Scene> {
             crowd: Some(snapshots::shared_crowd),
             ..scene(snapshots::COPY, "two shared snapshots, one of them re-encrypted", snapshots::shared)
         },
+        scene(user::KEY, "a key beside another that is active, of a user with a path", user::key),
+        scene(user::KEY, "the only key of a user in quarantine", user::only_key),
+        scene(user::CONTAIN, "a user with one of each", user::everything),
+        scene(user::CONTAIN, "a user that takes no more managed policies", user::full),
         scene(probes::RECORD, "an instance", probes::record),
         scene(probes::LOGINS, "a log with a login", probes::logins),
     ];

@@ -14,7 +14,7 @@ use super::{
     parse::Parsed,
     policy::{Context, Policy, Verdict},
     sessions::Session,
-    upstream::{Role, Upstream},
+    upstream::{Role, Upstream, User},
     wire::{self, AwsError},
 };
 
@@ -23,35 +23,100 @@ const FRESH: Duration = Duration::from_secs(2);
 /// STS's limit for the text of a session policy.
 const POLICY_LIMIT: usize = 2048;
 
-type Read = (Instant, Option<Arc<Role>>);
+/// What was read from moto, by account and name, and when.
+#[derive(Debug)]
+struct Known<T>(Mutex<HashMap<(String, String), (Instant, Option<T>)>>);
 
-/// The roles' trust and policies, read from moto.
+impl<T> Default for Known<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T: Clone> Known<T> {
+    fn get(&self, account: &str, name: &str) -> Option<Option<T>> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (read, found) = known.get(&(account.to_owned(), name.to_owned()))?;
+        (read.elapsed() < FRESH).then(|| found.clone())
+    }
+
+    fn put(&self, account: &str, name: &str, found: Option<T>) -> Option<T> {
+        let key = (account.to_owned(), name.to_owned());
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, (Instant::now(), found.clone()));
+        found
+    }
+
+    fn forget(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+/// The roles' trust and policies, and users with their keys and policies, read from moto.
 #[derive(Debug, Clone)]
 pub(crate) struct Access {
     upstream: Upstream,
-    roles: Arc<Mutex<HashMap<(String, String), Read>>>,
+    roles: Arc<Known<Arc<Role>>>,
+    users: Arc<Known<Arc<User>>>,
+    paths: Arc<Known<String>>,
 }
 
 impl Access {
     pub(crate) fn new(upstream: Upstream) -> Self {
-        Self { upstream, roles: Arc::default() }
+        Self { upstream, roles: Arc::default(), users: Arc::default(), paths: Arc::default() }
     }
 
     pub(crate) fn forget(&self) {
-        self.roles.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.roles.forget();
+        self.users.forget();
+        self.paths.forget();
     }
 
     async fn role(&self, account: &str, name: &str) -> Result<Option<Arc<Role>>, String> {
-        let key = (account.to_owned(), name.to_owned());
-        let known = self.roles.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
-        if let Some((read, role)) = known
-            && read.elapsed() < FRESH
-        {
-            return Ok(role);
+        match self.roles.get(account, name) {
+            Some(role) => Ok(role),
+            None => Ok(self.roles.put(account, name, self.upstream.role(account, name).await?.map(Arc::new))),
         }
-        let role = self.upstream.role(account, name).await?.map(Arc::new);
-        self.roles.lock().unwrap_or_else(PoisonError::into_inner).insert(key, (Instant::now(), role.clone()));
-        Ok(role)
+    }
+
+    /// The user of this name; nothing where there is none.
+    pub(crate) async fn user(&self, account: &str, name: &str) -> Result<Option<Arc<User>>, String> {
+        match self.users.get(account, name) {
+            Some(user) => Ok(user),
+            None => Ok(self.users.put(account, name, self.upstream.user(account, name).await?.map(Arc::new))),
+        }
+    }
+
+    /// The ARNs of IAM's users and roles have their paths, which the parameters of a call do not say.
+    pub(crate) async fn with_paths(&self, account: &str, needs: &mut [Need]) {
+        for need in needs {
+            let Some((_, id)) = need.resource.split_once(":iam::").and_then(|(_, rest)| rest.split_once(':')) else { continue };
+            let (kind, name) = match id.split_once('/') {
+                Some(("user", name)) => ("User", name),
+                Some(("role", name)) => ("Role", name),
+                _ => continue,
+            };
+            let arn = match self.paths.get(account, id) {
+                Some(arn) => arn,
+                None => self.paths.put(account, id, self.upstream.arn(account, kind, name).await),
+            };
+            if let Some(arn) = arn {
+                need.resource = arn;
+            }
+        }
+    }
+
+    /// Decides a call that is made with a user's own key: its policies and those of its groups, and its boundary.
+    pub(crate) fn decide_for_user(&self, parsed: &Parsed, session: &Session, user: &User, needs: Vec<Need>, now: Timestamp) -> Decision {
+        let mut context = session.context(&parsed.region, now);
+        context.extend(call_context(parsed));
+        context.insert("aws:userid".to_owned(), vec![user.id.clone()]);
+        context.insert("aws:username".to_owned(), vec![user.name.clone()]);
+        context.insert("aws:principalarn".to_owned(), vec![user.arn.clone()]);
+        let reason = weigh(&needs, &context, &user.policies, &[], user.boundary.as_ref());
+        let reason = reason.map(|why| format!("User: {} is not authorized to perform: {why}", user.arn));
+        let allowed = reason.is_none();
+        let (identity, boundary) = (user.policies.clone(), user.boundary.clone());
+        Decision { needs, context, identity, session: Vec::new(), boundary, allowed, reason: reason.unwrap_or_default() }
     }
 
     /// Decides a call of a session: the role's policies, its boundary and the session's policies must each allow everything that it needs.
@@ -253,6 +318,9 @@ fn call_context(parsed: &Parsed) -> Context {
             if parsed.operation == "ModifySnapshotAttribute" {
                 context.extend(shared_with(&parsed.params));
             }
+        }
+        ("iam", _) => {
+            context.extend(text("PolicyArn").map(|arn| ("iam:policyarn".to_owned(), vec![arn])));
         }
         ("sts", "AssumeRole") => {
             for (parameter, key) in

@@ -170,7 +170,7 @@ pub(crate) fn like(pattern: &str, text: &str) -> bool {
                 star = Some((at, place));
                 at += 1;
             }
-            Some(wanted) if *wanted == '?' || text.get(place) == Some(wanted) => {
+            Some(wanted) if *wanted == '?' || text.get(place) == Some(&plain(*wanted)) => {
                 at += 1;
                 place += 1;
             }
@@ -187,6 +187,13 @@ pub(crate) fn like(pattern: &str, text: &str) -> bool {
     pattern.iter().skip(at).all(|rest| *rest == '*')
 }
 
+/// Stand for `*`, `?` and `$` that are no wildcards and begin no variable: `${*}` and so on.
+const PLAIN: [(char, char); 3] = [('\u{e000}', '*'), ('\u{e001}', '?'), ('\u{e002}', '$')];
+
+fn plain(letter: char) -> char {
+    PLAIN.iter().find(|(stands, _)| *stands == letter).map_or(letter, |(_, letter)| *letter)
+}
+
 /// Puts the values of policy variables, `${aws:userid}`, into a text; nothing when one has no single value, and then nothing matches.
 #[must_use]
 pub(crate) fn expand(text: &str, context: &Context) -> Option<String> {
@@ -195,6 +202,11 @@ pub(crate) fn expand(text: &str, context: &Context) -> Option<String> {
     while let Some((before, after)) = rest.split_once("${") {
         let (name, tail) = after.split_once('}')?;
         found.push_str(before);
+        if let Some((stands, _)) = PLAIN.iter().find(|(_, letter)| name.chars().eq([*letter])) {
+            found.push(*stands);
+            rest = tail;
+            continue;
+        }
         let (name, default) = name.split_once(',').map_or((name, None), |(name, default)| (name, Some(default.trim().trim_matches('\''))));
         match context.get(&name.trim().to_lowercase()).map(Vec::as_slice) {
             Some([value]) => found.push_str(value),

@@ -34,6 +34,13 @@ impl Session {
         self.watched && self.principal.expires.is_some_and(|expires| expires <= now)
     }
 
+    /// The name of the user whose own key it is.
+    #[must_use]
+    pub fn user(&self) -> Option<&str> {
+        let (kind, name) = self.principal.arn.split_once(":user/")?;
+        (!self.watched && kind.contains(":iam:")).then(|| name.rsplit('/').next().unwrap_or(name))
+    }
+
     /// The condition keys that say who calls.
     #[must_use]
     pub fn context(&self, region: &str, now: Timestamp) -> Context {

@@ -31,6 +31,20 @@ pub(crate) struct Role {
     pub max_session: Option<u64>,
 }
 
+/// What moto has of a user.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct User {
+    pub arn: String,
+    /// `AIDA…`.
+    pub id: String,
+    pub name: String,
+    /// Its access keys that are active.
+    pub keys: Vec<String>,
+    /// Its own policies and those of its groups.
+    pub policies: Vec<Value>,
+    pub boundary: Option<Value>,
+}
+
 impl Upstream {
     pub(crate) fn new(endpoint: &str) -> Self {
         let mut connector = HttpConnector::new();
@@ -189,6 +203,58 @@ impl Upstream {
         let form = [("Action", "DescribeIamInstanceProfileAssociations"), ("AssociationId.1", association)];
         let (_, xml) = self.ask_in(region, "ec2", "2016-11-15", Some(account), "GATEWAY", &form).await.ok()?;
         wire::element(&xml, "instanceId")
+    }
+
+    /// A user with its active keys and its policies; nothing when there is none.
+    pub(crate) async fn user(&self, account: &str, name: &str) -> Result<Option<User>, String> {
+        let iam = async |form: &[(&str, &str)]| self.ask("iam", "2010-05-08", Some(account), "GATEWAY", form).await;
+        let (status, xml) = iam(&[("Action", "GetUser"), ("UserName", name)]).await?;
+        if status != 200 {
+            return Ok(None);
+        }
+        let text = |name: &str| wire::element(&xml, name).unwrap_or_default();
+        let mut user = User { arn: text("Arn"), id: text("UserId"), name: text("UserName"), ..User::default() };
+        if let Some(arn) = wire::element(&xml, "PermissionsBoundaryArn") {
+            user.boundary = Some(self.managed_policy(account, &arn).await?);
+        }
+        let (_, keys) = iam(&[("Action", "ListAccessKeys"), ("UserName", name)]).await?;
+        let (ids, states) = (wire::elements(&keys, "AccessKeyId"), wire::elements(&keys, "Status"));
+        user.keys = ids.into_iter().zip(states).filter(|(_, state)| state == "Active").map(|(id, _)| id).collect();
+        user.policies = self.identity_policies(account, "User", name).await?;
+        let (_, groups) = iam(&[("Action", "ListGroupsForUser"), ("UserName", name)]).await?;
+        for group in wire::elements(&groups, "GroupName") {
+            user.policies.extend(self.identity_policies(account, "Group", &group).await?);
+        }
+        Ok(Some(user))
+    }
+
+    /// Inline and attached policies of a `User` or a `Group`.
+    async fn identity_policies(&self, account: &str, kind: &str, name: &str) -> Result<Vec<Value>, String> {
+        let whose = format!("{kind}Name");
+        let iam = async |action: String, more: Option<&str>| {
+            let mut form = vec![("Action", action.as_str()), (whose.as_str(), name)];
+            form.extend(more.map(|policy| ("PolicyName", policy)));
+            self.ask("iam", "2010-05-08", Some(account), "GATEWAY", &form).await
+        };
+        let mut found = Vec::new();
+        let (_, names) = iam(format!("List{kind}Policies"), None).await?;
+        for policy in wire::elements(&names, "member") {
+            let (_, xml) = iam(format!("Get{kind}Policy"), Some(&policy)).await?;
+            found.extend(wire::element(&xml, "PolicyDocument").map(|text| document(&text)));
+        }
+        let (_, attached) = iam(format!("ListAttached{kind}Policies"), None).await?;
+        for arn in wire::elements(&attached, "PolicyArn") {
+            found.push(self.managed_policy(account, &arn).await?);
+        }
+        Ok(found)
+    }
+
+    /// The ARN of a `User` or a `Role`, with its path; nothing when there is none.
+    pub(crate) async fn arn(&self, account: &str, kind: &str, name: &str) -> Option<String> {
+        let (action, whose) = (format!("Get{kind}"), format!("{kind}Name"));
+        let form = [("Action", action.as_str()), (whose.as_str(), name)];
+        let (status, xml) = self.ask("iam", "2010-05-08", Some(account), "GATEWAY", &form).await.ok()?;
+        if status == 200 { wire::element(&xml, "Arn") } else { None }
     }
 
     /// The document of a managed policy's default version.

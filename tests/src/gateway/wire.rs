@@ -108,6 +108,21 @@ pub fn throttled(protocol: Protocol, service: &str) -> AwsError {
     }
 }
 
+/// What AWS says to an access key that is inactive, or that it does not know
+/// (<https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html>,
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html>).
+#[must_use]
+pub fn invalid_key(protocol: Protocol, service: &str) -> AwsError {
+    let message = "The security token included in the request is invalid.";
+    match (protocol, service) {
+        (Protocol::Ec2, _) => AwsError::new(401, "AuthFailure", "AWS was not able to validate the provided access credentials"),
+        (_, "s3") => AwsError::new(403, "InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records."),
+        (Protocol::Query | Protocol::Other, _) => AwsError::new(403, "InvalidClientTokenId", message),
+        (Protocol::Json | Protocol::Cbor, _) => AwsError::new(400, "UnrecognizedClientException", message),
+        (Protocol::RestJson, _) => AwsError::new(403, "UnrecognizedClientException", message),
+    }
+}
+
 /// What AWS says to a session that has ended.
 #[must_use]
 pub fn expired(protocol: Protocol) -> AwsError {
