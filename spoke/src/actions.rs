@@ -12,8 +12,10 @@ use crate::action::{Action, change, probe};
 pub fn all() -> Vec<Action> {
     vec![
         probe(ec2::record_all::RecordAll),
+        probe(ec2::find_instance::FindInstance),
         change(ec2::close_open_ingress::CloseOpenIngress),
         change(ec2::block_source_in_nacl::BlockSourceInNacl),
+        change(iam::deny_older_sessions::DenyOlderSessions),
         probe(logs::find_logins::FindLogins),
         change(securityhub::update_finding::UpdateFinding::default()),
     ]

@@ -3,5 +3,6 @@
 pub mod block_source_in_nacl;
 pub mod close_open_ingress;
 mod controller;
-mod look;
+pub mod find_instance;
+pub(super) mod look;
 pub mod record_all;

@@ -1,1 +1,3 @@
 //! AWS Identity and Access Management.
+
+pub mod deny_older_sessions;
