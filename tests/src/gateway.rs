@@ -244,6 +244,7 @@ impl Inner {
         let account = session.principal.account.clone();
         let write = parse::is_write(&parsed.service, &parsed.operation);
         let needs = resources::needs(&parsed, &account, write);
+        let needs = self.access.with_paths(&parsed, &account, needs).await;
         let mut named: Vec<String> = needs.iter().map(|need| need.resource.clone()).collect();
         named.dedup();
         let number = self.ledger.open(Call {

@@ -15,6 +15,8 @@ mod demo;
 mod drills;
 #[path = "lab/machinery.rs"]
 mod machinery;
+#[path = "lab/older_sessions.rs"]
+mod older_sessions;
 #[path = "lab/respond.rs"]
 mod respond;
 #[path = "lab/serve.rs"]

@@ -5,7 +5,7 @@ Each module here says what it mends. Nothing of it is in `--plain` mode, and wha
 
 import threading
 
-from . import ec2, events, guardduty, iam, logs, organizations, securityhub, web
+from . import ec2, events, guardduty, iam, logs, organizations, roles, securityhub, web
 
 
 def install(application):
@@ -16,6 +16,7 @@ def install(application):
     iam.mend()
     logs.mend()
     organizations.mend()
+    roles.mend()
     securityhub.mend()
     wrapped = web.Application(application)
     wrapped.add_operations("guardduty", guardduty.ROUTES)

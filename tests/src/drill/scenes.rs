@@ -4,6 +4,7 @@ mod finding;
 mod ingress;
 mod nacl;
 mod probes;
+mod sessions;
 
 use cordon_shared::id::CellId;
 use futures::future::BoxFuture;
@@ -64,7 +65,11 @@ pub fn scenes_of(action: &str) -> Vec<Scene> {
         scene(nacl::ACTION, "an ACL that is full of our blocks", nacl::full),
         scene(finding::ACTION, "a finding that nobody has answered", finding::unanswered),
         scene(finding::ACTION, "a finding with a person's note", finding::noted),
+        scene(sessions::ACTION, "an instance with a profile", sessions::instance),
+        scene(sessions::ACTION, "a cut-off that is moved forward", sessions::moved),
+        scene(sessions::ACTION, "a session of a role with a path", sessions::session),
         scene(probes::RECORD, "an instance", probes::record),
+        scene(probes::FIND, "an instance in another Region", probes::find),
         scene(probes::LOGINS, "a log with a login", probes::logins),
     ];
     all.into_iter().filter(|scene| scene.action == action).collect()

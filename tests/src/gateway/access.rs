@@ -54,6 +54,19 @@ impl Access {
         Ok(role)
     }
 
+    /// A request names a role, user or instance profile without its path; its ARN has it.
+    pub(crate) async fn with_paths(&self, parsed: &Parsed, account: &str, mut needs: Vec<Need>) -> Vec<Need> {
+        for need in needs.iter_mut().filter(|_| parsed.service == "iam") {
+            let named = need.resource.rsplit_once(':').and_then(|(_, resource)| resource.split_once('/'));
+            if let Some((kind, name)) = named
+                && let Some(arn) = self.upstream.iam_arn(account, kind, name).await
+            {
+                need.resource = arn;
+            }
+        }
+        needs
+    }
+
     /// Decides a call of a session: the role's policies, its boundary and the session's policies must each allow everything that it needs.
     pub(crate) async fn decide(&self, parsed: &Parsed, session: &Session, needs: Vec<Need>, now: Timestamp) -> Decision {
         let mut context = session.context(&parsed.region, now);

@@ -107,6 +107,20 @@ impl Upstream {
         answer.pointer("/Organization/Id").and_then(Value::as_str).map(str::to_owned)
     }
 
+    /// The ARN of a role, user or instance profile with this name; nothing when there is none.
+    pub(crate) async fn iam_arn(&self, account: &str, kind: &str, name: &str) -> Option<String> {
+        let (action, parameter) = match kind {
+            "role" => ("GetRole", "RoleName"),
+            "user" => ("GetUser", "UserName"),
+            "instance-profile" => ("GetInstanceProfile", "InstanceProfileName"),
+            _ => return None,
+        };
+        let form = [("Action", action), (parameter, name)];
+        let (status, xml) = self.ask("iam", "2010-05-08", Some(account), "GATEWAY", &form).await.ok()?;
+        let of_kind = |arn: &String| status == 200 && arn.contains(&format!(":{kind}/"));
+        wire::elements(&xml, "Arn").into_iter().find(of_kind)
+    }
+
     /// A role with its policies; nothing when there is none.
     pub(crate) async fn role(&self, account: &str, name: &str) -> Result<Option<Role>, String> {
         let iam = async |form: &[(&str, &str)]| self.ask("iam", "2010-05-08", Some(account), "GATEWAY", form).await;

@@ -139,8 +139,7 @@ impl Probe for FindInstance {
         };
         if let Some((region, here)) = seen {
             for bytes in here.answers {
-                let item =
-                    Item { kind: "describe-instances".to_owned(), about: about.clone(), media_type: "text/xml".to_owned(), bytes };
+                let item = Item { kind: "describe-instances".to_owned(), about: about.clone(), media_type: "text/xml".to_owned(), bytes };
                 evidence.push(cx.evidence.put(item).await?);
             }
             outcome.region = Some(region.to_string());

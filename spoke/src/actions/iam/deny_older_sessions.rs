@@ -192,7 +192,8 @@ fn facts(scope: &Scope) -> Vec<String> {
 
 impl Change for DenyOlderSessions {
     const NAME: &'static str = NAME;
-    const ABOUT: &'static str = "Denies everything to sessions of a role that are older than now: those of one instance, or all when a person says so";
+    const ABOUT: &'static str =
+        "Denies everything to sessions of a role that are older than now: those of one instance, or all when a person says so";
     const RISK: Risk = Risk::Disruptive;
     const SEAT: Seat = Seat::Member;
     // https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsidentityandaccessmanagementiam.html
@@ -260,7 +261,9 @@ impl Change for DenyOlderSessions {
         let cutoff = policy::cutoff(cx.clock.now());
         let recent = cutoff.checked_sub(FRESH).unwrap_or(cutoff);
         let done = found.cutoff().is_some_and(|cutoff| cutoff >= recent);
-        if !done && let Some(stop) = room(&client, &role, &policy_name, &policy::document(&scope, cutoff, found.replaced().as_deref())).await? {
+        if !done
+            && let Some(stop) = room(&client, &role, &policy_name, &policy::document(&scope, cutoff, found.replaced().as_deref())).await?
+        {
             return Ok(stop);
         }
         let shared_with = sharers(cx, &scope, &role, &mut plan).await?;
@@ -268,7 +271,8 @@ impl Change for DenyOlderSessions {
         plan.touches = [role.arn.clone()].into();
         plan.counts = Some([role.arn.clone()].into());
         let denied = json!("denied");
-        let difference = |before: Value| Difference { resource: role.arn.clone(), attribute: scope.attribute(), before, after: denied.clone() };
+        let difference =
+            |before: Value| Difference { resource: role.arn.clone(), attribute: scope.attribute(), before, after: denied.clone() };
         if done {
             plan.already.push(difference(denied.clone()));
         } else {
@@ -365,7 +369,8 @@ async fn room(client: &aws_sdk_iam::Client, role: &Role, policy: &str, document:
     }
     let mut largest = sizes;
     largest.sort_by_key(|(name, size)| (std::cmp::Reverse(*size), name.clone()));
-    let largest: Vec<String> = largest.iter().filter(|(name, _)| name != policy).take(5).map(|(name, size)| format!("{name} {size}")).collect();
+    let largest: Vec<String> =
+        largest.iter().filter(|(name, _)| name != policy).take(5).map(|(name, size)| format!("{name} {size}")).collect();
     let why = format!(
         "the inline policies of {} have {others} of {ROOM} characters ({}), and {policy} needs {ours}: move one of them into a managed policy",
         role.arn,
