@@ -12,6 +12,7 @@ use crate::action::{Action, change, probe};
 pub fn all() -> Vec<Action> {
     vec![
         probe(ec2::record_all::RecordAll),
+        probe(ec2::find_instance::FindInstance),
         change(ec2::close_open_ingress::CloseOpenIngress),
         change(ec2::block_source_in_nacl::BlockSourceInNacl),
         change(ec2::isolate_instance::IsolateInstance),
@@ -23,6 +24,7 @@ pub fn all() -> Vec<Action> {
         change(ec2::reencrypt_snapshots::ReencryptSnapshots),
         change(ec2::share_snapshots::ShareSnapshots),
         change(ec2::copy_snapshots::CopySnapshots),
+        change(iam::deny_older_sessions::DenyOlderSessions),
         probe(logs::find_logins::FindLogins),
         change(iam::deactivate_access_key::DeactivateAccessKey),
         change(iam::contain_user::ContainUser),

@@ -17,6 +17,8 @@ mod demo;
 mod drills;
 #[path = "lab/machinery.rs"]
 mod machinery;
+#[path = "lab/older_sessions.rs"]
+mod older_sessions;
 #[path = "lab/respond.rs"]
 mod respond;
 #[path = "lab/secrets.rs"]

@@ -13,6 +13,8 @@ mod instance;
 mod look;
 mod profile;
 pub mod protect_instance;
+pub mod find_instance;
+pub(super) mod look;
 pub mod record_all;
 pub mod swap_instance_profile;
 pub mod reencrypt_snapshots;

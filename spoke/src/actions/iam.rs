@@ -3,3 +3,4 @@
 pub mod contain_user;
 pub mod deactivate_access_key;
 mod look;
+pub mod deny_older_sessions;

@@ -9,6 +9,7 @@ from . import ec2, events, guardduty, iam, interfaces, logs, organizations, secu
 from . import ec2, ec2_instance, events, guardduty, iam, logs, organizations, securityhub, web
 from . import ec2, events, guardduty, iam, logs, organizations, securityhub, snapshots, web
 from . import ec2, events, guardduty, iam, iam_user, logs, organizations, securityhub, web
+from . import ec2, events, guardduty, iam, logs, organizations, roles, securityhub, web
 
 
 def install(application):
@@ -22,6 +23,7 @@ def install(application):
     iam_user.mend()
     logs.mend()
     organizations.mend()
+    roles.mend()
     securityhub.mend()
     snapshots.mend()
     wrapped = web.Application(application)

@@ -10,6 +10,7 @@ mod probes;
 mod profile;
 mod snapshots;
 mod user;
+mod sessions;
 
 use cordon_shared::id::CellId;
 use futures::future::BoxFuture;
@@ -98,7 +99,11 @@ pub fn scenes_of(action: &str) -> Vec<Scene> {
         scene(user::KEY, "the only key of a user in quarantine", user::only_key),
         scene(user::CONTAIN, "a user with one of each", user::everything),
         scene(user::CONTAIN, "a user that takes no more managed policies", user::full),
+        scene(sessions::ACTION, "an instance with a profile", sessions::instance),
+        scene(sessions::ACTION, "a cut-off that is moved forward", sessions::moved),
+        scene(sessions::ACTION, "a session of a role with a path", sessions::session),
         scene(probes::RECORD, "an instance", probes::record),
+        scene(probes::FIND, "an instance in another Region", probes::find),
         scene(probes::LOGINS, "a log with a login", probes::logins),
     ];
     all.into_iter().filter(|scene| scene.action == action).collect()

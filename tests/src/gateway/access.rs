@@ -86,18 +86,14 @@ impl Access {
         }
     }
 
-    /// The ARNs of IAM's users and roles have their paths, which the parameters of a call do not say.
+    /// The ARNs of IAM's users, roles and profiles have their paths, which the parameters of a call do not say.
     pub(crate) async fn with_paths(&self, account: &str, needs: &mut [Need]) {
         for need in needs {
             let Some((_, id)) = need.resource.split_once(":iam::").and_then(|(_, rest)| rest.split_once(':')) else { continue };
-            let (kind, name) = match id.split_once('/') {
-                Some(("user", name)) => ("User", name),
-                Some(("role", name)) => ("Role", name),
-                _ => continue,
-            };
+            let Some((kind @ ("user" | "role" | "instance-profile"), name)) = id.split_once('/') else { continue };
             let arn = match self.paths.get(account, id) {
                 Some(arn) => arn,
-                None => self.paths.put(account, id, self.upstream.arn(account, kind, name).await),
+                None => self.paths.put(account, id, self.upstream.iam_arn(account, kind, name).await),
             };
             if let Some(arn) = arn {
                 need.resource = arn;

@@ -82,12 +82,11 @@ impl Upstream {
         &self,
         service: &str,
         version: &str,
-        region: &str,
         account: Option<&str>,
         key: &str,
         form: &[(&str, &str)],
     ) -> Result<(u16, String), String> {
-        self.ask_in("us-east-1", service, version, account, key, form).await
+        self.ask_in(GLOBAL, service, version, account, key, form).await
     }
 
     async fn ask_in(
@@ -117,7 +116,7 @@ impl Upstream {
 
     /// Account and ARN of an access key, as moto sees them.
     pub(crate) async fn identity(&self, access_key: &str) -> Option<(String, String)> {
-        let (status, xml) = self.ask("sts", "2011-06-15", GLOBAL, None, access_key, &[("Action", "GetCallerIdentity")]).await.ok()?;
+        let (status, xml) = self.ask("sts", "2011-06-15", None, access_key, &[("Action", "GetCallerIdentity")]).await.ok()?;
         (status == 200).then_some(())?;
         Some((wire::element(&xml, "Account")?, wire::element(&xml, "Arn")?))
     }
@@ -142,7 +141,7 @@ impl Upstream {
         let places: Vec<String> = (1..=ids.len()).map(|number| format!("Filter.1.Value.{number}")).collect();
         let mut form = vec![("Action", "DescribeTags"), ("Filter.1.Name", "resource-id")];
         form.extend(places.iter().map(String::as_str).zip(ids.iter().copied()));
-        let (status, xml) = self.ask("ec2", "2016-11-15", region, Some(account), "GATEWAY", &form).await?;
+        let (status, xml) = self.ask_in(region, "ec2", "2016-11-15", Some(account), "GATEWAY", &form).await?;
         if status != 200 {
             return Err(format!("moto does not tell the tags of {}: {xml}", ids.join(", ")));
         }
@@ -153,7 +152,7 @@ impl Upstream {
 
     /// A role with its policies; nothing when there is none.
     pub(crate) async fn role(&self, account: &str, name: &str) -> Result<Option<Role>, String> {
-        let iam = async |form: &[(&str, &str)]| self.ask("iam", "2010-05-08", GLOBAL, Some(account), "GATEWAY", form).await;
+        let iam = async |form: &[(&str, &str)]| self.ask("iam", "2010-05-08", Some(account), "GATEWAY", form).await;
         let (status, xml) = iam(&[("Action", "GetRole"), ("RoleName", name)]).await?;
         if status != 200 {
             return Ok(None);
@@ -249,17 +248,9 @@ impl Upstream {
         Ok(found)
     }
 
-    /// The ARN of a `User` or a `Role`, with its path; nothing when there is none.
-    pub(crate) async fn arn(&self, account: &str, kind: &str, name: &str) -> Option<String> {
-        let (action, whose) = (format!("Get{kind}"), format!("{kind}Name"));
-        let form = [("Action", action.as_str()), (whose.as_str(), name)];
-        let (status, xml) = self.ask("iam", "2010-05-08", Some(account), "GATEWAY", &form).await.ok()?;
-        if status == 200 { wire::element(&xml, "Arn") } else { None }
-    }
-
     /// The document of a managed policy's default version.
     pub(crate) async fn managed_policy(&self, account: &str, arn: &str) -> Result<Value, String> {
-        let iam = async |form: &[(&str, &str)]| self.ask("iam", "2010-05-08", GLOBAL, Some(account), "GATEWAY", form).await;
+        let iam = async |form: &[(&str, &str)]| self.ask("iam", "2010-05-08", Some(account), "GATEWAY", form).await;
         let (_, policy) = iam(&[("Action", "GetPolicy"), ("PolicyArn", arn)]).await?;
         let version = wire::element(&policy, "DefaultVersionId").ok_or_else(|| format!("there is no policy {arn}"))?;
         let (_, xml) = iam(&[("Action", "GetPolicyVersion"), ("PolicyArn", arn), ("VersionId", &version)]).await?;

@@ -11,7 +11,7 @@ use super::controller::controller;
 use crate::action::{ActionError, classify};
 
 /// The tags of a resource.
-pub(super) type Tags = BTreeMap<String, String>;
+pub(in crate::actions) type Tags = BTreeMap<String, String>;
 
 /// How many values one filter takes (<https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Filtering.html>).
 const FILTER_VALUES: usize = 200;
@@ -21,22 +21,22 @@ pub(super) fn tags(list: &[Tag]) -> Tags {
 }
 
 /// Tags as an opt-out is looked for in them.
-pub(super) fn pairs(tags: &Tags) -> impl Iterator<Item = (&str, &str)> {
+pub(in crate::actions) fn pairs(tags: &Tags) -> impl Iterator<Item = (&str, &str)> {
     tags.iter().map(|(key, value)| (key.as_str(), value.as_str()))
 }
 
-pub(super) fn filter(name: &str, values: impl IntoIterator<Item = impl Into<String>>) -> Filter {
+pub(in crate::actions) fn filter(name: &str, values: impl IntoIterator<Item = impl Into<String>>) -> Filter {
     Filter::builder().name(name).set_values(Some(values.into_iter().map(Into::into).collect())).build()
 }
 
 /// The groups of values that one filter takes.
-pub(super) fn chunks(ids: &[String]) -> impl Iterator<Item = &[String]> {
+pub(in crate::actions) fn chunks(ids: &[String]) -> impl Iterator<Item = &[String]> {
     ids.chunks(FILTER_VALUES)
 }
 
 /// An instance.
 #[derive(Debug, Clone)]
-pub(super) struct Machine {
+pub(in crate::actions) struct Machine {
     pub id: String,
     /// `running`, `terminated`, …
     pub state: String,
@@ -71,15 +71,20 @@ pub(super) fn machine(instance: &aws_sdk_ec2::types::Instance) -> Option<Machine
 }
 
 /// The instances with these ids; ids that do not exist are missing in the answer.
-pub(super) async fn machines(client: &Client, ids: &[String]) -> Result<BTreeMap<String, Machine>, ActionError> {
+pub(in crate::actions) async fn machines(client: &Client, ids: &[String]) -> Result<BTreeMap<String, Machine>, ActionError> {
     let mut found = BTreeMap::new();
     for ids in chunks(ids) {
-        let pages = client.describe_instances().filters(filter("instance-id", ids)).into_paginator().items().send();
-        let reservations = pages.collect::<Result<Vec<_>, _>>().await.map_err(|error| classify("ec2:DescribeInstances", error))?;
-        let machines = reservations.iter().flat_map(|reservation| reservation.instances()).filter_map(machine);
-        found.extend(machines.map(|machine| (machine.id.clone(), machine)));
+        found.extend(machines_where(client, filter("instance-id", ids)).await?);
     }
     Ok(found)
+}
+
+/// The instances for which a filter holds.
+pub(in crate::actions) async fn machines_where(client: &Client, filter: Filter) -> Result<BTreeMap<String, Machine>, ActionError> {
+    let pages = client.describe_instances().filters(filter).into_paginator().items().send();
+    let reservations = pages.collect::<Result<Vec<_>, _>>().await.map_err(|error| classify("ec2:DescribeInstances", error))?;
+    let machines = reservations.iter().flat_map(|reservation| reservation.instances()).filter_map(machine);
+    Ok(machines.map(|machine| (machine.id.clone(), machine)).collect())
 }
 
 /// A network interface.

@@ -1,4 +1,4 @@
-//! The probes: `ec2.record-all` and `logs.find-logins`. They have nothing to undo, and no bystander is in their way.
+//! The probes: `ec2.record-all`, `ec2.find-instance` and `logs.find-logins`. They have nothing to undo, and no bystander is in their way.
 
 use cordon_shared::id::CellId;
 use futures::future::BoxFuture;
@@ -12,6 +12,7 @@ use crate::{
 };
 
 pub(super) const RECORD: &str = "ec2.record-all";
+pub(super) const FIND: &str = "ec2.find-instance";
 pub(super) const LOGINS: &str = "logs.find-logins";
 
 const ATTACKER: &str = "198.51.100.23";
@@ -50,6 +51,24 @@ pub(super) fn record(yard: &Yard) -> Setting<'_> {
             ("/acls", json!([world.instance.acl])),
             ("/groups", json!(groups)),
             ("/profile", json!(world.instance.profile)),
+        ];
+        Ok(Box::new(world) as Box<dyn World>)
+    })
+}
+
+/// The probe is begun in a Region that the instance is not in.
+pub(super) fn find(yard: &Yard) -> Setting<'_> {
+    Box::pin(async move {
+        let mut world = seen(yard).await?;
+        let elsewhere = yard.organization.regions.iter().find(|region| **region != world.instance.region);
+        world.cell = cell(&world.instance.account, elsewhere.map_or("", String::as_str))?;
+        let role = world.instance.profile.replace(":instance-profile/", ":role/");
+        world.expected = vec![
+            ("/region", json!(world.instance.region)),
+            ("/state", json!("running")),
+            ("/role/arn", json!(role)),
+            ("/profile", json!(world.instance.profile)),
+            ("/not_looked_in", json!([])),
         ];
         Ok(Box::new(world) as Box<dyn World>)
     })
