@@ -20,10 +20,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+pub(super) use self::{
+    acl::{Entry, REPLY_PORTS},
+    wire::{Acl, acls},
+};
 use self::{
-    acl::{Entry, plain, special},
+    acl::{plain, special},
     place::{MOST_BLOCKS, Placement, place},
-    wire::{Acl, Home},
+    wire::Home,
 };
 use super::{
     close_open_ingress::Transport,

@@ -3,7 +3,7 @@
 //! Each answer of AWS is one item, byte for byte as it came. A part that cannot be read is named and does not stop the others;
 //! evidence that cannot be stored stops everything.
 
-mod capture;
+pub(super) mod capture;
 
 use std::collections::BTreeSet;
 

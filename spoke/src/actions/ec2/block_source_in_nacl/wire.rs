@@ -16,7 +16,7 @@ use crate::{
 
 /// A network ACL.
 #[derive(Debug, Clone)]
-pub(super) struct Acl {
+pub(in crate::actions::ec2) struct Acl {
     pub id: String,
     pub owner: Option<String>,
     pub vpc: String,
@@ -74,7 +74,7 @@ const CREATE: &str = "ec2:CreateNetworkAclEntry";
 const DELETE: &str = "ec2:DeleteNetworkAclEntry";
 
 /// The ACLs of these subnets.
-pub(super) async fn acls(client: &Client, subnets: &[String]) -> Result<Vec<Acl>, ActionError> {
+pub(in crate::actions::ec2) async fn acls(client: &Client, subnets: &[String]) -> Result<Vec<Acl>, ActionError> {
     let mut found = BTreeMap::new();
     for subnets in crate::actions::ec2::look::chunks(subnets) {
         let pages = client.describe_network_acls().filters(filter("association.subnet-id", subnets)).into_paginator().items().send();

@@ -11,7 +11,7 @@ use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
 
 /// The bodies of the answers since they were last taken.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Capture(Arc<Mutex<Vec<Vec<u8>>>>);
+pub(in crate::actions::ec2) struct Capture(Arc<Mutex<Vec<Vec<u8>>>>);
 
 impl Capture {
     /// A client that works like this one and keeps what it is answered.
