@@ -13,6 +13,7 @@ mod intake;
 pub mod look;
 mod settings;
 mod spoke;
+pub mod trail;
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -5,7 +5,7 @@ Each module here says what it mends. Nothing of it is in `--plain` mode, and wha
 
 import threading
 
-from . import ec2, events, guardduty, iam, logs, organizations, securityhub, web
+from . import cloudtrail, ec2, events, guardduty, iam, logs, organizations, securityhub, web
 
 
 def install(application):
@@ -20,6 +20,8 @@ def install(application):
     wrapped = web.Application(application)
     wrapped.add_operations("guardduty", guardduty.ROUTES)
     wrapped.add_operations("securityhub", securityhub.ROUTES)
+    wrapped.add_targets("cloudtrail", cloudtrail.TARGETS)
+    wrapped.add_seed("cloudtrail-events", cloudtrail.seed)
     wrapped.add_seed("guardduty-findings", guardduty.seed)
     wrapped.add_seed("securityhub-findings", securityhub.seed)
     wrapped.add_seed("organizations-accounts", organizations.seed)

@@ -173,6 +173,13 @@ impl Ground {
         })
     }
 
+    /// The same ground with other log sources.
+    #[must_use]
+    pub fn with_logs(mut self, logs: Vec<LogSource>) -> Self {
+        self.logs = logs;
+        self
+    }
+
     /// The action of this ground with this name.
     ///
     /// # Errors

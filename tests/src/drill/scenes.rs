@@ -4,6 +4,7 @@ mod finding;
 mod ingress;
 mod nacl;
 mod probes;
+mod trail;
 
 use cordon_shared::id::CellId;
 use futures::future::BoxFuture;
@@ -66,6 +67,10 @@ pub fn scenes_of(action: &str) -> Vec<Scene> {
         scene(finding::ACTION, "a finding with a person's note", finding::noted),
         scene(probes::RECORD, "an instance", probes::record),
         scene(probes::LOGINS, "a log with a login", probes::logins),
+        scene(trail::TRACE, "a stolen key in the event history", trail::stolen_key),
+        scene(trail::CHAINED, "the session of an instance", trail::chain),
+        scene(trail::EXPOSURE, "an instance that the world reaches", trail::open),
+        scene(trail::EXPOSURE, "an open rule and no way to the Internet", trail::shut),
     ];
     all.into_iter().filter(|scene| scene.action == action).collect()
 }

@@ -213,8 +213,8 @@ fn denied(records: &[Record]) -> Vec<Denied> {
     let mut found: Vec<Denied> = Vec::new();
     for record in records.iter().filter(|record| record.is_denied()) {
         let (call, error) = (record.call(), record.error.clone().unwrap_or_default());
-        match found.iter_mut().find(|denied| denied.call == call && denied.error == error) {
-            Some(denied) => denied.count += 1,
+        match found.iter().position(|denied| denied.call == call && denied.error == error) {
+            Some(at) => found.iter_mut().skip(at).take(1).for_each(|denied| denied.count += 1),
             None if found.len() < DENIED => found.push(Denied { call, count: 1, first: record.at, error }),
             None => {}
         }
