@@ -21,5 +21,7 @@ mod respond;
 mod serve;
 #[path = "lab/sweep.rs"]
 mod sweep;
+#[path = "lab/trail.rs"]
+mod trail;
 #[path = "lab/undo.rs"]
 mod undo;

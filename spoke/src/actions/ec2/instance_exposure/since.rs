@@ -105,10 +105,10 @@ pub(super) async fn find(
     gather(cx, seen, judged, window, &mut history).await?;
     history.records.sort_by(|one, other| (one.at, &one.id).cmp(&(other.at, &other.id)));
     if !history.raw.is_empty() {
-        let document = json!({ "window": window, "problem": history.problem, "records": history.raw });
+        let document = json!({ "since": with.since, "problem": history.problem, "records": history.raw });
         parts.evidence.push(cx.keep("cloudtrail-records", &parts.about(), &document).await?);
     }
-    Ok(weigh(&history, window, transport, with, seen, judged))
+    Ok(weigh(&history, transport, with, seen, judged))
 }
 
 /// Looks up what was done to the groups and to the instance.
@@ -138,14 +138,7 @@ async fn gather(cx: Cx<'_>, seen: &Seen, judged: &Judged, window: Window, histor
     Ok(())
 }
 
-fn weigh(
-    history: &History,
-    window: Window,
-    transport: Transport,
-    with: &Params,
-    seen: &Seen,
-    judged: &Judged,
-) -> (Option<Since>, Option<String>) {
+fn weigh(history: &History, transport: Transport, with: &Params, seen: &Seen, judged: &Judged) -> (Option<Since>, Option<String>) {
     let opened: Vec<(&OpenRule, Option<&Record>)> =
         judged.rules.iter().map(|(rule, open)| (open, opening(history, open, &rule.body, transport, with.port))).collect();
     let older: Vec<&str> = opened.iter().filter(|(_, record)| record.is_none()).map(|(open, _)| open.rule.as_str()).collect();
@@ -172,9 +165,9 @@ fn weigh(
     match [rule, launch, associated].into_iter().flatten().max_by_key(|since| since.at) {
         Some(since) => (Some(since), None),
         None => {
+            let span = with.since.map_or_else(|| "of the last 90 days".to_owned(), |since| format!("since {since}"));
             let why = format!(
-                "no event since {} opened {}: it was opened before, or minutes ago (an event appears up to about 15 minutes late)",
-                window.since,
+                "no event {span} opened {}: it was opened before, or minutes ago (an event appears up to about 15 minutes late)",
                 older.join(", ")
             );
             (None, Some(why))
@@ -234,4 +227,19 @@ fn body_of(opening: &Opening, source: Source) -> Body {
         source,
         description: None,
     }
+}
+
+/// For tests: weighs records, which are in the order of time.
+#[cfg(test)]
+pub(super) fn weigh_records(
+    records: Vec<Record>,
+    problem: Option<String>,
+    transport: Transport,
+    port: u16,
+    seen: &Seen,
+    judged: &Judged,
+) -> (Option<Since>, Option<String>) {
+    let with = Params { instance: seen.instance.clone(), port, protocol: transport.as_str().to_owned(), since: None };
+    let history = History { records, problem, ..History::default() };
+    weigh(&history, transport, &with, seen, judged)
 }
