@@ -16,4 +16,5 @@ pub mod optout;
 pub mod pattern;
 pub mod plan;
 pub mod playbook;
+pub mod trail;
 pub mod words;

@@ -1,5 +1,6 @@
 //! The list of actions. A new one is a file below and a line here.
 
+pub mod cloudtrail;
 pub mod ec2;
 pub mod iam;
 pub mod logs;
@@ -28,6 +29,9 @@ pub fn all() -> Vec<Action> {
         probe(logs::find_logins::FindLogins),
         change(iam::deactivate_access_key::DeactivateAccessKey),
         change(iam::contain_user::ContainUser),
+        probe(cloudtrail::trace_credentials::TraceCredentials),
+        probe(cloudtrail::list_chained_roles::ListChainedRoles),
+        probe(ec2::instance_exposure::InstanceExposure),
         change(securityhub::update_finding::UpdateFinding::default()),
     ]
 }

@@ -15,7 +15,8 @@ mod intake;
 pub mod look;
 mod settings;
 mod spoke;
-mod user;
+pub mod trail;
+pub mod user;
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -16,6 +16,7 @@ const SCRIPTS: &[(&str, &str)] = &[
     ("hand.py", include_str!("../python/hand.py")),
     ("guard.py", include_str!("../python/guard.py")),
     ("extension/__init__.py", include_str!("../python/extension/__init__.py")),
+    ("extension/cloudtrail.py", include_str!("../python/extension/cloudtrail.py")),
     ("extension/ec2.py", include_str!("../python/extension/ec2.py")),
     ("extension/ec2_instance.py", include_str!("../python/extension/ec2_instance.py")),
     ("extension/events.py", include_str!("../python/extension/events.py")),

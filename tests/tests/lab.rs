@@ -27,5 +27,7 @@ mod secrets;
 mod serve;
 #[path = "lab/sweep.rs"]
 mod sweep;
+#[path = "lab/trail.rs"]
+mod trail;
 #[path = "lab/undo.rs"]
 mod undo;

@@ -6,6 +6,7 @@ mod controller;
 pub mod cut_tracked_flows;
 pub mod isolate_instance;
 pub mod copy_snapshots;
+pub mod instance_exposure;
 mod look;
 mod nacl;
 pub mod disable_instance_metadata;

@@ -1,3 +1,4 @@
 //! Amazon CloudWatch Logs.
 
 pub mod find_logins;
+pub(in crate::actions) mod horizon;

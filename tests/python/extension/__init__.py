@@ -10,6 +10,7 @@ from . import ec2, ec2_instance, events, guardduty, iam, logs, organizations, se
 from . import ec2, events, guardduty, iam, logs, organizations, securityhub, snapshots, web
 from . import ec2, events, guardduty, iam, iam_user, logs, organizations, securityhub, web
 from . import ec2, events, guardduty, iam, logs, organizations, roles, securityhub, web
+from . import cloudtrail, ec2, events, guardduty, iam, logs, organizations, securityhub, web
 
 
 def install(application):
@@ -29,6 +30,8 @@ def install(application):
     wrapped = web.Application(application)
     wrapped.add_operations("guardduty", guardduty.ROUTES)
     wrapped.add_operations("securityhub", securityhub.ROUTES)
+    wrapped.add_targets("cloudtrail", cloudtrail.TARGETS)
+    wrapped.add_seed("cloudtrail-events", cloudtrail.seed)
     wrapped.add_seed("guardduty-findings", guardduty.seed)
     wrapped.add_seed("securityhub-findings", securityhub.seed)
     wrapped.add_seed("organizations-accounts", organizations.seed)

@@ -28,6 +28,7 @@ class Application:
     def __init__(self, moto):
         self.moto = moto
         self.operations: dict[str, list] = {}
+        self.targets: dict = {}
         self.seeds: dict = {}
 
     def add_operations(self, service: str, routes: list) -> None:
@@ -35,6 +36,10 @@ class Application:
         for method, template, function in routes:
             pattern = re.compile("^" + re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", template) + "/?$")
             self.operations.setdefault(service, []).append((method, pattern, function))
+
+    def add_targets(self, service: str, targets: dict) -> None:
+        """Operations of a service that names them in `X-Amz-Target`: function of a Call by the operation's name."""
+        self.targets.setdefault(service, {}).update(targets)
 
     def add_seed(self, kind: str, function) -> None:
         """What takes the items of a kind: function(account, region, items)."""
@@ -47,17 +52,21 @@ class Application:
         found = CREDENTIAL.search(environ.get("HTTP_AUTHORIZATION", ""))
         if found:
             access_key, region, service = found.groups()
+            operation = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
+            function = self.targets.get(service.lower(), {}).get(operation)
+            if function:
+                return self.answer(start_response, lambda: self.perform(environ, access_key, region, {}, function))
             for method, pattern, function in self.operations.get(service.lower(), ()):
                 match = pattern.match(path)
                 if match and method == environ["REQUEST_METHOD"]:
-                    return self.answer(start_response, lambda: self.perform(environ, access_key, region, match, function))
+                    return self.answer(start_response, lambda: self.perform(environ, access_key, region, match.groupdict(), function))
         return self.moto(environ, start_response)
 
-    def perform(self, environ, access_key: str, region: str, match, function) -> dict:
+    def perform(self, environ, access_key: str, region: str, names: dict, function) -> dict:
         from moto.iam import models
 
         account = environ.get("HTTP_X_MOTO_ACCOUNT_ID") or models.get_account_id_from(access_key)
-        path = {name: unquote(value) for name, value in match.groupdict().items()}
+        path = {name: unquote(value) for name, value in names.items()}
         query = {name: values[0] for name, values in parse_qs(environ.get("QUERY_STRING", "")).items()}
         return function(Call(account, region, path, query, read_json(environ)))
 

@@ -182,6 +182,13 @@ impl Ground {
         format!("arn:aws:kms:{region}:{security}:key/5e3a1f0c-3f3b-4d0e-9a39-0d1c0e9b7a11")
     }
 
+    /// The same ground with other log sources.
+    #[must_use]
+    pub fn with_logs(mut self, logs: Vec<LogSource>) -> Self {
+        self.logs = logs;
+        self
+    }
+
     /// The action of this ground with this name.
     ///
     /// # Errors

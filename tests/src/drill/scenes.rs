@@ -11,6 +11,7 @@ mod profile;
 mod snapshots;
 mod user;
 mod sessions;
+mod trail;
 
 use cordon_shared::id::CellId;
 use futures::future::BoxFuture;
@@ -105,6 +106,10 @@ pub fn scenes_of(action: &str) -> Vec<Scene> {
         scene(probes::RECORD, "an instance", probes::record),
         scene(probes::FIND, "an instance in another Region", probes::find),
         scene(probes::LOGINS, "a log with a login", probes::logins),
+        scene(trail::TRACE, "a stolen key in the event history", trail::stolen_key),
+        scene(trail::CHAINED, "the session of an instance", trail::chain),
+        scene(trail::EXPOSURE, "an instance that the world reaches", trail::open),
+        scene(trail::EXPOSURE, "an open rule and no way to the Internet", trail::shut),
     ];
     all.into_iter().filter(|scene| scene.action == action).collect()
 }

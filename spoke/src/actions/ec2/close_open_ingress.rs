@@ -23,11 +23,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-pub(super) use self::rule::Transport;
 use self::{
     ports::PortSet,
-    rule::{Breadth, Rule, Source, breadth},
     split::{Closing, Order, Part, close, open},
+};
+pub(super) use self::{
+    rule::{Body, Breadth, Rule, Source, Transport, breadth},
+    wire::{lists, rules},
 };
 use crate::{
     action::{ActionError, ApplyError, Change, Cx, ParamsError, Plan, Progress, Undo, Write},
@@ -77,6 +79,12 @@ pub enum Family {
 }
 
 impl Family {
+    /// Whether it is the newer one.
+    #[must_use]
+    pub fn is_ipv6(self) -> bool {
+        self == Self::Ipv6
+    }
+
     const BOTH: [Self; 2] = [Self::Ipv4, Self::Ipv6];
 
     fn as_str(self) -> &'static str {

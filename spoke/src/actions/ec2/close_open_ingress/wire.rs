@@ -42,7 +42,7 @@ pub(super) async fn groups(client: &Client, ids: &[String]) -> Result<Vec<Securi
 }
 
 /// The inbound rules of these groups, by group.
-pub(super) async fn rules(client: &Client, ids: &[String]) -> Result<BTreeMap<String, Vec<Rule>>, ActionError> {
+pub(in crate::actions::ec2) async fn rules(client: &Client, ids: &[String]) -> Result<BTreeMap<String, Vec<Rule>>, ActionError> {
     let mut found: BTreeMap<String, Vec<Rule>> = ids.iter().map(|id| (id.clone(), Vec::new())).collect();
     for ids in chunks(ids) {
         let pages = client.describe_security_group_rules().filters(filter("group-id", ids)).into_paginator().items().send();
@@ -261,7 +261,7 @@ pub(super) fn keys(rules: &[Rule]) -> BTreeSet<RuleKey> {
 
 /// What is known of a prefix list that a rule uses.
 #[derive(Debug, Clone)]
-pub(super) struct List {
+pub(in crate::actions::ec2) struct List {
     /// Its family, where it is open to the world or may be.
     pub open: Option<Family>,
     /// Why a person should look.
@@ -269,7 +269,7 @@ pub(super) struct List {
 }
 
 /// Looks into prefix lists. A list that cannot be read counts as open to the world.
-pub(super) async fn lists(client: &Client, ids: &BTreeSet<String>) -> Result<BTreeMap<String, List>, ActionError> {
+pub(in crate::actions::ec2) async fn lists(client: &Client, ids: &BTreeSet<String>) -> Result<BTreeMap<String, List>, ActionError> {
     let mut found = BTreeMap::new();
     for id in ids {
         let pages = client.describe_managed_prefix_lists().prefix_list_ids(id).into_paginator().items().send();

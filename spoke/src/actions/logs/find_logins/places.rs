@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_cloudwatchlogs::{Client, types::OrderBy};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::LookedAt;
 use crate::{
     action::{ActionError, Cx, classify},
+    actions::logs::horizon::{self, Horizon},
     aws::patiently,
 };
 
@@ -39,7 +40,6 @@ const STREAM_PAGES: usize = 4;
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 
 const STREAMS_CALL: &str = "logs:DescribeLogStreams";
-const GROUPS_CALL: &str = "logs:DescribeLogGroups";
 
 /// A place to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,7 +105,7 @@ pub(super) async fn find(client: &Client, cx: Cx<'_>, instance: &str) -> Result<
         }
     }
     targets.notes.dedup();
-    horizon(client, cx, &mut targets).await?;
+    horizons(client, cx, &mut targets).await?;
     Ok(targets)
 }
 
@@ -231,32 +231,18 @@ async fn everything(client: &Client, group: &str, instance: &str, targets: &mut 
 }
 
 /// Says where lines are older than their group keeps them.
-async fn horizon(client: &Client, cx: Cx<'_>, targets: &mut Targets) -> Result<(), ActionError> {
+async fn horizons(client: &Client, cx: Cx<'_>, targets: &mut Targets) -> Result<(), ActionError> {
     let now = cx.clock.now();
     let groups: Vec<String> = targets.read.iter().map(|target| target.group.clone()).collect();
     for group in groups {
-        let request = || {
-            let sent = client.describe_log_groups().log_group_name_prefix(&group).send();
-            async { sent.await.map_err(|error| classify(GROUPS_CALL, error)) }
-        };
         // How far back a group reaches is worth a note, not a failure.
-        let answer = match patiently(PATIENCE, request).await {
-            Ok(answer) => answer,
-            Err(error @ (ActionError::Stopped(_) | ActionError::Session(_) | ActionError::Bug(_))) => return Err(error),
-            Err(error) => {
-                targets.notes.push(format!("how long {group} keeps lines is not known: {error}"));
-                continue;
+        match horizon::of(client, &group, now).await {
+            Ok(Horizon::From(from, why)) => {
+                targets.horizons.insert(group, (from, why));
             }
-        };
-        // The exact name sorts before all others that begin with it.
-        let Some(found) = answer.log_groups().iter().find(|found| found.log_group_name() == Some(group.as_str())) else { continue };
-        let days = found.retention_in_days().map(i64::from);
-        let kept = days.and_then(|days| Some((now.checked_sub(SignedDuration::from_hours(days.saturating_mul(24))).ok()?, days)));
-        let made = found.creation_time().and_then(|millis| Timestamp::from_millisecond(millis).ok());
-        let kept = kept.map(|(from, days)| (from, format!("the log group keeps lines for {days} days: those from before {from} are gone")));
-        let made = made.map(|from| (from, format!("the log group was made at {from}")));
-        if let Some(horizon) = [kept, made].into_iter().flatten().max() {
-            targets.horizons.insert(group, horizon);
+            Ok(_) => {}
+            Err(error @ (ActionError::Stopped(_) | ActionError::Session(_) | ActionError::Bug(_))) => return Err(error),
+            Err(error) => targets.notes.push(format!("how long {group} keeps lines is not known: {error}")),
         }
     }
     Ok(())

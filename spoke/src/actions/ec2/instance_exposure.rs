@@ -1,0 +1,193 @@
+//! `ec2.instance-exposure`: could the Internet reach a port of an instance, through what, since when, and by whose doing?
+//!
+//! For each interface and each address family four things are needed: an address in the Internet, a rule of a security group that lets the
+//! world in, a route of the subnet's table through an Internet gateway, and a network ACL that lets it in and the replies out. One that is
+//! missing means no; one that could not be read, or whose answer lies beyond what is looked at, means unknown.
+
+mod judge;
+mod part;
+mod path;
+mod since;
+#[cfg(test)]
+mod tests;
+
+use cordon_shared::plan::Seat;
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize, Serializer};
+
+use self::part::Parts;
+pub use self::since::Since;
+use super::close_open_ingress::Transport;
+use crate::{
+    action::{ActionError, Cx, Found, ParamsError, Probe},
+    permission::Permission,
+};
+
+const NAME: &str = "ec2.instance-exposure";
+
+/// What the answer leaves out.
+const NOTE: &str = "only direct reachability was looked at: not load balancers, not what forwards from other networks, not VPC Block Public Access, not a firewall on the instance itself";
+
+/// Which port of which instance.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Params {
+    /// The instance (`i-…`).
+    pub instance: String,
+    /// The port.
+    pub port: u16,
+    /// `tcp` or `udp`, or its number.
+    #[serde(default = "tcp")]
+    pub protocol: String,
+    /// From when on CloudTrail is asked who opened it. Without it: as far back as its event history reaches, 90 days.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    pub since: Option<Timestamp>,
+}
+
+fn tcp() -> String {
+    "tcp".to_owned()
+}
+
+/// Yes, no, or not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It could be reached.
+    Yes,
+    /// It could not.
+    No,
+    /// It cannot be said.
+    Unknown,
+}
+
+impl Serialize for Verdict {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Yes => to.serialize_bool(true),
+            Self::No => to.serialize_bool(false),
+            Self::Unknown => to.serialize_str("unknown"),
+        }
+    }
+}
+
+impl Verdict {
+    /// All of it is needed.
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::No, _) | (_, Self::No) => Self::No,
+            (Self::Unknown, _) | (_, Self::Unknown) => Self::Unknown,
+            _ => Self::Yes,
+        }
+    }
+
+    /// One is enough.
+    fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Yes, _) | (_, Self::Yes) => Self::Yes,
+            (Self::Unknown, _) | (_, Self::Unknown) => Self::Unknown,
+            _ => Self::No,
+        }
+    }
+}
+
+/// A rule that lets the world in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OpenRule {
+    /// The group.
+    pub group: String,
+    /// `sgr-…`.
+    pub rule: String,
+    /// The range, or the prefix list that holds one.
+    pub cidr: String,
+    /// `22`, `0-65535`.
+    pub port_range: String,
+    /// Its description.
+    pub description: Option<String>,
+}
+
+/// An interface of the instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Exposed {
+    /// Its id.
+    pub id: String,
+    /// Its subnet.
+    pub subnet: String,
+    /// Its groups.
+    pub groups: Vec<String>,
+    /// Its addresses in the Internet.
+    pub addresses: Vec<String>,
+    /// The route table of its subnet.
+    pub route_table: Option<String>,
+    /// The network ACL of its subnet.
+    pub acl: Option<String>,
+    /// Whether the port could be reached through it.
+    pub reachable: Verdict,
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Outcome {
+    /// The instance's state; `not-found` where there is none.
+    pub state: String,
+    /// Whether the Internet could reach the port: true, false or "unknown".
+    pub reachable: Verdict,
+    /// Its interfaces.
+    pub interfaces: Vec<Exposed>,
+    /// Why, each sentence with the ids of what it speaks of.
+    pub because: Vec<String>,
+    /// The rules that let the world in.
+    pub open_rules: Vec<OpenRule>,
+    /// Since when, and by whose doing, as far as CloudTrail has it.
+    pub since: Option<Since>,
+    /// Why that is not known.
+    pub since_unknown_because: Option<String>,
+    /// What was not looked at.
+    pub note: &'static str,
+}
+
+/// The probe.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct InstanceExposure;
+
+impl Probe for InstanceExposure {
+    const NAME: &'static str = NAME;
+    const ABOUT: &'static str =
+        "Finds out whether the Internet could reach a port of an instance, through which rules, since when and by whose doing.";
+    const SEAT: Seat = Seat::Member;
+    // https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html,
+    // https://docs.aws.amazon.com/service-authorization/latest/reference/list_awscloudtrail.html
+    const READS: &'static [Permission] = &[
+        Permission::new("cloudtrail:LookupEvents", "*"),
+        Permission::new("ec2:DescribeInstances", "*"),
+        Permission::new("ec2:DescribeManagedPrefixLists", "*"),
+        Permission::new("ec2:DescribeNetworkAcls", "*"),
+        Permission::new("ec2:DescribeNetworkInterfaces", "*"),
+        Permission::new("ec2:DescribeRouteTables", "*"),
+        Permission::new("ec2:DescribeSecurityGroupRules", "*"),
+        Permission::new("ec2:GetManagedPrefixListEntries", "arn:{partition}:ec2:{region}:*:prefix-list/*"),
+    ];
+    type Params = Params;
+    type Outcome = Outcome;
+
+    async fn run(&self, cx: Cx<'_>, with: &Params) -> Result<Found<Outcome>, ActionError> {
+        let Some(transport) = Transport::parse(&with.protocol) else {
+            return Err(ParamsError { action: NAME, why: format!("`{}` is neither tcp nor udp", with.protocol) }.into());
+        };
+        let mut parts = Parts::new(cx, &with.instance);
+        let seen = parts.look().await?;
+        let judged = judge::judge(&seen, transport, with.port);
+        let (since, since_unknown_because) = since::find(cx, with, transport, &seen, &judged, &mut parts).await?;
+        let outcome = Outcome {
+            state: seen.state,
+            reachable: judged.reachable,
+            interfaces: judged.interfaces,
+            because: judged.because,
+            open_rules: judged.rules.iter().map(|(_, open)| open.clone()).collect(),
+            since,
+            since_unknown_because,
+            note: NOTE,
+        };
+        Ok(Found { outcome, evidence: parts.evidence })
+    }
+}
