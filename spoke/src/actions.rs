@@ -14,6 +14,7 @@ pub fn all() -> Vec<Action> {
         probe(ec2::record_all::RecordAll),
         change(ec2::close_open_ingress::CloseOpenIngress),
         change(ec2::block_source_in_nacl::BlockSourceInNacl),
+        change(ec2::detach_from_service::DetachFromService),
         probe(logs::find_logins::FindLogins),
         change(securityhub::update_finding::UpdateFinding::default()),
     ]

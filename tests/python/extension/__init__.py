@@ -5,17 +5,19 @@ Each module here says what it mends. Nothing of it is in `--plain` mode, and wha
 
 import threading
 
-from . import ec2, events, guardduty, iam, logs, organizations, securityhub, web
+from . import balancing, ec2, events, guardduty, iam, logs, organizations, scaling, securityhub, web
 
 
 def install(application):
     """Mends moto in place and wraps its WSGI application with the operations that moto does not have."""
     remember_accounts()
+    balancing.mend()
     ec2.mend()
     events.mend()
     iam.mend()
     logs.mend()
     organizations.mend()
+    scaling.mend()
     securityhub.mend()
     wrapped = web.Application(application)
     wrapped.add_operations("guardduty", guardduty.ROUTES)

@@ -4,6 +4,7 @@ mod finding;
 mod ingress;
 mod nacl;
 mod probes;
+mod service;
 
 use cordon_shared::id::CellId;
 use futures::future::BoxFuture;
@@ -62,6 +63,9 @@ pub fn scenes_of(action: &str) -> Vec<Scene> {
         scene(ingress::ACTION, "a group with ports, ranges and halves of the world", ingress::group),
         Scene { crowd: Some(nacl::crowd), ..scene(nacl::ACTION, "two sources, one of each family", nacl::sources) },
         scene(nacl::ACTION, "an ACL that is full of our blocks", nacl::full),
+        scene(service::ACTION, "a member of a group, in a target group and a classic balancer", service::detached),
+        scene(service::ACTION, "standby at the minimum size, two ports", service::standby),
+        Scene { crowd: Some(service::crowd), ..scene(service::ACTION, "targets by id and by address", service::by_address) },
         scene(finding::ACTION, "a finding that nobody has answered", finding::unanswered),
         scene(finding::ACTION, "a finding with a person's note", finding::noted),
         scene(probes::RECORD, "an instance", probes::record),
