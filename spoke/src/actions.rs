@@ -26,6 +26,7 @@ pub fn all() -> Vec<Action> {
         change(ec2::share_snapshots::ShareSnapshots),
         change(ec2::copy_snapshots::CopySnapshots),
         change(iam::deny_older_sessions::DenyOlderSessions),
+        change(ec2::detach_from_service::DetachFromService),
         probe(logs::find_logins::FindLogins),
         change(iam::deactivate_access_key::DeactivateAccessKey),
         change(iam::contain_user::ContainUser),

@@ -56,7 +56,7 @@ impl Bindings {
     pub fn bind(&mut self, name: &'static str, id: impl Into<String>) {
         self.0.entry(name).or_default().insert(id.into());
     }
-    /// Binds `name` to several ids.
+    /// Binds `name` to several ids. Bound to none, what is permitted on it is left out of the policy.
     #[must_use]
     pub fn with<I: Into<String>>(mut self, name: &'static str, ids: impl IntoIterator<Item = I>) -> Self {
         self.0.entry(name).or_default().extend(ids.into_iter().map(Into::into));
@@ -70,6 +70,11 @@ impl Bindings {
         one.0.insert(name, ids.iter().take(half).cloned().collect());
         other.0.insert(name, ids.iter().skip(half).cloned().collect());
         Some((one, other))
+    }
+
+    /// Whether a name is bound on purpose to nothing ([`Bindings::with`] without ids): the step has nothing of that kind.
+    fn is_none(&self, name: &str) -> bool {
+        self.0.get(name).is_some_and(BTreeSet::is_empty)
     }
 
     /// Whether an id is among those bound to a name.
@@ -120,6 +125,9 @@ fn expand(action: &'static str, template: &str, place: &Place<'_>, bindings: Opt
             }
         } else if let Some(bindings) = bindings {
             let ids: Vec<&str> = bindings.ids(name).collect();
+            if ids.is_empty() && bindings.is_none(name) {
+                return Ok(Vec::new());
+            }
             if ids.is_empty() {
                 return Err(PolicyError::Unbound { action, name: name.to_owned() });
             }
@@ -150,6 +158,9 @@ fn statements(permissions: &[Permission], place: &Place<'_>, bindings: Option<&B
     let mut by_action: BTreeMap<(&'static str, Vec<Condition>), BTreeSet<String>> = BTreeMap::new();
     for permission in permissions {
         let arns = expand(permission.action, permission.resource, place, bindings)?;
+        if arns.is_empty() {
+            continue;
+        }
         by_action.entry((permission.action, permission.conditions.to_vec())).or_default().extend(arns);
     }
     for ((action, conditions), resources) in by_action {
@@ -209,7 +220,15 @@ pub fn read_policy(permissions: &[Permission], partition: &str, account: &str) -
 /// [`PolicyError::Unbound`], [`PolicyError::TooLong`].
 pub fn write_policy(permissions: &[Permission], cell: &CellId, bindings: &Bindings) -> Result<String, PolicyError> {
     let place = Place { partition: cell.region.partition(), region: cell.region.as_str(), account: cell.account.as_str() };
-    finish(statements(permissions, &place, Some(bindings))?)
+    let statements = statements(permissions, &place, Some(bindings))?;
+    match permissions.first() {
+        // A session that may do nothing is none that a step needs.
+        Some(first) if statements.is_empty() => {
+            let name = bindings.0.keys().copied().next().unwrap_or_default().to_owned();
+            Err(PolicyError::Unbound { action: first.action, name })
+        }
+        _ => finish(statements),
+    }
 }
 
 /// A part of a step's work: what it is narrowed to, and the session policy for it.
@@ -280,6 +299,20 @@ mod tests {
     #[test]
     fn an_unbound_name_is_refused_never_widened() {
         assert!(matches!(write_policy(&[REVOKE], &cell(), &Bindings::new()), Err(PolicyError::Unbound { .. })));
+    }
+
+    #[test]
+    fn what_a_step_has_nothing_of_is_left_out_of_its_policy() {
+        const REGISTER: Permission = Permission::new(
+            "elasticloadbalancing:RegisterTargets",
+            "arn:{partition}:elasticloadbalancing:{region}:{account}:targetgroup/{target_group}",
+        );
+        let bindings = Bindings::new().with("group", ["sg-1"]).with("target_group", Vec::<String>::new());
+        let text = write_policy(&[REVOKE, REGISTER], &cell(), &bindings).unwrap();
+        assert!(text.contains("security-group/sg-1") && !text.contains("elasticloadbalancing"), "{text}");
+        assert!(write_policy(&[REVOKE, REGISTER], &cell(), &Bindings::new().with("group", ["sg-1"])).is_err(), "not said");
+        let nothing = Bindings::new().with("group", Vec::<String>::new());
+        assert!(matches!(write_policy(&[REVOKE], &cell(), &nothing), Err(PolicyError::Unbound { .. })));
     }
 
     #[test]

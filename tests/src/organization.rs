@@ -13,6 +13,7 @@ pub mod finding;
 mod instance;
 mod intake;
 pub mod look;
+pub mod service;
 mod settings;
 mod spoke;
 pub mod trail;

@@ -7,6 +7,7 @@ pub mod cut_tracked_flows;
 pub mod isolate_instance;
 pub mod copy_snapshots;
 pub mod instance_exposure;
+pub mod detach_from_service;
 mod look;
 mod nacl;
 pub mod disable_instance_metadata;

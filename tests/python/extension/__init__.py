@@ -11,11 +11,13 @@ from . import ec2, events, guardduty, iam, logs, organizations, securityhub, sna
 from . import ec2, events, guardduty, iam, iam_user, logs, organizations, securityhub, web
 from . import ec2, events, guardduty, iam, logs, organizations, roles, securityhub, web
 from . import cloudtrail, ec2, events, guardduty, iam, logs, organizations, securityhub, web
+from . import balancing, ec2, events, guardduty, iam, logs, organizations, scaling, securityhub, web
 
 
 def install(application):
     """Mends moto in place and wraps its WSGI application with the operations that moto does not have."""
     remember_accounts()
+    balancing.mend()
     ec2.mend()
     ec2_instance.mend()
     events.mend()
@@ -25,6 +27,7 @@ def install(application):
     logs.mend()
     organizations.mend()
     roles.mend()
+    scaling.mend()
     securityhub.mend()
     snapshots.mend()
     wrapped = web.Application(application)

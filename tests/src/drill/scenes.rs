@@ -12,6 +12,7 @@ mod snapshots;
 mod user;
 mod sessions;
 mod trail;
+mod service;
 
 use cordon_shared::id::CellId;
 use futures::future::BoxFuture;
@@ -83,6 +84,9 @@ pub fn scenes_of(action: &str) -> Vec<Scene> {
         scene(instance::PROTECT, "an instance that is protected in part", instance::protected_in_part),
         scene(instance::METADATA, "an instance with options of its own", instance::metadata),
         scene(profile::ACTION, "an instance with a profile, beside another", profile::instance),
+        scene(service::ACTION, "a member of a group, in a target group and a classic balancer", service::detached),
+        scene(service::ACTION, "standby at the minimum size, two ports", service::standby),
+        Scene { crowd: Some(service::crowd), ..scene(service::ACTION, "targets by id and by address", service::by_address) },
         scene(finding::ACTION, "a finding that nobody has answered", finding::unanswered),
         scene(finding::ACTION, "a finding with a person's note", finding::noted),
         Scene { keeps: true, ..scene(snapshots::TAKE, "an instance with two volumes", snapshots::volumes) },

@@ -191,6 +191,17 @@ fn others(parsed: &Parsed, account: &str) -> Vec<String> {
                 _ => group.map(|group| regional(format!("log-group:{group}:log-stream:{stream}"))).into_iter().collect(),
             }
         }
+        // Calls name a group; the id before the name they do not know.
+        "autoscaling" if !parsed.operation.starts_with("Describe") => {
+            let name = text("AutoScalingGroupName").map(|name| regional(format!("autoScalingGroup:*:autoScalingGroupName/{name}")));
+            name.into_iter().collect()
+        }
+        // Classic balancers by their name, all else by its ARN.
+        "elasticloadbalancing" if !parsed.operation.starts_with("Describe") => {
+            let classic = text("LoadBalancerName").map(|name| regional(format!("loadbalancer/{name}")));
+            let arns = ["TargetGroupArn", "LoadBalancerArn", "ListenerArn", "RuleArn"].into_iter().filter_map(text).map(str::to_owned);
+            classic.into_iter().chain(arns).collect()
+        }
         "guardduty" => text("DetectorId").map(|id| regional(format!("detector/{id}"))).into_iter().collect(),
         "securityhub" => vec![regional("hub/default".to_owned())],
         "sqs" => text("QueueUrl")

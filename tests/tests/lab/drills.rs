@@ -18,7 +18,7 @@ use tokio::sync::OnceCell;
 /// How many breaks of a scene are tried at the same time.
 const AT_A_TIME: usize = 16;
 
-async fn yard() -> &'static Yard {
+pub(super) async fn yard() -> &'static Yard {
     static YARD: OnceCell<Yard> = OnceCell::const_new();
     YARD.get_or_init(async || Yard::build(tokio::task::spawn_blocking(shared).await.unwrap().unwrap()).await.unwrap()).await
 }
@@ -273,8 +273,13 @@ async fn block_source_in_nacl_broken_off_at_every_call_ends_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn detach_from_service_broken_off_at_every_call_ends_the_same() {
+    broken_everywhere("ec2.detach-from-service").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whatever_else_changes_something_broken_off_at_every_call_ends_the_same() {
-    let apart = ["ec2.close-open-ingress", "ec2.block-source-in-nacl"];
+    let apart = ["ec2.close-open-ingress", "ec2.block-source-in-nacl", "ec2.detach-from-service"];
     let others: BTreeSet<&str> = changes().iter().map(|scene| scene.action).filter(|action| !apart.contains(action)).collect();
     for action in others {
         broken_everywhere(action).await;
