@@ -31,8 +31,10 @@ use crate::{
 };
 
 /// The playbooks that come with Cordon, in the order they are asked.
-const BUILT_IN: [(&str, &str); 2] = [
+const BUILT_IN: [(&str, &str); 4] = [
     ("ec2-brute-force.toml", include_str!("../playbooks/ec2-brute-force.toml")),
+    ("ec2-compromised.toml", include_str!("../playbooks/ec2-compromised.toml")),
+    ("iam-credential-compromise.toml", include_str!("../playbooks/iam-credential-compromise.toml")),
     ("open-admin-port.toml", include_str!("../playbooks/open-admin-port.toml")),
 ];
 

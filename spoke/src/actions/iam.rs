@@ -2,5 +2,5 @@
 
 pub mod contain_user;
 pub mod deactivate_access_key;
-mod look;
 pub mod deny_older_sessions;
+mod look;

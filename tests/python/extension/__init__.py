@@ -5,13 +5,24 @@ Each module here says what it mends. Nothing of it is in `--plain` mode, and wha
 
 import threading
 
-from . import ec2, events, guardduty, iam, interfaces, logs, organizations, securityhub, web
-from . import ec2, ec2_instance, events, guardduty, iam, logs, organizations, securityhub, web
-from . import ec2, events, guardduty, iam, logs, organizations, securityhub, snapshots, web
-from . import ec2, events, guardduty, iam, iam_user, logs, organizations, securityhub, web
-from . import ec2, events, guardduty, iam, logs, organizations, roles, securityhub, web
-from . import cloudtrail, ec2, events, guardduty, iam, logs, organizations, securityhub, web
-from . import balancing, ec2, events, guardduty, iam, logs, organizations, scaling, securityhub, web
+from . import (
+    balancing,
+    cloudtrail,
+    ec2,
+    ec2_instance,
+    events,
+    guardduty,
+    iam,
+    iam_user,
+    interfaces,
+    logs,
+    organizations,
+    roles,
+    scaling,
+    securityhub,
+    snapshots,
+    web,
+)
 
 
 def install(application):

@@ -3,16 +3,16 @@
 mod finding;
 mod flows;
 mod ingress;
-mod isolation;
 mod instance;
+mod isolation;
 mod nacl;
 mod probes;
 mod profile;
-mod snapshots;
-mod user;
-mod sessions;
-mod trail;
 mod service;
+mod sessions;
+mod snapshots;
+mod trail;
+mod user;
 
 use cordon_shared::id::CellId;
 use futures::future::BoxFuture;

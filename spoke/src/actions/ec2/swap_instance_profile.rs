@@ -145,12 +145,8 @@ impl Change for SwapInstanceProfile {
             return Ok(Plan::Refuse { code: "foreign-role", why });
         }
         let arn = cx.ec2_arn(&format!("instance/{id}"));
-        let difference = |before: Value| Difference {
-            resource: arn.clone(),
-            attribute: ATTRIBUTE.to_owned(),
-            before,
-            after: held(&blank.held()),
-        };
+        let difference =
+            |before: Value| Difference { resource: arn.clone(), attribute: ATTRIBUTE.to_owned(), before, after: held(&blank.held()) };
         // The profile is the lock: nobody else works with it, and slow steps do not keep the instance from it.
         plan.touches.insert(blank.profile_arn.clone());
         let ours = found.profile == blank.profile_arn;
@@ -189,11 +185,8 @@ impl Change for SwapInstanceProfile {
 /// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_iam-condition-keys.html#ck_PassedToService>).
 const TO_EC2: &[crate::permission::Condition] = &[("StringLike", "iam:PassedToService", "ec2.amazonaws.com*")];
 
-const PASS_OURS: Permission = Permission {
-    action: "iam:PassRole",
-    resource: "arn:{partition}:iam::{account}:role/cordon/cordon-{instance}",
-    conditions: TO_EC2,
-};
+const PASS_OURS: Permission =
+    Permission { action: "iam:PassRole", resource: "arn:{partition}:iam::{account}:role/cordon/cordon-{instance}", conditions: TO_EC2 };
 
 /// What an undo gives back.
 const PASS_OLD: Permission =

@@ -6,8 +6,8 @@ use super::{
     path::{Pass, pass, routed, table_of},
 };
 use crate::actions::ec2::{
-    block_source_in_nacl::REPLY_PORTS,
     close_open_ingress::{Body, Breadth, Rule, Source, Transport, breadth},
+    nacl::acl::REPLY_PORTS,
 };
 
 /// What it comes to.
@@ -161,7 +161,7 @@ impl Question<'_> {
         }
     }
 
-    fn acl_of(&self, interface: &Interface) -> Option<&super::super::block_source_in_nacl::Acl> {
+    fn acl_of(&self, interface: &Interface) -> Option<&super::super::nacl::wire::Acl> {
         self.seen.acls.as_ref().ok()?.iter().find(|acl| acl.subnets.contains(&interface.subnet))
     }
 

@@ -13,9 +13,9 @@ use super::path::{Route, Table};
 use crate::{
     action::{ActionError, Cx, classify},
     actions::ec2::{
-        block_source_in_nacl::{Acl, acls},
         close_open_ingress::{Rule, Source, lists, rules},
         look::{chunks, filter},
+        nacl::wire::{Acl, acls},
         record_all::capture::Capture,
     },
 };

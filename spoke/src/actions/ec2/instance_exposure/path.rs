@@ -4,8 +4,8 @@ use ipnet::IpNet;
 
 use super::Verdict;
 use crate::actions::ec2::{
-    block_source_in_nacl::Entry,
     close_open_ingress::{Breadth, breadth},
+    nacl::acl::Entry,
 };
 
 /// A route table.

@@ -11,8 +11,8 @@ use super::{
     since::weigh_records,
 };
 use crate::actions::ec2::{
-    block_source_in_nacl::{Acl, Entry},
     close_open_ingress::{Body, Rule, Source, Transport},
+    nacl::{acl::Entry, wire::Acl},
 };
 
 const INSTANCE: &str = "i-0123456789abcdef0";

@@ -16,11 +16,7 @@ use crate::{
 
 /// A network ACL.
 #[derive(Debug, Clone)]
-<<<<<<< HEAD:spoke/src/actions/ec2/nacl/wire.rs
 pub struct Acl {
-=======
-pub(in crate::actions::ec2) struct Acl {
->>>>>>> h7:spoke/src/actions/ec2/block_source_in_nacl/wire.rs
     pub id: String,
     pub owner: Option<String>,
     pub vpc: String,
@@ -78,11 +74,7 @@ const CREATE: &str = "ec2:CreateNetworkAclEntry";
 const DELETE: &str = "ec2:DeleteNetworkAclEntry";
 
 /// The ACLs of these subnets.
-<<<<<<< HEAD:spoke/src/actions/ec2/nacl/wire.rs
 pub async fn acls(client: &Client, subnets: &[String]) -> Result<Vec<Acl>, ActionError> {
-=======
-pub(in crate::actions::ec2) async fn acls(client: &Client, subnets: &[String]) -> Result<Vec<Acl>, ActionError> {
->>>>>>> h7:spoke/src/actions/ec2/block_source_in_nacl/wire.rs
     let mut found = BTreeMap::new();
     for subnets in crate::actions::ec2::look::chunks(subnets) {
         let pages = client.describe_network_acls().filters(filter("association.subnet-id", subnets)).into_paginator().items().send();
