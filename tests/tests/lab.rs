@@ -13,12 +13,18 @@ mod corpus;
 mod demo;
 #[path = "lab/drills.rs"]
 mod drills;
+#[path = "lab/flows.rs"]
+mod flows;
+#[path = "lab/isolation.rs"]
+mod isolation;
 #[path = "lab/machinery.rs"]
 mod machinery;
 #[path = "lab/respond.rs"]
 mod respond;
 #[path = "lab/serve.rs"]
 mod serve;
+#[path = "lab/stage.rs"]
+mod stage;
 #[path = "lab/sweep.rs"]
 mod sweep;
 #[path = "lab/undo.rs"]
