@@ -22,6 +22,7 @@ const SCRIPTS: &[(&str, &str)] = &[
     ("extension/events.py", include_str!("../python/extension/events.py")),
     ("extension/guardduty.py", include_str!("../python/extension/guardduty.py")),
     ("extension/iam.py", include_str!("../python/extension/iam.py")),
+    ("extension/interfaces.py", include_str!("../python/extension/interfaces.py")),
     ("extension/logs.py", include_str!("../python/extension/logs.py")),
     ("extension/organizations.py", include_str!("../python/extension/organizations.py")),
     ("extension/securityhub.py", include_str!("../python/extension/securityhub.py")),

@@ -15,6 +15,10 @@ mod corpus;
 mod demo;
 #[path = "lab/drills.rs"]
 mod drills;
+#[path = "lab/flows.rs"]
+mod flows;
+#[path = "lab/isolation.rs"]
+mod isolation;
 #[path = "lab/machinery.rs"]
 mod machinery;
 #[path = "lab/older_sessions.rs"]
@@ -25,6 +29,8 @@ mod respond;
 mod secrets;
 #[path = "lab/serve.rs"]
 mod serve;
+#[path = "lab/stage.rs"]
+mod stage;
 #[path = "lab/sweep.rs"]
 mod sweep;
 #[path = "lab/trail.rs"]
