@@ -13,6 +13,8 @@ mod corpus;
 mod demo;
 #[path = "lab/drills.rs"]
 mod drills;
+#[path = "lab/instance.rs"]
+mod instance;
 #[path = "lab/machinery.rs"]
 mod machinery;
 #[path = "lab/respond.rs"]

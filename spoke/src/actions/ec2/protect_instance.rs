@@ -142,7 +142,9 @@ fn unsupported(instance: &Instance, attribute: &Attribute) -> Option<&'static st
     match attribute {
         Attribute::DeleteOnTermination { .. } => None,
         _ if is_spot(instance) => Some("it is a Spot Instance"),
-        Attribute::StopProtection | Attribute::ShutdownBehaviour if is_instance_store(instance) => Some("its root device is an instance store"),
+        Attribute::StopProtection | Attribute::ShutdownBehaviour if is_instance_store(instance) => {
+            Some("its root device is an instance store")
+        }
         _ => None,
     }
 }

@@ -177,7 +177,8 @@ pub(super) async fn undo(cx: Cx<'_>, write: &Client, before: &Before, only: &[Ch
     if steps.is_empty() {
         return Ok(Undo::Restored(restored));
     }
-    steps.extend(restored.iter().map(|change| format!("nothing more to do for {} of {id}: it is {} again", change.attribute, change.after)));
+    steps
+        .extend(restored.iter().map(|change| format!("nothing more to do for {} of {id}: it is {} again", change.attribute, change.after)));
     Ok(Undo::ByHand(steps))
 }
 

@@ -4,9 +4,7 @@ use std::fmt;
 
 use aws_sdk_ec2::{
     Client,
-    types::{
-        AttributeBooleanValue, AttributeValue, EbsInstanceBlockDeviceSpecification, InstanceBlockDeviceMappingSpecification,
-    },
+    types::{AttributeBooleanValue, AttributeValue, EbsInstanceBlockDeviceSpecification, InstanceBlockDeviceMappingSpecification},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};

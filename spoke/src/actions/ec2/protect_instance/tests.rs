@@ -57,7 +57,10 @@ fn instance_store_volumes_are_named_with_what_loses_them() {
     let storage = InstanceStorageInfo::builder().disks(disk(2)).build();
     let kind = InstanceTypeInfo::builder().instance_storage_info(storage).build();
     let notes = notes("i-1", &Instance::builder().build(), Some(&kind));
-    assert_eq!(notes, ["stopping, hibernating or terminating i-1 loses its instance-store volumes (2 × 75 GB ssd); no snapshot holds them"]);
+    assert_eq!(
+        notes,
+        ["stopping, hibernating or terminating i-1 loses its instance-store volumes (2 × 75 GB ssd); no snapshot holds them"]
+    );
 }
 
 #[test]

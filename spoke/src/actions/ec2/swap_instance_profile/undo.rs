@@ -81,7 +81,10 @@ async fn todo(cx: Cx<'_>, before: &Before, blank: &Blank) -> Result<Todo, Action
         );
         return Ok(Todo::Ask { step, keeps: false });
     };
-    let command = format!("{place} replace-iam-instance-profile-association --region {} --association-id {} {profile_option}", cx.cell.region, found.id);
+    let command = format!(
+        "{place} replace-iam-instance-profile-association --region {} --association-id {} {profile_option}",
+        cx.cell.region, found.id
+    );
     if found.profile == before.profile {
         return Ok(Todo::Nothing);
     }
