@@ -19,6 +19,8 @@ mod drills;
 mod flows;
 #[path = "lab/isolation.rs"]
 mod isolation;
+#[path = "lab/instance.rs"]
+mod instance;
 #[path = "lab/machinery.rs"]
 mod machinery;
 #[path = "lab/older_sessions.rs"]

@@ -192,6 +192,11 @@ const PASS_OURS: Permission =
 const PASS_OLD: Permission =
     Permission { action: "iam:PassRole", resource: "arn:{partition}:iam::{account}:role/{old}", conditions: TO_EC2 };
 
+/// Whether a role is one that Cordon never changes. An instance may lose it all the same: the role stays as it is.
+fn is_kept(protected: &[String], role: &str) -> bool {
+    role.starts_with("AWSServiceRole") || role.starts_with("AWSReservedSSO_") || protected.iter().any(|own| name_in(own) == role)
+}
+
 /// What a reader should know.
 fn notes(cx: Cx<'_>, blank: &Blank, state: &blank::State, before: &Before, power: &str, plan: &mut Planned) {
     let (id, old) = (&before.instance, &before.role);
@@ -203,8 +208,7 @@ fn notes(cx: Cx<'_>, blank: &Blank, state: &blank::State, before: &Before, power
         "credentials of {} that {id} was given before stay valid until they expire, up to 6 hours, unless older sessions are denied",
         old.name
     ));
-    let is = |own: &str| name_in(own) == old.name;
-    if cx.protected.iter().any(|own| is(own)) || old.name.starts_with("AWSServiceRole") || old.name.starts_with("AWSReservedSSO_") {
+    if is_kept(cx.protected, &old.name) {
         plan.notes.push(format!("{} is a role that Cordon never changes: only {id} loses it, the role stays as it is", old.name));
     }
     if power != "running" {
@@ -225,6 +229,15 @@ mod tests {
 
     use super::*;
     use crate::permission::{SESSION_POLICY_LIMIT, role_statements, write_policy};
+
+    #[test]
+    fn roles_that_are_never_changed_are_known_by_name_whatever_their_path() {
+        let protected = ["CordonSpoke".to_owned(), "ops/break-glass".to_owned()];
+        for role in ["CordonSpoke", "break-glass", "AWSServiceRoleForEC2", "AWSReservedSSO_Admin_0123"] {
+            assert!(is_kept(&protected, role), "{role}");
+        }
+        assert!(!is_kept(&protected, "app") && !is_kept(&[], "CordonSpoke2"));
+    }
 
     #[test]
     fn the_write_session_passes_two_roles_to_ec2_and_makes_one() {
