@@ -20,6 +20,7 @@ const SCRIPTS: &[(&str, &str)] = &[
     ("extension/events.py", include_str!("../python/extension/events.py")),
     ("extension/guardduty.py", include_str!("../python/extension/guardduty.py")),
     ("extension/iam.py", include_str!("../python/extension/iam.py")),
+    ("extension/iam_user.py", include_str!("../python/extension/iam_user.py")),
     ("extension/logs.py", include_str!("../python/extension/logs.py")),
     ("extension/organizations.py", include_str!("../python/extension/organizations.py")),
     ("extension/securityhub.py", include_str!("../python/extension/securityhub.py")),

@@ -13,6 +13,8 @@ mod corpus;
 mod demo;
 #[path = "lab/drills.rs"]
 mod drills;
+#[path = "lab/iam_user.rs"]
+mod iam_user;
 #[path = "lab/machinery.rs"]
 mod machinery;
 #[path = "lab/respond.rs"]
