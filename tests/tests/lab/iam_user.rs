@@ -264,10 +264,10 @@ async fn a_contained_user_can_do_nothing_and_what_cannot_be_put_back_is_left_to_
 
     // The policy alone is enough: a key that somebody makes active again can do nothing.
     let key = &subject.user.keys[0];
-    assert_eq!(refused(&ground, key, "iam", "list_users").await, "InvalidClientTokenId");
+    assert_eq!(refused(&ground, key, "iam", "list_roles").await, "InvalidClientTokenId");
     subject.iam("update_access_key", json!({"AccessKeyId": key.access_key, "Status": "Active"})).await;
     ground.lab.gateway.forget_roles();
-    let error = call(&ground, key, "iam", "list_users").await.unwrap_err();
+    let error = call(&ground, key, "iam", "list_roles").await.unwrap_err();
     assert!(error.code == "AccessDenied" && error.message.contains("explicit deny"), "{error}");
     assert_eq!(refused(&ground, key, "ec2", "describe_vpcs").await, "UnauthorizedOperation");
     call(&ground, key, "sts", "get_caller_identity").await.unwrap();
@@ -284,7 +284,7 @@ async fn a_contained_user_can_do_nothing_and_what_cannot_be_put_back_is_left_to_
         (wanted["login"], wanted["mfa"]) = (json!(false), json!(1));
         assert_eq!(subject.look().await.unwrap(), wanted);
     }
-    call(&ground, key, "iam", "list_users").await.unwrap();
+    call(&ground, key, "iam", "list_roles").await.unwrap();
 }
 
 /// As the drill of breaks, for a user whose undo is left to a person.
