@@ -9,11 +9,12 @@ use cordon_spoke::{
 };
 use serde_json::{Value, json};
 
-/// An IAM resource with CloudFormation's pseudo parameters in it becomes `Fn::Sub`.
+/// What has CloudFormation's pseudo parameters in it, a resource or the value of a condition, becomes `Fn::Sub`.
 fn substitute(value: Value) -> Value {
     match value {
         Value::String(text) if text.contains("${AWS::") => json!({ "Fn::Sub": text }),
         Value::Array(items) => Value::Array(items.into_iter().map(substitute).collect()),
+        Value::Object(map) => Value::Object(map.into_iter().map(|(key, value)| (key, substitute(value))).collect()),
         other => other,
     }
 }
@@ -22,8 +23,10 @@ fn statements(permissions: &[Permission]) -> Vec<Value> {
     role_statements(permissions)
         .into_iter()
         .map(|mut statement| {
-            if let Some(resource) = statement.get_mut("Resource") {
-                *resource = substitute(resource.take());
+            for part in ["Resource", "Condition"] {
+                if let Some(value) = statement.get_mut(part) {
+                    *value = substitute(value.take());
+                }
             }
             statement
         })

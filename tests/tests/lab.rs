@@ -21,6 +21,8 @@ mod flows;
 mod isolation;
 #[path = "lab/instance.rs"]
 mod instance;
+#[path = "lab/iam_user.rs"]
+mod iam_user;
 #[path = "lab/machinery.rs"]
 mod machinery;
 #[path = "lab/older_sessions.rs"]

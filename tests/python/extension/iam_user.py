@@ -1,5 +1,6 @@
 """IAM's users: AWS's own policies can be attached, the quotas of a user's policies hold, a login profile has its own date, there are
-service-specific credentials, and an account knows its own access keys only. The dates of what a user has can be seeded (`iam-dates`)."""
+service-specific credentials, and an account knows its own access keys only. What can be seeded: dates of what a user has (`iam-dates`), access
+keys of the root user (`iam-root-keys`), which no API makes."""
 
 import datetime
 import json
@@ -90,7 +91,7 @@ def mend_keys() -> None:
     from moto.iam.models import IAMBackend
 
     def get_all_access_keys_for_all_users(self):
-        return [key for name in list(self.users) for key in self.list_access_keys(name)]
+        return [key for name in list(self.users) for key in self.list_access_keys(name)] + getattr(self, "root_keys", [])
 
     IAMBackend.get_all_access_keys_for_all_users = get_all_access_keys_for_all_users
 
@@ -148,7 +149,18 @@ def add_service_credentials() -> None:
     IamResponse.delete_service_specific_credential = delete
 
 
-def seed(account: str, region: str, items: list) -> None:
+def seed_root_keys(account: str, region: str, items: list) -> None:
+    """Access keys of the root user: each item is an id."""
+    from moto.iam.models import AccessKey, iam_backends
+
+    backend = iam_backends[account]["aws"]
+    for item in items:
+        key = AccessKey(None, prefix="AKIA", account_id=account)
+        key.access_key_id = item
+        backend.root_keys = [*getattr(backend, "root_keys", []), key]
+
+
+def seed_dates(account: str, region: str, items: list) -> None:
     """Dates: each item names a user, what it has (an access key, a certificate, a serial number, `login-profile`), and when that was made."""
     from moto.iam.models import iam_backends
 

@@ -25,7 +25,9 @@ const POLICY_LIMIT: usize = 2048;
 
 /// What was read from moto, by account and name, and when.
 #[derive(Debug)]
-struct Known<T>(Mutex<HashMap<(String, String), (Instant, Option<T>)>>);
+struct Known<T>(Mutex<HashMap<(String, String), Read<T>>>);
+
+type Read<T> = (Instant, Option<T>);
 
 impl<T> Default for Known<T> {
     fn default() -> Self {

@@ -105,18 +105,18 @@ fn root(key: &str, account: &str) -> Plan<Before> {
 /// Whose key it is, as far as can be found out.
 enum Owner {
     User(look::User, Option<LastUsed>),
-    Other(Plan<Before>),
+    Other(Box<Plan<Before>>),
 }
 
 async fn owner(cx: Cx<'_>, with: &Params) -> Result<Owner, ActionError> {
     let (client, key, account) = (cx.read.iam(), &with.key, cx.cell.account.as_str());
     if with.user.as_deref().is_some_and(look::is_root) {
-        return Ok(Owner::Other(root(key, account)));
+        return Ok(Owner::Other(Box::new(root(key, account))));
     }
     let used = match last_used(&client, key).await {
         Ok(used) => Some(used),
         Err(ActionError::Gone { .. }) => {
-            return Ok(Owner::Other(Plan::Moot { why: format!("there is no access key {key} in account {account}") }));
+            return Ok(Owner::Other(Box::new(Plan::Moot { why: format!("there is no access key {key} in account {account}") })));
         }
         // IAM may say so of a key that is another account's. The user that the finding names, if any, says more.
         Err(ActionError::Denied(_)) if with.user.is_some() => None,
@@ -125,16 +125,16 @@ async fn owner(cx: Cx<'_>, with: &Params) -> Result<Owner, ActionError> {
     let name = match &used {
         Some(used) => match &used.user {
             Some(name) if !look::is_root(name) => name,
-            _ => return Ok(Owner::Other(root(key, account))),
+            _ => return Ok(Owner::Other(Box::new(root(key, account)))),
         },
         None => with.user.as_ref().unwrap_or(key),
     };
     match look::user(&client, name).await? {
-        Some(user) if user.arn.ends_with(":root") => Ok(Owner::Other(root(key, account))),
+        Some(user) if user.arn.ends_with(":root") => Ok(Owner::Other(Box::new(root(key, account)))),
         Some(user) => Ok(Owner::User(user, used)),
         // A user cannot be deleted before its keys: a key of no user is root's.
-        None if used.is_some() => Ok(Owner::Other(root(key, account))),
-        None => Ok(Owner::Other(Plan::Moot { why: format!("there is no IAM user {name} in account {account}") })),
+        None if used.is_some() => Ok(Owner::Other(Box::new(root(key, account)))),
+        None => Ok(Owner::Other(Box::new(Plan::Moot { why: format!("there is no IAM user {name} in account {account}") }))),
     }
 }
 
@@ -204,7 +204,7 @@ impl Change for DeactivateAccessKey {
         }
         let (user, used) = match owner(cx, with).await? {
             Owner::User(user, used) => (user, used),
-            Owner::Other(plan) => return Ok(plan),
+            Owner::Other(plan) => return Ok(*plan),
         };
         if look::is_protected(cx, &user.name) {
             let why = format!("{} is a principal of `[protected]`: Cordon never changes it. A person deactivates {}", user.arn, with.key);
