@@ -22,6 +22,7 @@ const SCRIPTS: &[(&str, &str)] = &[
     ("extension/iam.py", include_str!("../python/extension/iam.py")),
     ("extension/logs.py", include_str!("../python/extension/logs.py")),
     ("extension/organizations.py", include_str!("../python/extension/organizations.py")),
+    ("extension/roles.py", include_str!("../python/extension/roles.py")),
     ("extension/securityhub.py", include_str!("../python/extension/securityhub.py")),
     ("extension/web.py", include_str!("../python/extension/web.py")),
 ];
