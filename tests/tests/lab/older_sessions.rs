@@ -98,8 +98,9 @@ impl World {
 
     /// Credentials as the metadata service of an instance hands them out.
     async fn issued(&self, instance: &str) -> Credentials {
-        let hand = self.yard.organization.hand.at(&self.ground.lab.endpoint());
-        hand.assume(&self.account, HOME, &self.arn, instance, json!({})).await.unwrap()
+        let hand = &self.yard.organization.hand;
+        let account = hand.credentials(&self.account).await.unwrap();
+        hand.at(&self.ground.lab.endpoint()).with(&account).assume("", HOME, &self.arn, instance, json!({})).await.unwrap()
     }
 
     async fn works(&self, credentials: &Credentials) -> Result<(), HandError> {
@@ -364,7 +365,7 @@ async fn inline_policies_without_room_for_another_hold() {
         let actions: Vec<String> = (0..count).map(|number| format!("s3:GetObject{number:08}")).collect();
         json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": actions, "Resource": "*"}]})
     };
-    world.put("large", &large(400)).await;
+    world.put("large", &large(430)).await;
     let (code, why) = world.stopped(json!({"instance": instance})).await;
     assert!(code == "no-policy-room" && why.contains("of 10240 characters (large ") && why.contains(&world.arn), "{code}: {why}");
     // The lab's IAM agrees.
