@@ -1,6 +1,7 @@
 //! The list of actions. A new one is a file below and a line here.
 
 pub mod ec2;
+pub mod guardduty;
 pub mod iam;
 pub mod logs;
 pub mod securityhub;
@@ -15,6 +16,8 @@ pub fn all() -> Vec<Action> {
         change(ec2::close_open_ingress::CloseOpenIngress),
         change(ec2::block_source_in_nacl::BlockSourceInNacl),
         probe(logs::find_logins::FindLogins),
+        probe(securityhub::related_findings::RelatedFindings),
         change(securityhub::update_finding::UpdateFinding::default()),
+        change(guardduty::archive_finding::ArchiveFinding),
     ]
 }

@@ -4,6 +4,7 @@ use serde_json::json;
 use super::*;
 
 mod errors;
+mod foresee;
 mod step_errors;
 
 const BRUTE_FORCE: &str = include_str!("../../../hub/playbooks/ec2-brute-force.toml");

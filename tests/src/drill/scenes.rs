@@ -1,6 +1,7 @@
 //! The scenes. A new action needs one here: a [`World`] in a file below, and a line in [`scenes_of`].
 
 mod finding;
+mod guardduty;
 mod ingress;
 mod nacl;
 mod probes;
@@ -64,6 +65,9 @@ pub fn scenes_of(action: &str) -> Vec<Scene> {
         scene(nacl::ACTION, "an ACL that is full of our blocks", nacl::full),
         scene(finding::ACTION, "a finding that nobody has answered", finding::unanswered),
         scene(finding::ACTION, "a finding with a person's note", finding::noted),
+        scene(guardduty::ARCHIVE, "a finding that nobody has archived", guardduty::open),
+        scene(guardduty::ARCHIVE, "a finding of another Region than the step's", guardduty::far),
+        scene(guardduty::RELATED, "an instance with two findings, one of them known", guardduty::related),
         scene(probes::RECORD, "an instance", probes::record),
         scene(probes::LOGINS, "a log with a login", probes::logins),
     ];
