@@ -6,6 +6,7 @@ use super::*;
 mod errors;
 mod foresee;
 mod step_errors;
+mod step_terms;
 
 const BRUTE_FORCE: &str = include_str!("../../../hub/playbooks/ec2-brute-force.toml");
 const OPEN_PORT: &str = include_str!("../../../hub/playbooks/open-admin-port.toml");
