@@ -8,6 +8,7 @@ mod incident;
 mod infra;
 mod open;
 mod output;
+mod playbook_plan;
 mod respond;
 mod serve;
 mod sweep;

@@ -251,3 +251,6 @@ pub async fn holding<T, E: From<JournalError>>(hub: &Arc<Hub>, work: impl Future
 fn at_least_one(slots: u32) -> usize {
     usize::try_from(slots).unwrap_or(usize::MAX).max(1)
 }
+
+#[cfg(test)]
+mod tests;

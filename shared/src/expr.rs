@@ -56,6 +56,15 @@ pub struct EvalError {
     pub why: String,
 }
 
+/// What is known of a value before a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Foreseen<T> {
+    /// This.
+    Known(T),
+    /// Nothing yet: it depends on this, ``the outcome of `find-logins` ``.
+    DependsOn(String),
+}
+
 /// An expression that has been read.
 #[derive(Clone)]
 pub struct Expr {
@@ -124,6 +133,7 @@ impl Expr {
     /// # Errors
     /// Where the types do not fit what is asked of them.
     pub fn eval(&self, data: &Value) -> Result<Value, EvalError> {
+        let data = eval::Data { values: data, open: false };
         eval::eval(&self.root, data).map(std::borrow::Cow::into_owned).map_err(|fault| self.error(fault))
     }
 
@@ -132,7 +142,32 @@ impl Expr {
     /// # Errors
     /// As [`Expr::eval`], and where the result is not a boolean: null is not false.
     pub fn truth(&self, data: &Value) -> Result<bool, EvalError> {
-        eval::truth(&self.root, data).map_err(|fault| self.error(fault))
+        eval::truth(&self.root, eval::Data { values: data, open: false }).map_err(|fault| self.error(fault))
+    }
+
+    /// Computes it as far as it can be before a run: outcomes of steps that are not in `data`, and the account, are not known yet.
+    ///
+    /// # Errors
+    /// As [`Expr::eval`].
+    pub fn foresee(&self, data: &Value) -> Result<Foreseen<Value>, EvalError> {
+        let data = eval::Data { values: data, open: true };
+        self.foreseen(eval::eval(&self.root, data).map(std::borrow::Cow::into_owned))
+    }
+
+    /// Computes a condition as far as it can be before a run. One that is settled by what is known is known: `false and …` is false.
+    ///
+    /// # Errors
+    /// As [`Expr::truth`].
+    pub fn foresee_truth(&self, data: &Value) -> Result<Foreseen<bool>, EvalError> {
+        self.foreseen(eval::truth(&self.root, eval::Data { values: data, open: true }))
+    }
+
+    fn foreseen<T>(&self, result: Result<T, eval::Fault>) -> Result<Foreseen<T>, EvalError> {
+        match result {
+            Ok(value) => Ok(Foreseen::Known(value)),
+            Err(eval::Fault { unknown: Some(unknown), .. }) => Ok(Foreseen::DependsOn(unknown)),
+            Err(fault) => Err(self.error(fault)),
+        }
     }
 
     /// Every path in it, in the order of the text; the index `[0]` is the part `0`.

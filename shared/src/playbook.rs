@@ -6,6 +6,7 @@
 
 mod check;
 mod error;
+pub mod foresee;
 mod graph;
 mod load;
 mod reader;

@@ -2,6 +2,7 @@
 
 pub mod cloudtrail;
 pub mod ec2;
+pub mod guardduty;
 pub mod iam;
 pub mod logs;
 pub mod securityhub;
@@ -33,6 +34,8 @@ pub fn all() -> Vec<Action> {
         probe(cloudtrail::trace_credentials::TraceCredentials),
         probe(cloudtrail::list_chained_roles::ListChainedRoles),
         probe(ec2::instance_exposure::InstanceExposure),
+        probe(securityhub::related_findings::RelatedFindings),
         change(securityhub::update_finding::UpdateFinding::default()),
+        change(guardduty::archive_finding::ArchiveFinding),
     ]
 }

@@ -105,7 +105,7 @@ pub struct Member {
 pub struct Organization {
     /// Straight to moto.
     pub hand: Hand,
-    moto: Arc<Moto>,
+    pub(crate) moto: Arc<Moto>,
     /// The management account.
     pub management: String,
     /// The security account.

@@ -8,7 +8,10 @@ use cordon_shared::{
 use cordon_spoke::action::{Action, Kind};
 use serde_json::{Value, json};
 
-use super::{Common, Exit, Failure, Format, output};
+use super::{
+    Common, Exit, Failure, Format, output,
+    playbook_plan::{self, Question},
+};
 use crate::setup;
 
 /// The catalogue of actions.
@@ -28,10 +31,13 @@ pub(super) enum ActionCommand {
 pub(super) enum PlaybookCommand {
     /// Every playbook, in the order they are asked
     List,
-    /// One playbook's text
+    /// One playbook's text, or what it would do for a finding and why
     Show {
         /// Its name
         name: String,
+        /// Findings: what it would do for each, without asking AWS. `-` is standard input
+        #[arg(long, value_name = "FILE")]
+        plan: Option<String>,
     },
     /// Whether playbook files are sound; without a file, those in use
     Check {
@@ -112,7 +118,8 @@ pub(super) fn playbook(common: &Common, command: PlaybookCommand) -> Result<Exit
             Err(Failure::usage(format!("{} errors", wrong.len())))
         };
     }
-    let playbooks = setup::playbooks(&common.load()?, &registry)?;
+    let config = common.load()?;
+    let playbooks = setup::playbooks(&config, &registry)?;
     match command {
         PlaybookCommand::Check { .. } => output::tell(&format!("{} playbooks, all sound", playbooks.len())),
         PlaybookCommand::List => {
@@ -136,11 +143,15 @@ pub(super) fn playbook(common: &Common, command: PlaybookCommand) -> Result<Exit
                 vec![text("name"), text("title"), text("mode"), steps]
             })?;
         }
-        PlaybookCommand::Show { name } => {
+        PlaybookCommand::Show { name, plan } => {
             let Some(playbook) = playbooks.iter().find(|playbook| playbook.name == name) else {
                 let names: Vec<&str> = playbooks.iter().map(|playbook| playbook.name.as_str()).collect();
                 return Err(unknown("playbook", &name, &names));
             };
+            if let Some(file) = plan {
+                let question = Question { config: &config, registry: &registry, playbooks: &playbooks, playbook };
+                return playbook_plan::show(common, &question, &file);
+            }
             match common.format {
                 Format::Table => output::line(&playbook.source),
                 Format::Json => {

@@ -63,7 +63,8 @@ pub(super) async fn respond(common: &Common, intake: Intake, plan: bool) -> Resu
     setup::holding(&hub, session.run(sources, put_down)).await
 }
 
-fn open(file: &str) -> Result<(String, Box<dyn Read + Send>), Failure> {
+/// Opens a file of findings, `-` for standard input.
+pub(super) fn open(file: &str) -> Result<(String, Box<dyn Read + Send>), Failure> {
     if file == "-" {
         return Ok((file.to_owned(), Box::new(std::io::stdin())));
     }

@@ -190,7 +190,7 @@ pub struct Queue {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Poll {
-    /// How often Security Hub is asked for findings, 30 s to 24 h. `0s`: never.
+    /// How often Security Hub, and GuardDuty in each of `regions`, is asked for findings, 30 s to 24 h. `0s`: never.
     #[serde(default = "every")]
     #[schemars(with = "String")]
     pub every: Text,

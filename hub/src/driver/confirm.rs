@@ -48,7 +48,7 @@ async fn one(run: &Run, view: &View, note: &FindingNote) -> Option<Doubt> {
     let id = &note.id.0;
     let region = id.parse::<Arn>().ok().and_then(|arn| arn.region()).unwrap_or_else(|| view.subject.cell.region.clone());
     let clients = run.hub.sessions.hub(&region);
-    let document = match cordon_spoke::aws::findings::guardduty_finding(&clients, id).await {
+    let document = match cordon_spoke::aws::findings::guardduty::finding(&clients, id).await {
         Ok(Some(document)) => document,
         Ok(None) => {
             return standing(format!(

@@ -10,16 +10,26 @@ use super::{Comparison, Kind, Node, Part, kind_of};
 pub(super) struct Fault {
     pub(super) at: Range<usize>,
     pub(super) why: String,
+    /// What it depends on that is not known yet; otherwise it can never be computed.
+    pub(super) unknown: Option<String>,
 }
 
 fn fault<T>(node: &Node, why: String) -> Result<T, Fault> {
-    Err(Fault { at: node.at.clone(), why })
+    Err(Fault { at: node.at.clone(), why, unknown: None })
 }
 
-pub(super) fn eval<'d>(node: &'d Node, data: &'d Value) -> Result<Cow<'d, Value>, Fault> {
+/// What an expression is computed over.
+#[derive(Clone, Copy)]
+pub(super) struct Data<'d> {
+    pub(super) values: &'d Value,
+    /// Whether what is not in `values` among the outcomes of steps, and the account, is only not known yet.
+    pub(super) open: bool,
+}
+
+pub(super) fn eval<'d>(node: &'d Node, data: Data<'d>) -> Result<Cow<'d, Value>, Fault> {
     Ok(match &node.kind {
         Kind::Literal(value) => Cow::Borrowed(value),
-        Kind::Path(parts) => look_up(parts, data),
+        Kind::Path(parts) => look_up(node, parts, data)?,
         Kind::List(parts) => {
             let values = parts.iter().map(|part| eval(part, data).map(Cow::into_owned)).collect::<Result<_, _>>()?;
             Cow::Owned(Value::Array(values))
@@ -46,25 +56,11 @@ pub(super) fn eval<'d>(node: &'d Node, data: &'d Value) -> Result<Cow<'d, Value>
     })
 }
 
-pub(super) fn truth(node: &Node, data: &Value) -> Result<bool, Fault> {
+pub(super) fn truth(node: &Node, data: Data<'_>) -> Result<bool, Fault> {
     match &node.kind {
         Kind::Not(inner) => truth(inner, data).map(|truth| !truth),
-        Kind::All(parts) => {
-            for part in parts {
-                if !truth(part, data)? {
-                    return Ok(false);
-                }
-            }
-            Ok(true)
-        }
-        Kind::Any(parts) => {
-            for part in parts {
-                if truth(part, data)? {
-                    return Ok(true);
-                }
-            }
-            Ok(false)
-        }
+        Kind::All(parts) => settled(parts, data, false),
+        Kind::Any(parts) => settled(parts, data, true),
         Kind::Begins(parts) => {
             let [text, start] = parts.as_ref();
             let told = |node: &Node| match eval(node, data)?.as_ref() {
@@ -84,12 +80,44 @@ pub(super) fn truth(node: &Node, data: &Value) -> Result<bool, Fault> {
     }
 }
 
-fn look_up<'d>(parts: &[Part], data: &'d Value) -> Cow<'d, Value> {
-    let found = parts.iter().try_fold(data, |value, part| match part {
+/// Whether one of the parts is `by`, which settles it, or all are the other; no more are computed than needed. What is not known yet settles
+/// nothing, and one that is known may.
+fn settled(parts: &[Node], data: Data<'_>, by: bool) -> Result<bool, Fault> {
+    let mut unknown = None;
+    for part in parts {
+        match truth(part, data) {
+            Ok(truth) if truth == by => return Ok(by),
+            Ok(_) => {}
+            Err(fault) if fault.unknown.is_some() => drop(unknown.get_or_insert(fault)),
+            Err(fault) => return Err(fault),
+        }
+    }
+    unknown.map_or(Ok(!by), Err)
+}
+
+fn look_up<'d>(node: &Node, parts: &[Part], data: Data<'d>) -> Result<Cow<'d, Value>, Fault> {
+    if data.open
+        && let Some(unknown) = not_known(parts, data.values)
+    {
+        return Err(Fault { at: node.at.clone(), why: format!("it depends on {unknown}"), unknown: Some(unknown) });
+    }
+    let found = parts.iter().try_fold(data.values, |value, part| match part {
         Part::Key(key) => value.as_object().and_then(|object| object.get(key)),
         Part::Index(index) => value.as_array().and_then(|list| list.get(*index)),
     });
-    found.map_or(Cow::Owned(Value::Null), Cow::Borrowed)
+    Ok(found.map_or(Cow::Owned(Value::Null), Cow::Borrowed))
+}
+
+/// What a path reads that is only known while a run is under way.
+fn not_known(parts: &[Part], values: &Value) -> Option<String> {
+    match parts {
+        [Part::Key(root), Part::Key(step), ..] if root == "steps" => {
+            let known = values.get("steps").and_then(|steps| steps.get(step)).is_some();
+            (!known).then(|| format!("the outcome of `{step}`"))
+        }
+        [Part::Key(root), ..] if root == "account" && values.get("account").is_none_or(Value::is_null) => Some("the account".to_owned()),
+        _ => None,
+    }
 }
 
 fn len(node: &Node, value: &Value) -> Result<usize, Fault> {

@@ -4,7 +4,7 @@ use std::{fmt::Write as _, ops::Range};
 
 use serde_json::{Map, Value};
 
-use super::{EvalError, Expr, kind_of};
+use super::{EvalError, Expr, Foreseen, kind_of};
 
 /// How deep tables and lists may nest in a template.
 const MAX_DEPTH: usize = 32;
@@ -63,7 +63,27 @@ impl Template {
     /// # Errors
     /// Where an expression cannot be computed, or gives null, a list or an object inside a longer text.
     pub fn render(&self, data: &Value) -> Result<Value, EvalError> {
-        self.0.render(data)
+        self.0.render(&mut |expr| expr.eval(data).map(Some))
+    }
+
+    /// Computes the value as far as it can be before a run. What is not known yet stands as it is written, `${…}`, and is named.
+    ///
+    /// # Errors
+    /// As [`Template::render`].
+    pub fn foresee(&self, data: &Value) -> Result<(Value, Vec<String>), EvalError> {
+        let mut unknown: Vec<String> = Vec::new();
+        let value = self.0.render(&mut |expr| {
+            Ok(match expr.foresee(data)? {
+                Foreseen::Known(value) => Some(value),
+                Foreseen::DependsOn(what) => {
+                    if !unknown.contains(&what) {
+                        unknown.push(what);
+                    }
+                    None
+                }
+            })
+        })?;
+        Ok((value, unknown))
     }
 
     /// The keys of a table; nothing for any other value.
@@ -104,21 +124,35 @@ impl Node {
         }
     }
 
-    fn render(&self, data: &Value) -> Result<Value, EvalError> {
+    /// With the values that `value` gives; an expression that it gives none for stands as it is written.
+    fn render(&self, value: &mut dyn FnMut(&Expr) -> Result<Option<Value>, EvalError>) -> Result<Value, EvalError> {
+        let written = |expr: &Expr| format!("${{{}}}", expr.as_str());
         Ok(match self {
-            Self::Plain(value) => value.clone(),
-            Self::Typed(expr) => expr.eval(data)?,
-            Self::List(nodes) => Value::Array(nodes.iter().map(|node| node.render(data)).collect::<Result<_, _>>()?),
+            Self::Plain(plain) => plain.clone(),
+            Self::Typed(expr) => value(expr)?.unwrap_or_else(|| Value::String(written(expr))),
+            Self::List(nodes) => {
+                let mut list = Vec::new();
+                for node in nodes {
+                    list.push(node.render(value)?);
+                }
+                Value::Array(list)
+            }
             Self::Table(entries) => {
-                let render = |(key, node): &(String, Self)| Ok((key.clone(), node.render(data)?));
-                Value::Object(entries.iter().map(render).collect::<Result<Map<_, _>, _>>()?)
+                let mut table = Map::new();
+                for (key, node) in entries {
+                    table.insert(key.clone(), node.render(value)?);
+                }
+                Value::Object(table)
             }
             Self::Text(pieces) => {
                 let mut text = String::new();
                 for piece in pieces {
                     match piece {
                         Piece::Plain(plain) => text.push_str(plain),
-                        Piece::Expr { expr, .. } => push(&mut text, expr, &expr.eval(data)?)?,
+                        Piece::Expr { expr, .. } => match value(expr)? {
+                            Some(value) => push(&mut text, expr, &value)?,
+                            None => text.push_str(&written(expr)),
+                        },
                     }
                 }
                 Value::String(text)

@@ -189,6 +189,30 @@ fn null_and_lists_do_not_vanish_inside_a_text() {
 }
 
 #[test]
+fn before_a_run_outcomes_are_not_known_and_what_is_known_may_settle_it_all_the_same() {
+    let data = json!({ "finding": { "role": "TARGET" }, "steps": { "skipped": { "outcome": null } } });
+    let foresee = |text: &str| Expr::parse(text).unwrap().foresee_truth(&data);
+    let unknown = |what: &str| Ok(Foreseen::DependsOn(what.to_owned()));
+    assert_eq!(foresee("finding.role == 'TARGET'"), Ok(Foreseen::Known(true)));
+    assert_eq!(foresee("steps.find.outcome.n == 1"), unknown("the outcome of `find`"));
+    assert_eq!(foresee("steps.find.outcome.n == 1 and finding.role == 'ACTOR'"), Ok(Foreseen::Known(false)));
+    assert_eq!(foresee("finding.role == 'TARGET' or steps.find.outcome.n == 1"), Ok(Foreseen::Known(true)));
+    assert_eq!(foresee("not (steps.find.outcome.n == 1 or steps.other.outcome)"), unknown("the outcome of `find`"));
+    assert_eq!(foresee("if steps.find.outcome.n == 1 then true else true"), unknown("the outcome of `find`"));
+    assert_eq!(foresee("account.name == 'x'"), unknown("the account"));
+    assert_eq!(foresee("steps.skipped.outcome.n == 1"), Ok(Foreseen::Known(false)));
+    // What can never be computed is still an error.
+    assert!(foresee("steps.find.outcome.n == 1 or finding.role").is_err());
+    assert_eq!(Expr::parse("steps.find.outcome.n").unwrap().foresee(&data), Ok(Foreseen::DependsOn("the outcome of `find`".to_owned())));
+
+    let template =
+        Template::parse(&json!({ "a": "${steps.find.outcome.n}", "b": ["${finding.role}", "is ${steps.find.outcome.n ?? 1}"] })).unwrap();
+    let (value, unknown) = template.foresee(&data).unwrap();
+    assert_eq!(value, json!({ "a": "${steps.find.outcome.n}", "b": ["TARGET", "is ${steps.find.outcome.n ?? 1}"] }));
+    assert_eq!(unknown, ["the outcome of `find`"]);
+}
+
+#[test]
 fn a_template_error_says_in_which_text_and_where() {
     let error = Template::parse(&json!({ "a": [1, { "b": "x ${findng}" }] })).unwrap_err();
     assert_eq!((error.path.as_str(), error.at), ("a[1].b", 4..10));

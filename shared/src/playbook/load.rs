@@ -166,19 +166,7 @@ fn read_turns<'t>(reader: &mut Reader<'_>, spot: &'t Spot<'t>, steps: &[(String,
         let why = keys.required(reader, "why", "one line for people").and_then(|spot| line(reader, spot));
         keys.finish(reader);
         for read in &reads {
-            let step = if let [Part::Key(root), Part::Key(step), ..] = read.parts.as_slice() { Some((root, step)) } else { None };
-            let fault = match step {
-                Some((root, step)) if root == "steps" => match steps.iter().find(|(id, _)| id == step) {
-                    Some((_, false)) => None,
-                    Some((_, true)) => Some((format!("`{step}` is a hold and has no outcome"), None)),
-                    None => Some((
-                        format!("there is no step `{step}`"),
-                        closest(step, steps.iter().map(|(id, _)| id)).map(|near| format!("did you mean `{near}`?")),
-                    )),
-                },
-                _ => shape::check_path(&read.parts).err(),
-            };
-            if let Some((why, help)) = fault {
+            if let Err((why, help)) = check_turn_read(&read.parts, steps) {
                 reader.error(read.at.clone(), why, help);
             }
         }
@@ -191,6 +179,28 @@ fn read_turns<'t>(reader: &mut Reader<'_>, spot: &'t Spot<'t>, steps: &[(String,
         }
     }
     turns
+}
+
+/// What a turn's condition reads: any step's outcome, for it counts only when all that it reads is there.
+fn check_turn_read(parts: &[Part], steps: &[(String, bool)]) -> Result<(), shape::Fault> {
+    let [Part::Key(root), rest @ ..] = parts else { return shape::check_path(parts) };
+    if root != "steps" {
+        return shape::check_path(parts);
+    }
+    let (Some(Part::Key(step)), Some(Part::Key(what))) = (rest.first(), rest.get(1)) else {
+        return Err(("of a step only the outcome can be read".to_owned(), Some("write `steps.<id>.outcome…`".to_owned())));
+    };
+    match steps.iter().find(|(id, _)| id == step) {
+        None => {
+            let near = closest(step, steps.iter().map(|(id, _)| id)).map(|near| format!("did you mean `{near}`?"));
+            Err((format!("there is no step `{step}`"), near))
+        }
+        Some((_, true)) => Err((format!("`{step}` is a hold and has no outcome"), None)),
+        Some((_, false)) if what != "outcome" => {
+            Err((format!("a step has an `outcome`, not a `{what}`"), Some(format!("write `steps.{step}.outcome…`"))))
+        }
+        Some((_, false)) => Ok(()),
+    }
 }
 
 fn read_steps<'t>(reader: &mut Reader<'_>, spot: &'t Spot<'t>) -> Steps {

@@ -4,7 +4,9 @@ use serde_json::json;
 use super::*;
 
 mod errors;
+mod foresee;
 mod step_errors;
+mod step_terms;
 
 const BRUTE_FORCE: &str = include_str!("../../../hub/playbooks/ec2-brute-force.toml");
 const COMPROMISED: &str = include_str!("../../../hub/playbooks/ec2-compromised.toml");

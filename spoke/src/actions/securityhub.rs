@@ -1,3 +1,4 @@
 //! AWS Security Hub, from the hub's seat.
 
+pub mod related_findings;
 pub mod update_finding;

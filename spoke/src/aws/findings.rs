@@ -1,12 +1,14 @@
-//! Findings as the providers keep them: Security Hub's `GetFindings` page by page, and one finding of GuardDuty.
+//! Findings as the providers keep them: Security Hub's `GetFindings` page by page, and GuardDuty's by the administrator's detectors.
 //!
 //! Documents are cut out of the answer byte for byte, so that fields which the SDK does not know survive. What is asked for is
 //! checked again on each document: an endpoint that passes over a filter must not widen what a sweep works on.
 
+pub mod guardduty;
+
 use std::collections::BTreeSet;
 
 use aws_sdk_securityhub::types::{AwsSecurityFindingFilters, DateFilter, SortCriterion, SortOrder, StringFilter, StringFilterComparison};
-use cordon_shared::{arn::Arn, id::AccountId};
+use cordon_shared::id::AccountId;
 use futures::{Stream, stream};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -19,17 +21,20 @@ use crate::{
     session::Clients,
 };
 
-/// What this port calls, in the hub's own account.
+/// What this port calls, in the hub's own account. `ListDetectors` has no resource: AWS's own `AmazonDetectiveFullAccess` allows it on `*`
+/// (<https://docs.aws.amazon.com/aws-managed-policy/latest/reference/AmazonDetectiveFullAccess.html>); for the others see
+/// <https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonguardduty.html>.
 pub const READS: &[Permission] = &[
     Permission::new("securityhub:GetFindings", "arn:{partition}:securityhub:{region}:{account}:hub/default"),
-    Permission::new("guardduty:ListDetectors", "arn:{partition}:guardduty:{region}:{account}:detector/*"),
+    Permission::new("guardduty:ListDetectors", "*"),
+    Permission::new("guardduty:ListFindings", "arn:{partition}:guardduty:{region}:{account}:detector/*"),
     Permission::new("guardduty:GetFindings", "arn:{partition}:guardduty:{region}:{account}:detector/*"),
 ];
 
 /// The largest page of `GetFindings` (<https://docs.aws.amazon.com/securityhub/1.0/APIReference/API_GetFindings.html>, `MaxResults`).
 const PAGE: i32 = 100;
 /// Most values of one attribute in a filter (API reference, `AwsSecurityFindingFilters`: "up to 20 filter values").
-const VALUES: usize = 20;
+pub(crate) const VALUES: usize = 20;
 
 /// Which findings. Empty lists ask for any.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,7 +139,7 @@ fn chunks<T: Clone>(values: &[T]) -> Vec<Vec<T>> {
     if values.is_empty() { vec![Vec::new()] } else { values.chunks(VALUES).map(<[T]>::to_vec).collect() }
 }
 
-fn equal<'a>(values: impl IntoIterator<Item = &'a str>) -> Option<Vec<StringFilter>> {
+pub(crate) fn equal<'a>(values: impl IntoIterator<Item = &'a str>) -> Option<Vec<StringFilter>> {
     let values: BTreeSet<&str> = values.into_iter().collect();
     let filters = values.into_iter().map(|value| StringFilter::builder().value(value).comparison(StringFilterComparison::Equals).build());
     Some(filters.collect::<Vec<_>>()).filter(|filters| !filters.is_empty())
@@ -204,32 +209,43 @@ async fn read_page(client: &aws_sdk_securityhub::Client, filter: &FindingsFilter
     let Some(part) = parts.get(at.part) else {
         return Ok(Page { documents: Vec::new(), passed_over: 0, next: None });
     };
-    let oldest_first = || SortCriterion::builder().field("UpdatedAt").sort_order(SortOrder::Ascending).build();
-    let body = Body::default();
-    let answer = client
-        .get_findings()
-        .filters(part.request())
-        .set_sort_criteria(part.updated.map(|_| vec![oldest_first()]))
-        .max_results(PAGE)
-        .set_next_token(at.token.clone())
-        .customize()
-        .interceptor(body.clone())
-        .send()
-        .await
-        .map_err(|error| classify("securityhub:GetFindings", error))?;
-    let all = cut("securityhub:GetFindings", &body.take(), "Findings")?;
+    let order = part.updated.map(|_| SortOrder::Ascending);
+    let (all, token) = one_page(client, part.request(), order, at.token.clone()).await?;
     let total = all.len();
     let documents: Vec<Vec<u8>> = all
         .into_iter()
         // What cannot be read is left to intake, which says why.
         .filter(|document| serde_json::from_slice::<Known<'_>>(document).map_or(true, |known| part.wants(&known)))
         .collect();
-    let token = answer.next_token().filter(|token| !token.is_empty() && Some(*token) != at.token.as_deref()).map(str::to_owned);
     let next = match token {
         Some(token) => Some(Cursor { part: at.part, token: Some(token) }),
         None => Some(Cursor { part: at.part.saturating_add(1), token: None }).filter(|next| next.part < parts.len()),
     };
     Ok(Page { passed_over: total - documents.len(), documents, next })
+}
+
+/// One page of an answer, its documents as they came, and the token of the next. `order` is that of the providers' own updates.
+pub(crate) async fn one_page(
+    client: &aws_sdk_securityhub::Client,
+    filters: AwsSecurityFindingFilters,
+    order: Option<SortOrder>,
+    token: Option<String>,
+) -> Result<(Vec<Vec<u8>>, Option<String>), ActionError> {
+    let body = Body::default();
+    let answer = client
+        .get_findings()
+        .filters(filters)
+        .set_sort_criteria(order.map(|order| vec![SortCriterion::builder().field("UpdatedAt").sort_order(order).build()]))
+        .max_results(PAGE)
+        .set_next_token(token.clone())
+        .customize()
+        .interceptor(body.clone())
+        .send()
+        .await
+        .map_err(|error| classify("securityhub:GetFindings", error))?;
+    let documents = cut("securityhub:GetFindings", &body.take(), "Findings")?;
+    let next = answer.next_token().filter(|next| !next.is_empty() && Some(*next) != token.as_deref()).map(str::to_owned);
+    Ok((documents, next))
 }
 
 /// All pages from a cursor on, each when it is asked for. After an error the stream ends; go on from the last page's `next`.
@@ -250,53 +266,6 @@ fn cut(call: &str, body: &[u8], list: &str) -> Result<Vec<Vec<u8>>, ActionError>
     let Some(list) = answer.get(list) else { return Ok(Vec::new()) };
     let documents: Vec<&RawValue> = serde_json::from_str(list.get()).map_err(unreadable)?;
     Ok(documents.into_iter().map(|document| document.get().as_bytes().to_vec()).collect())
-}
-
-/// One GuardDuty finding as the administrator account's own detector has it: by its ARN or its id, through the clients of the
-/// administrator account in the finding's Region. `None`: GuardDuty does not know it there.
-///
-/// # Errors
-/// [`ActionError::Gone`] when the account has no detector in that Region, and those of the calls.
-pub async fn guardduty_finding(clients: &Clients, finding: &str) -> Result<Option<Vec<u8>>, ActionError> {
-    let client = clients.guardduty();
-    read_guardduty(&client, finding).await
-}
-
-async fn read_guardduty(client: &aws_sdk_guardduty::Client, finding: &str) -> Result<Option<Vec<u8>>, ActionError> {
-    let id = finding_id(finding);
-    // One account has at most one detector in a Region.
-    let detectors = client.list_detectors().send().await.map_err(|error| classify("guardduty:ListDetectors", error))?;
-    let Some(detector) = detectors.detector_ids().first() else {
-        let message = "the account has no GuardDuty detector in this Region".to_owned();
-        return Err(ActionError::Gone { what: "guardduty:ListDetectors".to_owned(), message });
-    };
-    let body = Body::default();
-    client
-        .get_findings()
-        .detector_id(detector)
-        .finding_ids(id)
-        .customize()
-        .interceptor(body.clone())
-        .send()
-        .await
-        .map_err(|error| classify("guardduty:GetFindings", error))?;
-    let documents = cut("guardduty:GetFindings", &body.take(), "findings")?;
-    Ok(documents.into_iter().find(|document| {
-        let known: Option<Named> = serde_json::from_slice(document).ok();
-        known.is_some_and(|known| known.id == id)
-    }))
-}
-
-#[derive(Deserialize)]
-struct Named {
-    #[serde(alias = "Id")]
-    id: String,
-}
-
-/// The id in `arn:…:guardduty:…:detector/D/finding/F`, or the text itself.
-fn finding_id(finding: &str) -> &str {
-    let is_arn = finding.parse::<Arn>().is_ok_and(|arn| arn.service() == "guardduty");
-    if is_arn { finding.rsplit('/').next().unwrap_or(finding) } else { finding }
 }
 
 #[cfg(test)]

@@ -1,18 +1,50 @@
-"""GuardDuty findings, which moto does not have: list, get, archive, samples. The delegated administrator sees its members' findings.
+"""GuardDuty findings, which moto does not have: list, get, archive, samples. The delegated administrator sees its members' findings, and is
+the only one that archives them; criteria are those that ListFindings documents, an unknown one is an error.
 
-Seeds findings in the form of GetFindings (`id`, `arn`, `type`, `severity`, `resource`, `service`, …) into the account that owns them.
+Seeds findings in the form of GetFindings (`id`, `arn`, `type`, `severity`, `resource`, `service`, …) into the account that owns them. One
+that is seeded with `"expired": true` is gone, as after 90 days.
 """
 
 import datetime
 import hashlib
 
 from .events import emit
-from .organizations import members_seen_by
+from .organizations import management_of, members_seen_by
 from .web import Call, Failure, Pages
 
 PRINCIPAL = "guardduty.amazonaws.com"
 store: dict = {}
 pages = Pages("BadRequestException")
+# https://docs.aws.amazon.com/guardduty/latest/APIReference/API_ListFindings.html, findingCriteria
+CRITERIA = {
+    "accountId", "region", "confidence", "id", "resource.resourceType", "service.action.actionType", "service.additionalInfo.threatListName",
+    "service.archived", "service.ebsVolumeScanDetails.scanId", "service.resourceRole", "severity", "type", "updatedAt",
+    *(f"resource.accessKeyDetails.{name}" for name in ("accessKeyId", "principalId", "userName", "userType")),
+    *(f"resource.instanceDetails.{name}" for name in ("iamInstanceProfile.id", "imageId", "instanceId", "tags.key", "tags.value")),
+    *(
+        f"resource.instanceDetails.networkInterfaces.{name}"
+        for name in (
+            "ipv6Addresses", "privateIpAddresses.privateIpAddress", "publicDnsName", "publicIp", "securityGroups.groupId",
+            "securityGroups.groupName", "subnetId", "vpcId",
+        )
+    ),
+    *(
+        f"service.action.awsApiCallAction.{name}"
+        for name in (
+            "api", "callerType", "remoteIpDetails.city.cityName", "remoteIpDetails.country.countryName", "remoteIpDetails.ipAddressV4",
+            "remoteIpDetails.organization.asn", "remoteIpDetails.organization.asnOrg", "serviceName",
+        )
+    ),
+    *(f"service.action.dnsRequestAction.{name}" for name in ("domain", "domainWithSuffix")),
+    *(
+        f"service.action.networkConnectionAction.{name}"
+        for name in (
+            "blocked", "connectionDirection", "localPortDetails.port", "protocol", "remoteIpDetails.country.countryName",
+            "remoteIpDetails.ipAddressV4", "remoteIpDetails.organization.asn", "remoteIpDetails.organization.asnOrg", "remotePortDetails.port",
+        )
+    ),
+}
+MOST_VALUES = 50
 NOT_OURS = "The request is rejected because the input detectorId is not owned by the current account."
 
 
@@ -89,9 +121,18 @@ def meets(finding: dict, field: str, condition: dict) -> bool:
     return True
 
 
+def check_criteria(criteria: dict) -> None:
+    for field, condition in criteria.items():
+        if field not in CRITERIA:
+            raise Failure("BadRequestException", f"The request is rejected because the criterion {field} is not valid.")
+        if any(isinstance(values, list) and len(values) > MOST_VALUES for values in condition.values()):
+            raise Failure("BadRequestException", f"The request is rejected because the criterion {field} has too many values.")
+
+
 def list_findings(call: Call) -> dict:
     found = visible(call)
     criteria = (call.body.get("findingCriteria") or {}).get("criterion") or {}
+    check_criteria(criteria)
     order = call.body.get("sortCriteria") or {}
     size = int(call.body.get("maxResults") or 50)
     if not 1 <= size <= 50:
@@ -115,9 +156,20 @@ def get_findings(call: Call) -> dict:
     return {"findings": [found[key] for key in wanted if key in found]}
 
 
+def is_member(account: str) -> bool:
+    """Whether another account administers its GuardDuty."""
+    management = management_of(account)
+    admins = [admin.account.id for admin in management.admins if PRINCIPAL in admin.services] if management is not None else []
+    return bool(admins) and account not in admins
+
+
 def set_archived(archived: bool):
     def change(call: Call) -> dict:
         found = visible(call)
+        if archived and is_member(call.account):
+            raise Failure("BadRequestException", "The request is rejected because a member account cannot archive findings.")
+        if not 0 <= len(call.body.get("findingIds") or []) <= 50:
+            raise Failure("BadRequestException", "The request is rejected because the number of findingIds is out of bounds.")
         for key in call.body.get("findingIds") or []:
             if key not in found:
                 raise Failure("BadRequestException", f"The request is rejected because the finding {key} was not found.")
@@ -151,6 +203,9 @@ def create_samples(call: Call) -> dict:
 def seed(account: str, region: str, items: list) -> None:
     kept = store.setdefault((account, region), {})
     for item in items:
+        if item.get("expired"):
+            kept.pop(item["id"], None)
+            continue
         item.setdefault("service", {}).setdefault("archived", False)
         kept[item["id"]] = item
 

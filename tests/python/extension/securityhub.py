@@ -23,6 +23,7 @@ PATHS = {
     "NetworkSourceIpV4": "Network.SourceIpV4", "ComplianceAssociatedStandardsId": "Compliance.AssociatedStandards.StandardsId",
     "ComplianceStatus": "Compliance.Status", "ComplianceSecurityControlId": "Compliance.SecurityControlId", "ResourceType": "Resources.Type",
     "ResourceId": "Resources.Id", "ResourcePartition": "Resources.Partition", "ResourceRegion": "Resources.Region",
+    "ResourceAwsIamAccessKeyPrincipalName": "Resources.Details.AwsIamAccessKey.PrincipalName",
     "ResourceTags": "Resources.Tags", "ResourceApplicationArn": "Resources.ApplicationArn", "RelatedFindingsId": "RelatedFindings.Id",
     "RelatedFindingsProductArn": "RelatedFindings.ProductArn", "FindingProviderFieldsSeverityLabel": "FindingProviderFields.Severity.Label",
     "FindingProviderFieldsSeverityOriginal": "FindingProviderFields.Severity.Original", "FindingProviderFieldsTypes": "FindingProviderFields.Types",
@@ -100,9 +101,10 @@ def meets_text(found: list, conditions: list) -> bool:
 
 
 def meets_map(found: list, conditions: list) -> bool:
-    for condition in conditions:
-        texts = [item[condition["Key"]] for item in found if isinstance(item, dict) and condition["Key"] in item]
-        if not meets_text(texts, [condition]):
+    """Conditions on one key as on a text; those on different keys all have to hold."""
+    for key in {condition["Key"] for condition in conditions}:
+        texts = [item[key] for item in found if isinstance(item, dict) and key in item]
+        if not meets_text(texts, [condition for condition in conditions if condition["Key"] == key]):
             return False
     return True
 

@@ -2,6 +2,7 @@
 
 mod finding;
 mod flows;
+mod guardduty;
 mod ingress;
 mod instance;
 mod isolation;
@@ -107,6 +108,9 @@ pub fn scenes_of(action: &str) -> Vec<Scene> {
         scene(sessions::ACTION, "an instance with a profile", sessions::instance),
         scene(sessions::ACTION, "a cut-off that is moved forward", sessions::moved),
         scene(sessions::ACTION, "a session of a role with a path", sessions::session),
+        scene(guardduty::ARCHIVE, "a finding that nobody has archived", guardduty::open),
+        scene(guardduty::ARCHIVE, "a finding of another Region than the step's", guardduty::far),
+        scene(guardduty::RELATED, "an instance with two findings, one of them known", guardduty::related),
         scene(probes::RECORD, "an instance", probes::record),
         scene(probes::FIND, "an instance in another Region", probes::find),
         scene(probes::LOGINS, "a log with a login", probes::logins),

@@ -180,6 +180,15 @@ impl Organization {
         self.moto.seed(&account, &region, "securityhub-findings", vec![hub_copy(native)]).await
     }
 
+    /// Puts a finding into GuardDuty of the account that owns it and nowhere else, telling nobody.
+    ///
+    /// # Errors
+    /// When moto has no extension.
+    pub async fn notice(&self, native: &Value) -> Result<(), LabError> {
+        let text = |name: &str| native.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        self.moto.seed(&text("accountId"), &text("region"), "guardduty-findings", vec![native.clone()]).await
+    }
+
     /// Makes GuardDuty find an attack: it is put into its store, and the event goes out.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use cordon_lab::{
     gateway::{Action, Call, Enforcement, Fault, Match},
     organization::{
         Instance, InstanceShape,
-        finding::{Part, event},
+        finding::{Part, brute_force, event},
     },
     shared,
 };
@@ -215,6 +215,42 @@ async fn the_poll_finds_what_the_queue_did_not_bring() {
         let rules = world.organization.ingress(&group.account, &group.region, &group.id).await.unwrap();
         assert!(!cordon_lab::organization::look::open_to_world(&rules, 22), "{rules:#?}");
     }
+}
+
+/// The home Region's GuardDuty fails at the first poll: the other Region's is read all the same, and the home Region's at the next poll.
+#[tokio::test]
+async fn the_poll_reads_guardduty_in_each_region_and_copies_of_a_finding_are_one() {
+    let world = World::new(|settings| settings.poll_every = "30s".to_owned()).await;
+    let far = world.organization.instance(&world.web.account, "eu-west-1", &InstanceShape::named("far-1")).await.unwrap();
+    let (here, there) = (brute_force(&world.web, ATTACKER, Part::Target), brute_force(&far, ATTACKER, Part::Target));
+    for native in [&here, &there] {
+        world.organization.notice(native).await.unwrap();
+    }
+    let home = Match { operation: Some("ListFindings".into()), region: Some(HOME.into()), ..Match::default() };
+    world.lab.gateway.faults().add(Fault::new(home, Action::Deny { code: None, status: None }).times(1));
+    let service = world.serve().await;
+    world.incident(&far.arn, "contained", &service).await;
+    assert_eq!(world.incidents().await.len(), 1, "the home Region cannot be read yet");
+    assert!(service.log().contains("guardduty/us-east-1"), "{}", service.log());
+    world.incident(&world.web.arn, "contained", &service).await;
+    world.is_contained().await;
+
+    // The same by the queue, and from Security Hub at a later poll.
+    let polls = || world.lab.gateway.ledger().of_operation("guardduty", "ListFindings").len();
+    let before = polls();
+    for native in [&here, &there] {
+        world.organization.know(native).await.unwrap();
+        world.organization.emit(&event(&world.organization.security, native)).await.unwrap();
+    }
+    let until = Instant::now() + PATIENCE;
+    let changes = world.changes().len();
+    while polls() < before + 2 {
+        assert!(Instant::now() < until, "{}", service.log());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    world.drained().await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!((world.incidents().await.len(), world.changes().len()), (2, changes));
 }
 
 #[tokio::test]

@@ -51,23 +51,3 @@ fn a_guardduty_type_is_found_behind_its_asff_name() {
     assert!(filter.wants(&known("TTPs/Initial Access/UnauthorizedAccess:EC2-SSHBruteForce")));
     assert!(!filter.wants(&known("TTPs/Initial Access/UnauthorizedAccess:EC2-RDPBruteForce")));
 }
-
-#[tokio::test]
-async fn a_guardduty_finding_is_read_by_the_administrators_own_detector() {
-    let fake = Fake::new(|operation, _| match operation {
-        "POST /detector/admins/findings/get" => (200, json!({ "findings": [{ "id": "f1", "severity": 2, "new": { "field": 1 } }] })),
-        _ => (200, json!({ "detectorIds": ["admins"] })),
-    });
-    let client = fake_client!(aws_sdk_guardduty, fake);
-    let arn = "arn:aws:guardduty:us-east-1:111122223333:detector/members/finding/f1";
-    let document = read_guardduty(&client, arn).await.unwrap().unwrap();
-    assert_eq!(serde_json::from_slice::<serde_json::Value>(&document).unwrap()["new"]["field"], 1);
-    assert_eq!(read_guardduty(&client, "f2").await.unwrap(), None);
-}
-
-#[tokio::test]
-async fn no_detector_and_no_finding_are_two_things() {
-    let fake = Fake::new(|_, _| (200, json!({ "detectorIds": [] })));
-    let client = fake_client!(aws_sdk_guardduty, fake);
-    assert!(matches!(read_guardduty(&client, "f1").await, Err(ActionError::Gone { .. })));
-}

@@ -171,7 +171,20 @@ async fn guardduty_findings_are_listed_got_and_archived() {
     let got = ask("get_findings", json!({"FindingIds": [found[0]]})).await.unwrap();
     assert_eq!((&got["Findings"][0]["AccountId"], &got["Findings"][0]["Service"]["ResourceRole"]), (&json!(member), &json!("TARGET")));
     ask("archive_findings", json!({"FindingIds": found})).await.unwrap();
-    assert_eq!(list(open).await.len(), 0);
+    assert_eq!(list(open.clone()).await.len(), 0);
+    ask("unarchive_findings", json!({"FindingIds": [found[0]]})).await.unwrap();
+    assert_eq!(list(open).await, [found[0].clone()]);
+    lab.seed(&member, REGION, "guardduty-findings", vec![json!({"id": found[0], "expired": true})]).await.unwrap();
+    assert_eq!(ask("get_findings", json!({"FindingIds": [found[0]]})).await.unwrap()["Findings"], json!([]));
+    assert_eq!(ask("archive_findings", json!({"FindingIds": [found[0]]})).await.unwrap_err().code, "BadRequestException");
+    // A criterion that GuardDuty does not know is an error, and no member archives what is its administrator's to archive.
+    for wrong in [json!({"resource.instanceDetails.name": {"Eq": ["x"]}}), json!({"id": {"Eq": vec!["x"; 51]}})] {
+        let params = json!({"FindingCriteria": {"Criterion": wrong}});
+        assert_eq!(ask("list_findings", params).await.unwrap_err().code, "BadRequestException");
+    }
+    let own = lab.hand.call(&member, REGION, "guardduty", "create_detector", json!({"Enable": true})).await.unwrap()["DetectorId"].clone();
+    let archive = json!({"DetectorId": own, "FindingIds": [found[1]]});
+    assert_eq!(lab.hand.call(&member, REGION, "guardduty", "archive_findings", archive).await.unwrap_err().code, "BadRequestException");
     ask("create_sample_findings", json!({"FindingTypes": ["UnauthorizedAccess:EC2/SSHBruteForce"]})).await.unwrap();
     assert_eq!(list(json!({"accountId": {"Eq": [security]}})).await.len(), 1);
     let error = lab.hand.call(&member, REGION, "guardduty", "list_findings", json!({"DetectorId": detector})).await.unwrap_err();

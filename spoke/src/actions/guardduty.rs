@@ -1,0 +1,3 @@
+//! Amazon GuardDuty.
+
+pub mod archive_finding;
