@@ -17,12 +17,12 @@ mod demo;
 mod drills;
 #[path = "lab/flows.rs"]
 mod flows;
-#[path = "lab/isolation.rs"]
-mod isolation;
-#[path = "lab/instance.rs"]
-mod instance;
 #[path = "lab/iam_user.rs"]
 mod iam_user;
+#[path = "lab/instance.rs"]
+mod instance;
+#[path = "lab/isolation.rs"]
+mod isolation;
 #[path = "lab/machinery.rs"]
 mod machinery;
 #[path = "lab/older_sessions.rs"]

@@ -10,7 +10,7 @@ use cordon_shared::{
     intake::{self, Item, Origin, Rejection},
     pattern::Mismatch,
     playbook::{
-        Playbook, Step, Work,
+        EvenIf, Playbook, Step, Work,
         foresee::{Fate, ForeseenStep, ForeseenTurn, Foresight},
     },
 };
@@ -161,7 +161,7 @@ impl<'a> Answer<'a> {
         let (fate, why) = fate(step, foreseen);
         let mut told = json!({
             "id": step.id, "would": fate, "why": why, "when": step.when.as_ref().map(ToString::to_string),
-            "values": foreseen.values.iter().cloned().collect::<Map<_, _>>(), "needs": step.needs, "even_if_failed": step.even_if_failed,
+            "values": foreseen.values.iter().cloned().collect::<Map<_, _>>(), "needs": step.needs, "even_if": step.even_if,
             "with": foreseen.with, "region": foreseen.region, "depends_on": foreseen.depends_on, "phase": step.phase,
             "after": length(step.after), "within": length(step.within), "ttl": step.ttl.map(length), "ask": step.ask,
         });
@@ -305,7 +305,11 @@ fn turn_json(turn: &ForeseenTurn) -> Value {
 fn terms(step: &Step, foreseen: &ForeseenStep) -> Vec<String> {
     let mut terms = Vec::new();
     if !step.needs.is_empty() {
-        let even = if step.even_if_failed { ", even if that failed" } else { "" };
+        let even = match step.even_if {
+            EvenIf::Never => "",
+            EvenIf::Failed => ", even if that failed",
+            EvenIf::Waiting => ", even if that failed or waits for a person",
+        };
         terms.push(format!("after {}{even}", step.needs.join(", ")));
     }
     if !step.after.is_zero() {
