@@ -51,7 +51,6 @@ def install(application):
     wrapped.add_seed("organizations-accounts", organizations.seed)
     wrapped.add_seed("events", events.seed)
     wrapped.add_seed("ec2-attributes", interfaces.seed)
-    wrapped.add_seed("iam-dates", iam_user.seed)
     wrapped.add_seed("iam-dates", iam_user.seed_dates)
     wrapped.add_seed("iam-root-keys", iam_user.seed_root_keys)
     return wrapped
