@@ -36,7 +36,7 @@ async fn an_instance_that_attacks_is_contained_its_disks_kept_and_its_credential
     tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
 
     let incident = world.one(&world.event(&brute_force(&instance, VICTIM, Part::Actor))).await;
-    assert_eq!((state(&incident), text(&incident, "/reason_code")), ("contained", "later"), "{incident:#}");
+    assert_eq!((state(&incident), text(&incident, "/reason_code")), ("contained", "ttl"), "{incident:#}");
     let changed = ["protect", "detach", "cut-flows", "isolate", "cut-issuance", "swap-profile", "deny-sessions", "snapshot"];
     all(&incident, &changed, "applied");
     all(&incident, &["record", "identify", "exposure", "find-logins", "trace", "chained-roles", "related"], "done");
