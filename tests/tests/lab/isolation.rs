@@ -223,7 +223,7 @@ async fn systems_manager_is_reached_through_endpoints_of_the_vpc_or_not_at_all()
     let stage = Stage::new(2, &[&[0], &[1]]).await;
     let asked = stage.asked(json!({"keep_ssm": true}));
     let plan = looked(&begun(&stage, &asked).await).await.unwrap();
-    assert!(said(&plan, "no interface endpoint for Systems Manager: the instance is isolated fully"), "{plan:?}");
+    assert!(said(&plan, "no interface endpoint for Systems Manager that this account can see: the instance is isolated fully"), "{plan:?}");
 
     let endpoints = stage.group("endpoints", json!([])).await;
     for (service, group) in [("ssm", &endpoints), ("ssmmessages", &stage.instance.groups[0]), ("s3", &stage.instance.groups[1])] {

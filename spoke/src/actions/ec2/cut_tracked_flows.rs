@@ -242,8 +242,7 @@ async fn remotes(
     let all = interfaces(&client, None).await?;
     let home = wire::home(&client, &all).await?;
     let hosts = deniable(cx, &with.remotes, &home, &mut plan.notes);
-    let mut never: Vec<IpAddr> = with.remotes.iter().copied().map(plain).filter(|host| !hosts.contains(host)).collect();
-    never.dedup();
+    let never: BTreeSet<IpAddr> = with.remotes.iter().copied().map(plain).filter(|host| !hosts.contains(host)).collect();
     before.left.extend(never.iter().map(|host| format!("{host}: it is never blocked")));
     let mut left: BTreeMap<IpAddr, String> = BTreeMap::new();
     if foreign || acls.is_empty() {
@@ -255,8 +254,10 @@ async fn remotes(
         left.extend(hosts.iter().map(|host| (*host, why.to_owned())));
     }
     let mut changed = Vec::new();
+    let mut reached: BTreeSet<IpAddr> = BTreeSet::new();
     for acl in &acls {
         let reach: Vec<IpAddr> = hosts.iter().copied().filter(|host| reaches(&home, acl, *host, &mut plan.notes)).collect();
+        reached.extend(&reach);
         let Placement { create, already, left: unplaced } = place(&acl.entries, &reach);
         let arn = cx.ec2_arn(&format!("network-acl/{}", acl.id));
         for entry in &create {
@@ -279,6 +280,9 @@ async fn remotes(
             before.acls.insert(acl.id.clone(), create);
             changed.push(arn);
         }
+    }
+    for host in hosts.iter().filter(|host| !reached.contains(host)) {
+        left.entry(*host).or_insert_with(|| "no VPC of the instance has its address family".to_owned());
     }
     before.denied = hosts.into_iter().filter(|host| !left.contains_key(host)).collect();
     before.left.extend(left.into_iter().map(|(host, why)| format!("{host}: {why}")));

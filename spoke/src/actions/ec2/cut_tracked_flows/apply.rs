@@ -251,10 +251,8 @@ async fn raise(
         let now = timers::now(&read, interfaces).await.map_err(|error| ApplyError::after(*done, error))?;
         let differs = |timers: &&(&Timers, [Option<i32>; 2])| {
             let (found, [tcp, udp]) = **timers;
-            now.get(&found.id).is_some_and(|current| {
-                current.tcp().was.unwrap_or(found.tcp().default) != tcp.unwrap_or(found.tcp().default)
-                    || current.udp().was.unwrap_or(found.udp().default) != udp.unwrap_or(found.udp().default)
-            })
+            let back = |current: &Timers| found.tcp().alike(current.tcp().was, tcp) && found.udp().alike(current.udp().was, udp);
+            now.get(&found.id).is_some_and(|current| !back(current))
         };
         match set.iter().find(differs) {
             None => return Ok(()),

@@ -46,9 +46,14 @@ impl Timer {
         self.was.unwrap_or(self.default)
     }
 
+    /// Whether two values come to the same.
+    pub fn alike(&self, one: Option<i32>, other: Option<i32>) -> bool {
+        one.unwrap_or(self.default) == other.unwrap_or(self.default)
+    }
+
     /// Whether a value is the one that was found.
     pub fn is_found(&self, value: Option<i32>) -> bool {
-        value.unwrap_or(self.default) == self.back()
+        self.alike(value, self.was)
     }
 }
 

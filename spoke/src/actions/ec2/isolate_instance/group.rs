@@ -195,7 +195,7 @@ pub async fn place(cx: Cx<'_>, client: &Client, vpc: &str, keep: BTreeSet<Target
     let account = cx.cell.account.as_str();
     let owner = wire.and_then(|vpc| vpc.owner_id()).unwrap_or(account);
     if owner != account {
-        // https://docs.aws.amazon.com/vpc/latest/userguide/vpc-sharing-service-behavior.html: groups are the participant's own.
+        // https://docs.aws.amazon.com/vpc/latest/userguide/vpc-share-limitations.html: groups are the participant's own.
         notes.push(format!("VPC {vpc} is shared by account {owner}: the isolation group is made in it and belongs to account {account}"));
     }
     let ipv6 = wire.is_some_and(|vpc| !vpc.ipv6_cidr_block_association_set().is_empty());

@@ -44,7 +44,9 @@ pub async fn endpoints(
     let region = cx.cell.region.as_str();
     let found: Vec<&VpcEndpoint> = all.iter().filter(|endpoint| service(endpoint, region).is_some()).collect();
     if found.is_empty() {
-        notes.push(format!("VPC {vpc} has no interface endpoint for Systems Manager: the instance is isolated fully"));
+        notes.push(format!(
+            "VPC {vpc} has no interface endpoint for Systems Manager that this account can see: the instance is isolated fully"
+        ));
         return Ok(BTreeSet::new());
     }
     let present: BTreeSet<&str> = found.iter().filter_map(|endpoint| service(endpoint, region)).collect();
