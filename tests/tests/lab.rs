@@ -11,6 +11,8 @@ mod bad_input;
 mod corpus;
 #[path = "lab/demo.rs"]
 mod demo;
+#[path = "lab/detach_from_service.rs"]
+mod detach_from_service;
 #[path = "lab/drills.rs"]
 mod drills;
 #[path = "lab/machinery.rs"]
