@@ -214,15 +214,18 @@ fn nothing_that_serves_with_it_is_moot_and_so_is_an_instance_that_is_gone() {
 
 #[test]
 fn what_another_controller_runs_is_refused_unless_the_playbook_says_otherwise() {
-    let group = Some(group(1, 3, 1));
-    let managed =
-        Seen { host: Host { controller: Some("Amazon EKS (tag `eks:cluster-name`)".into()), ..host() }, group: group.clone(), ..seen() };
+    let in_group = group(1, 3, 1);
+    let managed = Seen {
+        host: Host { controller: Some("Amazon EKS (tag `eks:cluster-name`)".into()), ..host() },
+        group: Some(in_group.clone()),
+        ..seen()
+    };
     let Plan::Refuse { code, .. } = decide(&managed, &with(false), ARN) else { panic!() };
     assert_eq!(code, "run-by-controller");
     let (_, plan) = ready(&managed, &Params { even_if_managed: true, ..with(false) });
     assert!(plan.changes.len() == 1 && says(&plan, "it may put the instance back"));
     // A group that a service alone may change is left to it; balancers are not.
-    let operated = Group { operator: Some("eks.amazonaws.com".into()), ..group.unwrap() };
+    let operated = Group { operator: Some("eks.amazonaws.com".into()), ..in_group };
     let pool = targets("api", &[(ME, 80, "healthy"), ("i-1", 80, "healthy")]);
     let operated = Seen { group: Some(operated), target_groups: vec![pool], ..seen() };
     assert!(matches!(decide(&operated, &with(false), ARN), Plan::Refuse { code: "run-by-controller", .. }));
