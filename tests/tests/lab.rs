@@ -13,6 +13,8 @@ mod contain;
 mod corpus;
 #[path = "lab/demo.rs"]
 mod demo;
+#[path = "lab/detach_from_service.rs"]
+mod detach_from_service;
 #[path = "lab/drills.rs"]
 mod drills;
 #[path = "lab/flows.rs"]

@@ -98,7 +98,7 @@ def zone_of(group, address: str) -> str:
     """The zone of the VPC's subnet that an address is in; an address that is in none is of all zones."""
     import ipaddress
 
-    for subnet in group.ec2_backend.get_all_subnets(filters={"vpc-id": [group.vpc_id]}):
+    for subnet in group.ec2_backend.describe_subnets(filters={"vpc-id": [group.vpc_id]}):
         if ipaddress.ip_address(address) in ipaddress.ip_network(subnet.cidr_block):
             return subnet.availability_zone
     return "all"

@@ -237,3 +237,93 @@ async fn logs_are_searched_as_aws_searches_them() {
     let error = ask("filter_log_events", json!({"logGroupName": "/var/log/secure", "logStreamNames": ["i-3"]})).await.unwrap_err();
     assert_eq!(error.code, "ResourceNotFoundException");
 }
+
+/// Two instances in a subnet of a VPC.
+async fn two_instances(account: &str) -> (Value, Value, Vec<String>) {
+    let vpc = ec2(account, "create_vpc", json!({"CidrBlock": "10.20.0.0/16"})).await.unwrap()["Vpc"]["VpcId"].clone();
+    let subnet = json!({"VpcId": vpc, "CidrBlock": "10.20.1.0/24"});
+    let subnet = ec2(account, "create_subnet", subnet).await.unwrap()["Subnet"]["SubnetId"].clone();
+    let run = json!({"ImageId": "ami-12345678", "MinCount": 2, "MaxCount": 2, "SubnetId": subnet});
+    let made = ec2(account, "run_instances", run).await.unwrap();
+    let ids = made["Instances"].as_array().unwrap().iter().map(|one| one["InstanceId"].as_str().unwrap().to_owned());
+    (vpc, subnet, ids.collect())
+}
+
+#[tokio::test]
+async fn a_target_is_its_id_and_its_port_and_drains_when_it_is_deregistered() {
+    let lab = shared().unwrap();
+    let account = accounts::fresh();
+    let (vpc, subnet, ids) = two_instances(&account).await;
+    let ask = async |operation: &str, params: Value| lab.hand.call(&account, REGION, "elbv2", operation, params).await;
+    let group = json!({"Name": "api", "Protocol": "TCP", "Port": 80, "VpcId": vpc, "TargetType": "instance"});
+    let arn = ask("create_target_group", group).await.unwrap()["TargetGroups"][0]["TargetGroupArn"].clone();
+    let target = |port: u16| json!({"Id": ids[0], "Port": port});
+    let states = async || {
+        let found = ask("describe_target_health", json!({"TargetGroupArn": arn})).await.unwrap();
+        let entries = found["TargetHealthDescriptions"].as_array().unwrap().clone();
+        let mut states: Vec<String> = entries
+            .iter()
+            .map(|entry| format!("{} {}", entry["Target"]["Port"], entry["TargetHealth"]["State"].as_str().unwrap()))
+            .collect();
+        states.sort();
+        states
+    };
+    ask("register_targets", json!({"TargetGroupArn": arn, "Targets": [target(443), target(8443)]})).await.unwrap();
+    assert_eq!(states().await, ["443 unused", "8443 unused"], "no load balancer uses the group");
+    let balancer = ask("create_load_balancer", json!({"Name": "lb", "Type": "network", "Subnets": [subnet]})).await.unwrap();
+    let forward = json!([{"Type": "forward", "TargetGroupArn": arn}]);
+    let listener = json!({
+        "LoadBalancerArn": balancer["LoadBalancers"][0]["LoadBalancerArn"], "Protocol": "TCP", "Port": 443, "DefaultActions": forward
+    });
+    ask("create_listener", listener).await.unwrap();
+    assert_eq!(states().await, ["443 healthy", "8443 healthy"]);
+    let deregister = json!({"TargetGroupArn": arn, "Targets": [target(443), target(9)]});
+    ask("deregister_targets", deregister.clone()).await.unwrap();
+    ask("deregister_targets", deregister).await.unwrap();
+    assert_eq!(states().await, ["443 draining", "8443 healthy"]);
+    ask("register_targets", json!({"TargetGroupArn": arn, "Targets": [target(443)]})).await.unwrap();
+    assert_eq!(states().await, ["443 healthy", "8443 healthy"]);
+}
+
+#[tokio::test]
+async fn a_group_lets_instances_go_and_come_within_its_sizes() {
+    let lab = shared().unwrap();
+    let account = accounts::fresh();
+    let (_, subnet, ids) = two_instances(&account).await;
+    let ask = async |operation: &str, params: Value| lab.hand.call(&account, REGION, "autoscaling", operation, params).await;
+    let launched = json!({"LaunchConfigurationName": "web", "ImageId": "ami-12345678", "InstanceType": "t3.micro"});
+    ask("create_launch_configuration", launched).await.unwrap();
+    let group = json!({
+        "AutoScalingGroupName": "web", "LaunchConfigurationName": "web", "MinSize": 0, "MaxSize": 2, "DesiredCapacity": 1,
+        "VPCZoneIdentifier": subnet,
+    });
+    ask("create_auto_scaling_group", group).await.unwrap();
+    let member = |id: &str| json!({"AutoScalingGroupName": "web", "InstanceIds": [id]});
+    let leaving =
+        |id: &str, less: bool| json!({"AutoScalingGroupName": "web", "InstanceIds": [id], "ShouldDecrementDesiredCapacity": less});
+    let sizes = async || {
+        let found = ask("describe_auto_scaling_groups", json!({})).await.unwrap()["AutoScalingGroups"][0].clone();
+        (found["DesiredCapacity"].as_u64().unwrap(), found["Instances"].as_array().unwrap().len())
+    };
+    ask("attach_instances", member(&ids[0])).await.unwrap();
+    assert_eq!(sizes().await, (2, 2));
+    for (operation, params) in [
+        ("attach_instances", member(&ids[0])),
+        ("attach_instances", member(&ids[1])),
+        ("exit_standby", member(&ids[0])),
+        ("detach_instances", leaving(&ids[1], false)),
+    ] {
+        assert_eq!(ask(operation, params.clone()).await.unwrap_err().code, "ValidationError", "{operation} {params}");
+    }
+    ask("update_auto_scaling_group", json!({"AutoScalingGroupName": "web", "MinSize": 2})).await.unwrap();
+    let error = ask("enter_standby", leaving(&ids[0], true)).await.unwrap_err();
+    assert!(error.message.contains("min-size=2, max-size=2, and desired-size=2"), "{error}");
+    ask("detach_instances", leaving(&ids[0], false)).await.unwrap();
+    assert_eq!(sizes().await, (2, 2), "a replacement starts");
+    let state = ec2(&account, "describe_instances", json!({"InstanceIds": [ids[0]]})).await.unwrap();
+    assert_eq!(state["Reservations"][0]["Instances"][0]["State"]["Name"], "running");
+    ask("suspend_processes", json!({"AutoScalingGroupName": "web", "ScalingProcesses": ["Launch"]})).await.unwrap();
+    let found = ask("describe_auto_scaling_groups", json!({})).await.unwrap()["AutoScalingGroups"][0]["Instances"][0]["InstanceId"].clone();
+    ask("detach_instances", leaving(found.as_str().unwrap(), false)).await.unwrap();
+    assert_eq!(sizes().await, (2, 1), "and none where the group starts none");
+}
