@@ -19,6 +19,8 @@ mod machinery;
 mod respond;
 #[path = "lab/serve.rs"]
 mod serve;
+#[path = "lab/snapshots.rs"]
+mod snapshots;
 #[path = "lab/sweep.rs"]
 mod sweep;
 #[path = "lab/undo.rs"]

@@ -18,7 +18,7 @@ use tokio::sync::OnceCell;
 /// How many breaks of a scene are tried at the same time.
 const AT_A_TIME: usize = 16;
 
-async fn yard() -> &'static Yard {
+pub(crate) async fn yard() -> &'static Yard {
     static YARD: OnceCell<Yard> = OnceCell::const_new();
     YARD.get_or_init(async || Yard::build(tokio::task::spawn_blocking(shared).await.unwrap().unwrap()).await.unwrap()).await
 }

@@ -144,7 +144,10 @@ impl Made {
             let what = arn(cx, id);
             match made.of.get(source).and_then(Option::as_ref) {
                 None => {
-                    return Err(ActionError::Gone { what, message: format!("the snapshot of {source} was deleted before it was complete") });
+                    return Err(ActionError::Gone {
+                        what,
+                        message: format!("the snapshot of {source} was deleted before it was complete"),
+                    });
                 }
                 Some(snapshot) if snapshot.has_failed() => {
                     let message = format!("{what}, the snapshot of {source}, failed: {}", or_unknown(&snapshot.message));
