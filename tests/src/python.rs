@@ -23,6 +23,7 @@ const SCRIPTS: &[(&str, &str)] = &[
     ("extension/logs.py", include_str!("../python/extension/logs.py")),
     ("extension/organizations.py", include_str!("../python/extension/organizations.py")),
     ("extension/securityhub.py", include_str!("../python/extension/securityhub.py")),
+    ("extension/snapshots.py", include_str!("../python/extension/snapshots.py")),
     ("extension/web.py", include_str!("../python/extension/web.py")),
 ];
 /// Tried in this order, after `CORDON_LAB_PYTHON`.
