@@ -37,6 +37,8 @@ mod secrets;
 mod serve;
 #[path = "lab/stage.rs"]
 mod stage;
+#[path = "lab/snapshots.rs"]
+mod snapshots;
 #[path = "lab/sweep.rs"]
 mod sweep;
 #[path = "lab/trail.rs"]
