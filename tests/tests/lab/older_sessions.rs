@@ -246,7 +246,7 @@ async fn older_sessions_of_one_instance_are_denied_and_those_of_another_one_of_i
 async fn denying_all_sessions_of_a_role_asks_and_names_everyone_who_shares_it() {
     let world = World::new(&["ec2.amazonaws.com", "lambda.amazonaws.com"]).await;
     let one = world.instance(HOME, Some(&world.profile), &[]).await;
-    let away = world.instance(AWAY, Some(&world.profile), &[("cordon:opt-out", "true")]).await;
+    let away = world.instance(AWAY, Some(&world.profile), &[("cordon:opt-out", "false")]).await;
     let function = |name: &str, role: &str| json!({"FunctionName": name, "Role": role, "PackageType": "Image", "Code": {"ImageUri": "111122223333.dkr.ecr.eu-west-1.amazonaws.com/f:1"}});
     let name = format!("thumbnails-{}", accounts::fresh());
     world.call(AWAY, "lambda", "create_function", function(&name, &world.arn)).await;
