@@ -247,6 +247,8 @@ struct Gathered {
     seen: BTreeSet<String>,
     looked_in: Vec<LookedIn>,
     evidence: Vec<String>,
+    /// Regions of which a log group that was read whole showed records.
+    covered: BTreeSet<String>,
     sources: Vec<Source>,
     horizons: Vec<(Option<Timestamp>, String)>,
     usable: bool,
@@ -269,6 +271,9 @@ impl Gathered {
             self.sources.push(read.source);
             self.horizons.push(read.horizon);
         }
+        if read.complete && read.source == Source::LogGroup {
+            self.covered.extend(read.catch.records.iter().filter_map(|record| record.region.clone()));
+        }
         self.passing = self.passing.take().or(read.passing);
         for record in read.catch.records {
             // A record without an id is never the same as another.
@@ -280,12 +285,12 @@ impl Gathered {
         Ok(())
     }
 
-    /// The configured Regions and the one in which global services are recorded, but for those of which a log group showed records.
+    /// The configured Regions and the one in which global services are recorded, but for those of which a log group that was read
+    /// whole showed records.
     fn regions_to_look_up(&self, cx: Cx<'_>) -> Vec<Region> {
-        let covered: BTreeSet<&str> = self.records.values().filter_map(|record| record.region.as_deref()).collect();
         let home = global(cx.read.partition());
         let all: BTreeSet<Region> = cx.regions.iter().cloned().chain(home).filter(|region| *region != Region::global()).collect();
-        all.into_iter().filter(|region| !covered.contains(region.as_str())).collect()
+        all.into_iter().filter(|region| !self.covered.contains(region.as_str())).collect()
     }
 
     fn finish(self, window: Window, why: Option<String>) -> Searched {

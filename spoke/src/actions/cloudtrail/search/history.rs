@@ -44,10 +44,11 @@ pub(in crate::actions) enum End {
     Late,
 }
 
-/// The window as far as the event history reaches; `None` where it ends before.
+/// The window as far as the event history reaches; `None` where it does not.
 pub(in crate::actions) fn within(now: Timestamp, window: Window) -> Option<Window> {
     let from = now.checked_sub(REACH).unwrap_or(Timestamp::MIN);
-    (window.until >= from).then(|| Window { since: window.since.max(from), until: window.until })
+    let reached = Window { since: window.since.max(from), until: window.until };
+    (reached.since <= reached.until).then_some(reached)
 }
 
 /// Looks up the events with one attribute, newest first, and gives each record's text to `take`, which says when it has enough.
