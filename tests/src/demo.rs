@@ -56,7 +56,7 @@ pub async fn run(options: Options) -> Result<bool, LabError> {
     let lab = lab.map_err(|error| LabError::new(error.to_string()))??;
     screen.step("AWS", "moto, behind a gateway that enforces roles, external ids and session policies");
     let organization = Organization::build(&lab, &Shape::default()).await?;
-    let stage = Stage::set(&organization).await?;
+    let stage = Stage::set(&organization, &lab.endpoint()).await?;
     let what = format!(
         "{} accounts in {} Regions: {} instances, {} security groups open to the world",
         organization.members.len() + 2,
@@ -163,6 +163,8 @@ async fn perform(
     );
     proof::world(screen, organization, stage, &before).await?;
     proof::login(screen, cordon, &watch, stage).await?;
+    proof::contained(screen, lab, organization, &watch, stage).await?;
+    proof::credentials(screen, lab, organization, cordon, &watch, stage).await?;
     proof::ledger(screen, lab);
 
     screen.section("Undo");
@@ -170,8 +172,15 @@ async fn perform(
 
     let report = cordon.run(&["incident", "report", &main], "").await?;
     write(&folder.join("report.md"), &report.stdout)?;
-    let data = cordon.run(&["incident", "report", &main, "--format", "json"], "").await?;
-    times(screen, &data.objects())?;
+    let entered = watch.incident(stage.actor(Scene::Entered)?.arn.as_str())?;
+    let page = cordon.run(&["incident", "report", &entered, "--html"], "").await?;
+    write(&folder.join("intrusion.html"), &page.stdout)?;
+    write(&folder.join("intrusion.md"), &cordon.run(&["incident", "report", &entered], "").await?.stdout)?;
+    screen.section("Times, from when Cordon took the finding in");
+    for (what, id) in [("attacked: port closed, source denied", &main), ("entered: isolated, credentials cut", &entered)] {
+        let data = cordon.run(&["incident", "report", id, "--format", "json"], "").await?;
+        times(screen, what, &data.objects())?;
+    }
     Ok(main)
 }
 
@@ -203,27 +212,24 @@ async fn undo(screen: &mut Screen, organization: &Organization, stage: &Stage, c
     Ok(())
 }
 
-/// When the main incident was detected, first acted on and contained.
-fn times(screen: &mut Screen, report: &[Value]) -> Result<(), LabError> {
-    let at = |value: Option<&Value>| value.and_then(Value::as_str).and_then(|text| text.parse::<jiff::Timestamp>().ok());
+/// When an incident was detected, first acted on, contained and over.
+fn times(screen: &mut Screen, what: &str, report: &[Value]) -> Result<(), LabError> {
     let report = report.first().ok_or_else(|| LabError::new("the report is not JSON"))?;
-    let detected = at(report.pointer("/incident/detected_at"));
-    let first = at(report.pointer("/incident/first_change_at"));
-    let moments = report.get("timeline").and_then(Value::as_array).into_iter().flatten();
-    let undone = |moment: &&Value| moment.get("text").and_then(Value::as_str).is_some_and(|text| text.to_lowercase().contains("undo"));
-    let contained = moments
-        .take_while(|moment| !undone(moment))
-        .filter(|moment| matches!(moment.get("step").and_then(Value::as_str), Some("close-ingress" | "block-source")))
-        .filter_map(|moment| at(moment.get("at")))
-        .max();
-    let (Some(detected), Some(first), Some(contained)) = (detected, first, contained) else {
-        return Err(LabError::new("the report of the main incident does not say when it was contained"));
+    let at = |name: &str| {
+        let text = report.pointer(&format!("/incident/{name}")).and_then(Value::as_str);
+        text.and_then(|text| text.parse::<jiff::Timestamp>().ok())
+    };
+    let (Some(detected), Some(first), Some(contained)) = (at("detected_at"), at("first_change_at"), at("contained_at")) else {
+        return Err(LabError::new(format!("the report does not say when it was contained ({what})")));
     };
     let seconds = |to: jiff::Timestamp| to.duration_since(detected).as_secs_f64();
-    screen.section("Times of the main incident");
-    screen.step_at("detected", &format!("{detected:.3}"), 0.0);
+    screen.step_at("detected", &format!("{what}; {detected:.3}"), 0.0);
     screen.step_at("first change", "after record, plan and decision", seconds(first));
-    screen.step_at("contained", "port closed and source denied, both read back", seconds(contained));
+    screen.step_at("contained", "all that contains was read back", seconds(contained));
+    match at("ended_at") {
+        Some(ended) => screen.step_at("ended", "nothing is owed", seconds(ended)),
+        None => screen.step("ended", "not yet: something is undone, or looked at again, later"),
+    }
     Ok(())
 }
 

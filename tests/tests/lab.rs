@@ -35,10 +35,10 @@ mod respond;
 mod secrets;
 #[path = "lab/serve.rs"]
 mod serve;
-#[path = "lab/stage.rs"]
-mod stage;
 #[path = "lab/snapshots.rs"]
 mod snapshots;
+#[path = "lab/stage.rs"]
+mod stage;
 #[path = "lab/sweep.rs"]
 mod sweep;
 #[path = "lab/trail.rs"]

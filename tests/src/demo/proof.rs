@@ -1,6 +1,8 @@
 //! What the demo promises, held against the world.
 
-use serde_json::Value;
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
 
 use super::{
     Cordon, Screen,
@@ -17,8 +19,7 @@ pub(super) fn incidents(screen: &mut Screen, watch: &Watch<'_>, stage: &Stage) -
     for Actor { role, instance, .. } in &stage.cast {
         let seen = watch.of(&instance.arn)?;
         let good = match role {
-            Scene::Attacked => seen.state == "contained",
-            Scene::Entered | Scene::Attacker => seen.state == "held" && seen.code == "playbook",
+            Scene::Attacked | Scene::Entered | Scene::Attacker => seen.state == "contained",
             Scene::OptedOut | Scene::AccountOptedOut => seen.state == "held" && seen.code == "opted-out",
             Scene::WithoutRole => seen.state == "held",
         };
@@ -63,7 +64,7 @@ pub(super) async fn world(screen: &mut Screen, organization: &Organization, stag
     let mut untouched = Vec::new();
     let mut changed = Vec::new();
     for (Actor { role, instance, .. }, before) in stage.cast.iter().zip(before) {
-        if matches!(role, Scene::OptedOut | Scene::AccountOptedOut | Scene::WithoutRole | Scene::Attacker) {
+        if matches!(role, Scene::OptedOut | Scene::AccountOptedOut | Scene::WithoutRole) {
             let same = organization.state(instance).await? == *before;
             if same { &mut untouched } else { &mut changed }.push(instance.name.as_str());
         }
@@ -99,6 +100,82 @@ pub(super) async fn login(screen: &mut Screen, cordon: &Cordon, watch: &Watch<'_
         && text("line").contains("Accepted password")
         && text("line").contains(&attacker);
     screen.promise(good, &format!("{}: the login was found: {}", instance.name, text("line")));
+    Ok(())
+}
+
+/// The one that was entered and the one that attacks are cut off, protected and kept.
+pub(super) async fn contained(
+    screen: &mut Screen,
+    lab: &Lab,
+    organization: &Organization,
+    watch: &Watch<'_>,
+    stage: &Stage,
+) -> Result<(), LabError> {
+    for Actor { role, instance, .. } in stage.cast.iter().filter(|actor| matches!(actor.role, Scene::Entered | Scene::Attacker)) {
+        let id = watch.incident(&instance.arn)?;
+        let ask =
+            async |operation: &str, params: Value| organization.call(&instance.account, &instance.region, "ec2", operation, params).await;
+        let list = |value: &Value, at: &str| value.pointer(at).and_then(Value::as_array).cloned().unwrap_or_default();
+        let found = ask("describe_network_interfaces", json!({"NetworkInterfaceIds": instance.interfaces})).await?;
+        let mut groups = BTreeSet::new();
+        for interface in list(&found, "/NetworkInterfaces") {
+            groups.extend(list(&interface, "/Groups").iter().filter_map(|group| group.get("GroupId")?.as_str().map(str::to_owned)));
+        }
+        let rules = json!({"Filters": [{"Name": "group-id", "Values": groups}]});
+        let rules = list(&ask("describe_security_group_rules", rules).await?, "/SecurityGroupRules").len();
+        screen.promise(
+            groups.len() == 1 && rules == 0,
+            &format!("{}: both interfaces are in one group that lets nothing in and nothing out", instance.name),
+        );
+        let found = ask("describe_instances", json!({"InstanceIds": [instance.id]})).await?;
+        let metadata = found.pointer("/Reservations/0/Instances/0/MetadataOptions/HttpEndpoint").and_then(Value::as_str);
+        let protection =
+            ask("describe_instance_attribute", json!({"InstanceId": instance.id, "Attribute": "disableApiTermination"})).await?;
+        let protected = protection.pointer("/DisableApiTermination/Value").and_then(Value::as_bool);
+        let tagged = json!({"OwnerIds": ["self"], "Filters": [{"Name": "tag:cordon:run", "Values": [id]}]});
+        let snapshots = list(&ask("describe_snapshots", tagged).await?, "/Snapshots").len();
+        screen.promise(
+            metadata == Some("disabled") && protected == Some(true) && snapshots > 0,
+            &format!("{}: no new credentials, protected, {snapshots} snapshot(s) tagged with the incident", instance.name),
+        );
+        if *role == Scene::Entered {
+            // The gateway takes a role for true for two seconds.
+            tokio::time::sleep(std::time::Duration::from_millis(2_500)).await;
+            let thief = lab.hand.at(&lab.endpoint()).with(&stage.stolen);
+            let denied = thief.call("", &instance.region, "ec2", "describe_instances", json!({})).await.is_err();
+            screen.promise(denied, &format!("{}: the credentials that were stolen from it are denied everything", instance.name));
+        }
+    }
+    Ok(())
+}
+
+/// The stolen key is inactive and not deleted, the user's other one works, and the report says what was done with it.
+pub(super) async fn credentials(
+    screen: &mut Screen,
+    lab: &Lab,
+    organization: &Organization,
+    cordon: &Cordon,
+    watch: &Watch<'_>,
+    stage: &Stage,
+) -> Result<(), LabError> {
+    let user = &stage.user;
+    let found = organization.call(&user.account, "us-east-1", "iam", "list_access_keys", json!({"UserName": user.name})).await?;
+    let keys = found.pointer("/AccessKeyMetadata").and_then(Value::as_array).cloned().unwrap_or_default();
+    let status = |id: &str| keys.iter().find(|key| key.get("AccessKeyId").and_then(Value::as_str) == Some(id))?.get("Status")?.as_str();
+    let dead = match user.keys.first() {
+        Some(key) => lab.hand.at(&lab.endpoint()).with(key).call("", "us-east-1", "ec2", "describe_instances", json!({})).await.is_err(),
+        None => false,
+    };
+    screen.promise(
+        status(user.key(0)) == Some("Inactive") && status(user.key(1)) == Some("Active") && dead,
+        "the user's stolen key is inactive and not deleted, and is refused; the user's other key works on",
+    );
+    for (subject, what) in [(user.key(0), "the key"), (stage.actor(Scene::Entered)?.arn.as_str(), "the entered instance")] {
+        let id = watch.incident(subject)?;
+        let report = cordon.run(&["incident", "report", &id], "").await?.stdout;
+        let told = report.contains("backup-agent") && report.contains("iam:CreateUser") && report.contains("What did the credentials do?");
+        screen.promise(told, &format!("the report about {what} names the API calls that were made with the stolen credentials"));
+    }
     Ok(())
 }
 

@@ -7,9 +7,13 @@ use serde_json::Value;
 
 use crate::{
     LabError, Organization, Standing,
+    hand::Credentials,
     organization::{
         Instance, InstanceShape, OPT_OUT, OpenGroup,
+        credential::{Stolen, misuse},
         finding::{Part, brute_force, event, sample},
+        trail::Caller,
+        user::{User, UserShape},
     },
 };
 
@@ -44,14 +48,20 @@ pub(super) struct Actor {
 pub(super) struct Stage {
     pub cast: Vec<Actor>,
     pub groups: Vec<OpenGroup>,
+    /// A user whose key somebody else uses, and who has another one.
+    pub user: User,
+    /// The attacker's credentials of the instance that is entered, as its metadata service handed them out.
+    pub stolen: Credentials,
 }
 
+/// From where the stolen key is used.
+pub(super) const THIEF: &str = "203.0.113.9";
 /// The one who gets in, as whom.
 pub(super) const INTRUDER: &str = "ec2-user";
 
 impl Stage {
     /// Makes everybody, at the same time.
-    pub(super) async fn set(organization: &Organization) -> Result<Self, LabError> {
+    pub(super) async fn set(organization: &Organization, endpoint: &str) -> Result<Self, LabError> {
         let home = organization.home.as_str();
         let away = organization.regions.last().map_or(home, String::as_str);
         let place = |role: Scene| -> Result<(&str, &str), LabError> {
@@ -82,6 +92,9 @@ impl Stage {
             if role != Scene::Attacker {
                 organization.log_attack(&instance, other, user).await?;
             }
+            if role == Scene::Entered {
+                organization.role_that_works(&instance).await?;
+            }
             Ok::<_, LabError>(Actor { role, instance, other })
         };
         let make = &make;
@@ -90,8 +103,16 @@ impl Stage {
             let (one, two) = futures::try_join!(organization.open_groups(fourth, home, 2), organization.open_groups(fourth, away, 2))?;
             Ok::<_, LabError>(one.into_iter().chain(two).collect())
         };
-        let (cast, groups) = futures::try_join!(try_join_all(parts.map(make)), groups)?;
-        Ok(Self { cast, groups })
+        let user = organization.user(&organization.ordinary(2)?.account, &UserShape { keys: 2, ..UserShape::default() });
+        let (cast, groups, user) = futures::try_join!(try_join_all(parts.map(make)), groups, user)?;
+        let entered = cast.iter().find(|actor| actor.role == Scene::Entered).ok_or_else(|| LabError::new("nobody is entered"))?;
+        let stolen = organization.issued(&entered.instance, endpoint).await?;
+        let role = organization.role_of(&entered.instance);
+        let by_instance = Caller::session(&entered.instance.account, role, &entered.instance.id, &stolen.access_key, entered.other);
+        let by_user = Caller::user(&user.account, &user.name, user.key(0), THIEF);
+        organization.recorded(&by_instance.abuse(away, &organization.security)).await?;
+        organization.recorded(&by_user.abuse(home, &organization.security)).await?;
+        Ok(Self { cast, groups, user, stolen })
     }
 
     /// The instance that shows something.
@@ -127,6 +148,8 @@ impl Stage {
                 format!("GuardDuty     {:<10}{:<24}{what}", instance.name, place(&instance.account, &instance.region))
             })
             .collect();
+        let user_place = place(&self.user.account, "global");
+        lines.push(format!("GuardDuty     {:<10}{user_place:<24}its access key is used by way of Tor, from {THIEF}", "a user"));
         for region in &organization.regions {
             let here: Vec<&OpenGroup> = self.groups.iter().filter(|group| group.region == *region).collect();
             if let Some(first) = here.first() {
@@ -147,8 +170,16 @@ impl Stage {
                 main = native;
             }
         }
+        organization.misused(&self.theft(organization)).await?;
         organization.import(&self.groups).await?;
         Ok(main)
+    }
+
+    /// What GuardDuty finds about the user's key.
+    fn theft(&self, organization: &Organization) -> Value {
+        let User { account, name, .. } = &self.user;
+        let stolen = Stolen { account, access_key: self.user.key(0), principal: "AIDALABUSER", user_type: "IAMUser", user: name };
+        misuse("UnauthorizedAccess:IAMUser/TorIPCaller", &organization.home, &stolen, THIEF)
     }
 
     /// Sends a finding again as it was, and a sample finding.

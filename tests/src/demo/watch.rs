@@ -58,7 +58,7 @@ impl<'a> Watch<'a> {
 
     /// Looks until everything that was found has an incident and none is being worked on.
     pub(super) async fn until_at_rest(&mut self, screen: &Screen, patience: Duration) -> Result<(), LabError> {
-        let wanted = self.stage.cast.len() + self.stage.groups.len();
+        let wanted = self.stage.cast.len() + self.stage.groups.len() + 1;
         loop {
             self.look(screen).await?;
             if self.seen.len() >= wanted && self.seen.values().all(|seen| seen.state != "running") {
@@ -111,7 +111,8 @@ impl<'a> Watch<'a> {
 /// A few words of the reason; `cordon incident show` has all of it.
 fn reason(seen: &Seen) -> String {
     match (seen.state.as_str(), seen.code.as_str()) {
-        ("contained", _) => "port 22 closed, source denied for 24 hours".to_owned(),
+        ("contained", _) if seen.reason.starts_with("`block-source`") => "port 22 closed, source denied for 24 hours".to_owned(),
+        ("contained", _) => "cut off, its credentials cut, its disks kept".to_owned(),
         ("closed", _) => "port 22 closed".to_owned(),
         (_, "opted-out") => "opted out: nothing is changed".to_owned(),
         (_, "role-missing") => "the account has no role that lets Cordon in".to_owned(),

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     Instance, Organization,
-    finding::{digest, stamp},
+    finding::{digest, event, stamp},
 };
 use crate::{LabError, hand::Credentials};
 
@@ -52,6 +52,16 @@ pub fn misuse(kind: &str, region: &str, stolen: &Stolen<'_>, address: &str) -> V
 }
 
 impl Organization {
+    /// Makes GuardDuty find that credentials are misused: it is put into its store, and the event goes out.
+    ///
+    /// # Errors
+    /// When moto has no extension.
+    pub async fn misused(&self, native: &Value) -> Result<(), LabError> {
+        let text = |name: &str| native.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        self.moto.seed(&text("accountId"), &text("region"), "guardduty-findings", vec![native.clone()]).await?;
+        self.emit(&event(&self.security, native)).await
+    }
+
     /// The name of an instance's role: it is called as its profile.
     #[must_use]
     pub fn role_of<'i>(&self, instance: &'i Instance) -> &'i str {

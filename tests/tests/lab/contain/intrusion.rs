@@ -35,7 +35,8 @@ async fn a_confirmed_login_turns_the_target_into_an_actor_and_the_report_tells_h
     assert_eq!(text(&report, "/access/verdict"), "got-in");
     let told = report["root_cause"].to_string();
     for part in [
-        "was reachable from the Internet",
+        "reachable",
+        "let 0.0.0.0/0 in",
         &instance.groups[0],
         "user/ci",
         "AuthorizeSecurityGroupIngress",
