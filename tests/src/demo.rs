@@ -163,9 +163,10 @@ async fn perform(
     );
     proof::world(screen, organization, stage, &before).await?;
     proof::login(screen, cordon, &watch, stage).await?;
+    // Before the thief tries: what is denied from here on is meant to be.
+    proof::ledger(screen, lab);
     proof::contained(screen, lab, organization, &watch, stage).await?;
     proof::credentials(screen, lab, organization, cordon, &watch, stage).await?;
-    proof::ledger(screen, lab);
 
     screen.section("Undo");
     undo(screen, organization, stage, cordon, &main).await?;

@@ -196,7 +196,9 @@ fn defaults_are_a_quarter_of_the_quota_for_writes_and_half_for_reads() {
     assert_eq!(rates.of(Class::FindingsWrite), Rate::new(2.5, 7));
     for class in Class::ALL {
         let (rate, quota) = (rates.of(*class), class.quota());
-        assert!(rate.per_second() <= quota.per_second() / 2.0 && rate.burst() <= quota.burst(), "{class}");
+        // Few others look events up, and two a second are few: all of it is taken.
+        let most = if *class == Class::Trail { 1.0 } else { 0.5 };
+        assert!(rate.per_second() <= quota.per_second() * most && rate.burst() <= quota.burst(), "{class}");
     }
 }
 

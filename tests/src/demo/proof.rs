@@ -56,8 +56,9 @@ pub(super) async fn world(screen: &mut Screen, organization: &Organization, stag
         let attacker = stage.attacker(*role)?;
         let denied = !passes(&entries, false, attacker, 22) && !passes(&entries, true, attacker, 40_022);
         let neighbour = std::net::IpAddr::from([198, 51, 100, 200]);
-        let others =
-            passes(&entries, false, neighbour, 22) && passes(&entries, true, neighbour, 40_022) && passes(&entries, false, attacker, 443);
+        let others = passes(&entries, false, neighbour, 22) && passes(&entries, true, neighbour, 40_022);
+        // Of what counts as compromised, the flows with the attacker are cut altogether for some minutes.
+        let others = others && (*role == Scene::Entered || passes(&entries, false, attacker, 443));
         let kept = before.get("acl").and_then(Value::as_array).is_some_and(|old| old.iter().all(|entry| entries.contains(entry)));
         screen.promise(denied && others && kept, &format!("{}: {attacker} is denied port 22 and replies, nobody else", instance.name));
     }

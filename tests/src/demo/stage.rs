@@ -103,7 +103,8 @@ impl Stage {
             let (one, two) = futures::try_join!(organization.open_groups(fourth, home, 2), organization.open_groups(fourth, away, 2))?;
             Ok::<_, LabError>(one.into_iter().chain(two).collect())
         };
-        let user = organization.user(&organization.ordinary(2)?.account, &UserShape { keys: 2, ..UserShape::default() });
+        let shape = UserShape { keys: 2, ..UserShape::default() };
+        let user = organization.user(&organization.ordinary(2)?.account, &shape);
         let (cast, groups, user) = futures::try_join!(try_join_all(parts.map(make)), groups, user)?;
         let entered = cast.iter().find(|actor| actor.role == Scene::Entered).ok_or_else(|| LabError::new("nobody is entered"))?;
         let stolen = organization.issued(&entered.instance, endpoint).await?;

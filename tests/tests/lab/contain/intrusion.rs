@@ -2,6 +2,8 @@
 
 use cordon_lab::{Shape, organization::trail::Caller};
 
+use serde_json::{Value, json};
+
 use super::look::all;
 use crate::respond::world::{ATTACKER, HOME, World, id, state, step, text};
 
@@ -14,8 +16,17 @@ async fn a_confirmed_login_turns_the_target_into_an_actor_and_the_report_tells_h
     let role = organization.role_of(&instance);
     let caller = Caller::session(&instance.account, role, &instance.id, "ASIALABSTOLEN0000001", ATTACKER);
     let admin = Caller::user(&instance.account, "ci", "AKIALABCI00000000001", "192.0.2.200");
-    let opened = serde_json::json!({"requestParameters": {"groupId": instance.groups[0], "ipPermissions": {"items": [
+    let rules = json!({"Filters": [{"Name": "group-id", "Values": [instance.groups[0]]}]});
+    let rules = world.hand(&instance.account, "ec2", "describe_security_group_rules", rules).await;
+    let made: Vec<Value> = rules["SecurityGroupRules"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|rule| json!({"groupId": instance.groups[0], "securityGroupRuleId": rule["SecurityGroupRuleId"], "ipProtocol": "tcp", "fromPort": 22, "toPort": 22, "isEgress": false}))
+        .collect();
+    let opened = json!({"requestParameters": {"groupId": instance.groups[0], "ipPermissions": {"items": [
         {"ipProtocol": "tcp", "fromPort": 22, "toPort": 22, "ipRanges": {"items": [{"cidrIp": "0.0.0.0/0"}]}}]}},
+        "responseElements": {"securityGroupRuleSet": {"items": made}},
         "resources": [{"ARN": format!("arn:aws:ec2:{HOME}:{}:security-group/{}", instance.account, instance.groups[0]), "type": "AWS::EC2::SecurityGroup"}]});
     let mut records = caller.abuse(HOME, &organization.security);
     records.push(admin.record(HOME, 86_400, "ec2", "AuthorizeSecurityGroupIngress", opened));

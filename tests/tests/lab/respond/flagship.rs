@@ -99,29 +99,18 @@ async fn an_attacked_instance_is_closed_its_attacker_blocked_the_log_searched_an
 }
 
 #[tokio::test]
-async fn a_confirmed_login_is_named_with_its_line_and_holds() {
-    let world = World::plain(Shape::small()).await;
+async fn a_confirmed_login_is_named_with_its_line_and_the_instance_is_contained() {
+    let world = World::with(Shape::small(), |settings| settings).await;
     let instance = world.instance("db").await;
     world.organization.log_attack(&instance, ATTACKER, Some("ec2-user")).await.unwrap();
-    let event = world.attack(&instance);
-    let output = world.cordon(&["respond", "-", "--format", "json", "--fail-on", "held"], &event).await;
-    assert_eq!(output.code, Some(5), "{output:?}");
-    let incident = one(&output);
-    assert_eq!((state(&incident), text(&incident, "/reason_code")), ("held", "playbook"), "{incident:#}");
-    assert_eq!(step(&incident, "login-confirmed")["state"], "held");
+    let incident = world.one(&world.attack(&instance)).await;
+    assert_eq!(state(&incident), "contained", "{incident:#}");
     let outcome = &step(&incident, "find-logins")["outcome"];
     let login = &outcome["logins"][0];
     assert_eq!((text(outcome, "/verdict"), text(login, "/user")), ("confirmed", "ec2-user"), "{outcome:#}");
     assert!(text(login, "/line").contains("Accepted password for ec2-user from 198.51.100.7"), "{login:#}");
-    let release = text(hold(&incident, "playbook"), "/release");
-    assert_eq!(release, format!("cordon incident release {} --step login-confirmed", id(&incident)));
-    // It is contained all the same, and being held is no failure.
-    assert!(!world.open(&instance, 22).await && world.blocked(&instance).await);
-    assert_eq!(world.respond(&event).await.code, Some(0));
-    let report = world.cordon(&["incident", "report", &id(&incident)], "").await.stdout;
-    assert!(report.contains("ec2-user") && report.contains("Accepted password"), "{report}");
-    // A person answers it.
-    let released = world.incident(&["incident", "release", &id(&incident), "--step", "login-confirmed"]).await;
-    assert_eq!(step(&released, "login-confirmed")["state"], "done", "{released:#}");
-    assert!(released["holds"].as_array().unwrap().is_empty(), "{released:#}");
+    assert_eq!(step(&incident, "isolate")["state"], "applied");
+    assert!(!world.open(&instance, 22).await);
+    let denied = world.organization.passes(&instance, ATTACKER.parse().unwrap(), 22).await.unwrap();
+    assert!(!denied.inward && !denied.outward);
 }

@@ -40,7 +40,10 @@ pub(super) fn judge(seen: &Seen, transport: Transport, port: u16) -> Judged {
             }
         }
     }
-    judged.rules.sort_by(|one, other| (&one.1.group, &one.1.rule).cmp(&(&other.1.group, &other.1.rule)));
+    judged.rules.sort_by(|one, other| {
+        let key = |rule: &OpenRule| (rule.group.clone(), rule.cidr.contains(':'), rule.cidr.clone(), rule.rule.clone());
+        key(&one.1).cmp(&key(&other.1))
+    });
     judged.rules.dedup_by(|one, other| one.1 == other.1);
     judged
 }
