@@ -47,22 +47,21 @@ async fn a_new_source_of_the_same_finding_is_blocked_beside_the_first() {
 }
 
 #[tokio::test]
-async fn a_target_that_begins_to_attack_is_held_and_what_was_closed_stays_closed() {
+async fn a_target_that_begins_to_attack_is_contained_and_what_was_closed_stays_closed() {
     let world = World::new().await;
     let instance = world.instance("web").await;
     let native = brute_force(&instance, ATTACKER, Part::Target);
     let first = world.one(&world.event(&native)).await;
-    let after = world.state(&instance).await;
     let mut actor = later(&brute_force(&instance, ATTACKER, Part::Actor));
     for name in ["id", "arn"] {
         actor[name] = native[name].clone();
     }
     let turned = world.one(&world.event(&actor)).await;
-    assert_eq!((id(&turned), state(&turned), text(&turned, "/reason_code")), (id(&first), "held", "playbook"), "{turned:#}");
-    assert_eq!(step(&turned, "actor")["state"], "held", "{turned:#}");
+    assert_eq!((id(&turned), state(&turned)), (id(&first), "contained"), "{turned:#}");
+    assert_eq!(step(&turned, "isolate")["state"], "applied", "{turned:#}");
     let kept = steps(&turned);
     assert!(kept.contains(&("close-ingress", "applied")) && kept.contains(&("block-source", "applied")), "{turned:#}");
-    assert_eq!(world.state(&instance).await, after);
+    assert!(!world.open(&instance, 22).await);
 }
 
 #[tokio::test]
