@@ -159,8 +159,9 @@ fn an_attacking_instance_is_contained_and_one_that_a_login_is_confirmed_on_is_cl
     let actor = json!({ "type": "UnauthorizedAccess:EC2/SSHBruteForce", "provider": "guard-duty", "role": "ACTOR",
         "network": { "remote_ips": ["192.0.2.1"], "local_port": 43210, "direction": "OUTBOUND" } });
     assert_eq!(standing(BRUTE_FORCE, &actor, found("none")), all(&[&LOOKS, &ACTOR]));
-    // Turned by what was found: the steps of the target were done before, those of the actor follow.
-    assert_eq!(standing(BRUTE_FORCE, &brute_force(json!("TARGET")), found("confirmed")), all(&[&LOOKS, &ACTOR]));
+    // Turned by what was found: what the target needs is done all the same.
+    let both = all(&[&LOOKS, &["close-ingress", "block-source"], &ACTOR]);
+    assert_eq!(standing(BRUTE_FORCE, &brute_force(json!("TARGET")), found("confirmed")), both);
     let data = json!({ "finding": actor, "subject": { "id": "i-0abc" } });
     let with = parse(BRUTE_FORCE).step("find-logins").unwrap().with.render(&data).unwrap();
     assert_eq!(with, json!({ "instance": "i-0abc", "sources": [], "port": 22 }), "the addresses of an actor are its victims'");

@@ -22,7 +22,7 @@ async fn a_confirmed_login_turns_the_target_into_an_actor_and_the_report_tells_h
         .as_array()
         .unwrap()
         .iter()
-        .map(|rule| json!({"groupId": instance.groups[0], "securityGroupRuleId": rule["SecurityGroupRuleId"], "ipProtocol": "tcp", "fromPort": 22, "toPort": 22, "isEgress": false}))
+        .map(|rule| json!({"groupId": instance.groups[0], "securityGroupRuleId": rule["SecurityGroupRuleId"], "ipProtocol": "tcp", "fromPort": 22, "toPort": 22, "isEgress": false, "cidrIpv4": rule["CidrIpv4"], "cidrIpv6": rule["CidrIpv6"]}))
         .collect();
     let opened = json!({"requestParameters": {"groupId": instance.groups[0], "ipPermissions": {"items": [
         {"ipProtocol": "tcp", "fromPort": 22, "toPort": 22, "ipRanges": {"items": [{"cidrIp": "0.0.0.0/0"}]}}]}},

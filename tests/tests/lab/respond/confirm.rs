@@ -55,5 +55,5 @@ async fn a_copy_of_a_true_finding_that_names_another_instance_is_held() {
     let incident = world.one(&world.event(&copy)).await;
     assert_eq!((state(&incident), text(&incident, "/reason_code")), ("held", "unconfirmed"), "{incident:#}");
     assert_eq!((world.writes().len(), world.state(&bystander).await), (0, before));
-    assert_eq!(incident["steps"][1]["state"], json!("held"), "{incident:#}");
+    assert_eq!(step(&incident, "close-ingress")["state"], json!("held"), "{incident:#}");
 }

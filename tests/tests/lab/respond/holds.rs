@@ -152,15 +152,18 @@ async fn no_log_that_would_show_a_login_is_told_apart_from_no_login() {
 }
 
 #[tokio::test]
-async fn an_instance_that_attacks_is_recorded_and_held() {
+async fn an_instance_whose_part_is_unknown_is_recorded_and_held() {
     let world = World::new().await;
     let instance = world.instance("worker").await;
     let before = world.state(&instance).await;
-    let incident = world.one(&world.event(&brute_force(&instance, ATTACKER, Part::Actor))).await;
+    let mut native = brute_force(&instance, ATTACKER, Part::Target);
+    native["service"].as_object_mut().unwrap().remove("resourceRole");
+    let incident = world.one(&world.event(&native)).await;
     assert_eq!((state(&incident), text(&incident, "/reason_code")), ("held", "playbook"), "{incident:#}");
-    let expected = [("record", "done"), ("close-ingress", "skipped"), ("block-source", "skipped"), ("find-logins", "skipped")];
-    assert_eq!(steps(&incident)[..4], expected, "{incident:#}");
-    assert_eq!(step(&incident, "actor")["state"], "held", "{incident:#}");
+    for (id, state) in [("record", "done"), ("close-ingress", "skipped"), ("block-source", "skipped"), ("isolate", "skipped")] {
+        assert_eq!(step(&incident, id)["state"], state, "{incident:#}");
+    }
+    assert_eq!(step(&incident, "role-unknown")["state"], "held", "{incident:#}");
     assert!(incident["evidence"].as_array().unwrap().len() > 1, "{incident:#}");
     assert_eq!((world.writes().len(), world.state(&instance).await), (0, before));
 }
