@@ -49,8 +49,6 @@ async fn a_confirmed_login_turns_the_target_into_an_actor_and_the_report_tells_h
         "reachable",
         "let 0.0.0.0/0 in",
         &instance.groups[0],
-        "user/ci",
-        "AuthorizeSecurityGroupIngress",
         "ec2-user logged in from 198.51.100.7",
         "backup-agent",
         "iam:CreateUser",

@@ -6,7 +6,7 @@ use cordon_lab::{
 };
 use serde_json::json;
 
-use super::world::{ATTACKER, World, hold, id, of, state, text};
+use super::world::{ATTACKER, World, hold, id, of, state, step, text};
 
 #[tokio::test]
 async fn a_finding_that_guardduty_knows_is_acted_on_and_one_that_it_does_not_know_is_held() {

@@ -10,7 +10,7 @@ use cordon_lab::{
     },
 };
 
-use super::world::{ATTACKER, HOME, World, hold, id, incidents, of, one, state, step, steps, text};
+use super::world::{ATTACKER, HOME, World, hold, id, incidents, of, state, step, text};
 
 fn two_accounts() -> Shape {
     Shape { members: 2, opted_out: true, ..Shape::small() }

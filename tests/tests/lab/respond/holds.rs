@@ -10,7 +10,7 @@ use cordon_lab::{
 };
 use serde_json::json;
 
-use super::world::{ATTACKER, AWAY, HOME, World, hold, id, members, of, state, step, steps, text};
+use super::world::{ATTACKER, AWAY, HOME, World, hold, id, members, of, state, step, text};
 
 #[tokio::test]
 async fn a_known_source_is_recorded_and_not_acted_on() {
