@@ -62,3 +62,39 @@ async fn a_plan_says_who_would_be_asked_and_what_would_hold() {
     let table = world.cordon(&["plan", "-"], &event).await;
     assert!(table.code == Some(0) && table.stdout.contains("close-ingress") && table.stdout.contains(&instance.groups[0]), "{table:?}");
 }
+
+#[tokio::test]
+async fn what_a_playbook_would_do_is_told_without_a_call() {
+    let mut world = World::new().await;
+    let instance = world.instance("web").await;
+    let event = world.attack(&instance);
+    let file = world.folder.path().join("findings.json");
+    std::fs::write(&file, format!("{event}\n{{\"colour\": \"red\"}}\n")).unwrap();
+    let show = ["playbook", "show", "ec2-brute-force", "--plan", file.to_str().unwrap(), "--format", "json"];
+    let output = world.cordon(&show, "").await;
+    // One of two documents was no finding; the other is answered all the same.
+    assert_eq!(output.code, Some(4), "{output:?}");
+    let [told, rejected] = &output.objects()[..] else { panic!("{output:?}") };
+    assert_eq!((&told["state"], &told["subject"]["id"], &rejected["state"]), (&json!("planned"), &json!(instance.id), &json!("rejected")));
+    let close = told["steps"].as_array().unwrap().iter().find(|step| step["id"] == "close-ingress").unwrap();
+    assert_eq!((&close["would"], &close["with"]["ports"], &close["risk"]), (&json!("run"), &json!([22]), &json!("reversible")));
+    let table = world.cordon(&show[..5], "").await;
+    assert!(table.stdout.contains("close-ingress") && table.stderr.contains("rejected CDN-1007"), "{table:?}");
+    // Another playbook says which field it misses; that is nobody's failure.
+    let other = world.cordon(&["playbook", "show", "open-admin-port", "--plan", "-"], &event).await;
+    assert!(other.code == Some(0) && other.stdout.contains("it does not answer this finding: `"), "{other:?}");
+    let missing = world.cordon(&["playbook", "show", "ec2-brute-force", "--plan", "nowhere.json"], "").await;
+    assert!(missing.code == Some(2) && missing.stderr.contains("nowhere.json cannot be read"), "{missing:?}");
+    assert!(world.gateway().ledger().all().is_empty(), "{:?}", world.gateway().ledger().all());
+    assert!(!world.settings.state_dir.exists());
+
+    // A folder's playbook is checked as those built in are.
+    let folder = world.folder.path().join("playbooks");
+    std::fs::create_dir(&folder).unwrap();
+    let wrong = "name = \"own\"\ntitle = \"T\"\nsubject = \"instance\"\n[[match]]\ntype = [\"x\"]\n[[steps]]\nid = \"a\"\naction = \"ec2.record-al\"\n";
+    std::fs::write(folder.join("own.toml"), wrong).unwrap();
+    world.set(|settings| settings.more.push_str("\n[playbooks]\ndir = \"playbooks\"\n"));
+    let check = world.cordon(&["playbook", "check"], "").await;
+    assert!(check.code == Some(2) && check.stderr.contains("own.toml:8:10\n") && check.stderr.contains("^^^"), "{check:?}");
+    assert!(check.stderr.contains("did you mean `ec2.record-all`?"), "{check:?}");
+}

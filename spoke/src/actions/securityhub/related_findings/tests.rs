@@ -157,7 +157,9 @@ async fn what_passes_over_the_filters_is_not_related() {
     foreign["arn"] = json!(arn("foreign").replace(ACCOUNT, "444455556666"));
     let mut elsewhere = native("elsewhere", "i-00000000000000000", 10);
     elsewhere["service"]["action"] = json!({});
-    let found = run(&world(vec![json!({ "Id": "x" })], vec![foreign, elsewhere]).await, &with(json!({}))).await;
+    let mut unusable = copy("unusable", 10);
+    unusable["AwsAccountId"] = json!("12345");
+    let found = run(&world(vec![unusable], vec![foreign, elsewhere]).await, &with(json!({}))).await;
     assert!(found.findings.is_empty(), "{found:?}");
     assert_eq!(found.looked_in[0].problem.as_deref(), Some("findings that cannot be read: 1"), "however many questions it answers");
     assert!(found.truncated);
