@@ -119,12 +119,12 @@ impl Probe for FindInstance {
             match answer {
                 Ok(here) => {
                     outcome.looked_in.insert(region.to_string());
-                    seen = seen.or(here.map(|here| (region, here)));
+                    seen = seen.or_else(|| here.map(|here| (region, here)));
                 }
                 Err(error @ (ActionError::Stopped(_) | ActionError::Session(_) | ActionError::Bug(_))) => return Err(error),
                 Err(error) => {
                     outcome.not_looked_in.push(Unread { region: region.to_string(), why: error.to_string() });
-                    passing = passing.or(Some(error).filter(ActionError::may_pass));
+                    passing = passing.or_else(|| Some(error).filter(ActionError::may_pass));
                 }
             }
         }

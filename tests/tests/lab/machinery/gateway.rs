@@ -78,7 +78,7 @@ def get(path, **headers):
     try: return urllib.request.urlopen(urllib.request.Request(os.environ['AWS_ENDPOINT_URL'] + path, headers=headers)).status
     except urllib.error.HTTPError as error: return error.code
 get('/'); get('/strange/path?a=%zz', Authorization='nonsense'); get('/x', Authorization='AWS4-HMAC-SHA256 Credential=A/20260101/us-east-1/guardduty/aws4_request')
-print(get('/moto-api/data.json'))
+print(get('/moto-api/'))
 ";
     let output = lab.python.run(script, &lab.endpoint(), &[]).await.unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "200\n", "{}", String::from_utf8_lossy(&output.stderr));
