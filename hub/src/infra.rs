@@ -64,8 +64,7 @@ pub fn spoke_role(registry: &Registry) -> String {
             "SpokeRole": {
                 "Type": "AWS::IAM::Role",
                 "Properties": {
-                    "ExternalId": { "Type": "String", "Default": "", "Description": "[spoke] external_id of cordon.toml, where it is not `{account}`" },
-            "RoleName": { "Ref": "RoleName" },
+                    "RoleName": { "Ref": "RoleName" },
                     "Description": "Cordon contains and investigates here. To opt out, tag the account or a resource with cordon:opt-out.",
                     "MaxSessionDuration": 3600,
                     "AssumeRolePolicyDocument": {
