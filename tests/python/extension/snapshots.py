@@ -1,7 +1,7 @@
 """EBS snapshots as AWS has them.
 
 - A snapshot is `pending` for a moment, then `completed`. The tag `cordon-lab:snapshot` of its volume gives it another fate: `error`, or
-  `pending` for good.
+  `slow` (pending for some seconds).
 - CreateSnapshots leaves out the volumes that it is told to; a snapshot is encrypted with its volume's key.
 - A locked snapshot cannot be deleted; a lock's time runs from completion.
 - Who sees a snapshot: its owner, and whom it is shared with; tags are the owner's. A snapshot under the AWS managed key cannot be shared.
@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from .ec2 import error
 
 MOMENT = 0.4
+SECONDS = 4.0
 FATE = "cordon-lab:snapshot"
 NO_VOLUME = "vol-ffffffff"
 
@@ -44,21 +45,22 @@ def mend_state() -> None:
         fate = self.__dict__.get("fate", "completed")
         if until is None:
             return self.__dict__.get("kept_status", "completed")
-        if fate == "pending" or time.monotonic() < until:
+        if time.monotonic() < until:
             return "pending"
-        return fate
+        return "error" if fate == "error" else "completed"
 
     def put(self, value):
         self.__dict__["kept_status"] = value
 
     Snapshot.status = property(get, put)
+    Snapshot.state = property(get)
     Snapshot.progress = property(lambda self: "100%" if self.status == "completed" else "0%")
     Snapshot.status_message = property(lambda self: self.__dict__.get("why") if self.status == "error" else None)
     Snapshot.state_message = Snapshot.status_message
 
 
 def begin(snapshot, fate: str = "completed", why: str = "An internal error has occurred.") -> None:
-    snapshot.pending_until = time.monotonic() + MOMENT
+    snapshot.pending_until = time.monotonic() + (SECONDS if fate == "slow" else MOMENT)
     snapshot.fate = fate
     snapshot.why = why
 
