@@ -1,5 +1,7 @@
 //! From what was seen to yes or no, with reasons.
 
+use std::collections::BTreeSet;
+
 use super::{
     Exposed, OpenRule, Verdict,
     part::{Interface, Seen},
@@ -16,13 +18,23 @@ pub(super) struct Judged {
     pub reachable: Verdict,
     pub interfaces: Vec<Exposed>,
     pub because: Vec<String>,
-    /// The rules that let the world in.
+    /// The rules that let the world in, over whichever family.
     pub rules: Vec<(Rule, OpenRule)>,
+    /// Those among them of a family in which their interface has an address.
+    pub telling: BTreeSet<String>,
+}
+
+impl Judged {
+    /// The rules that made the port reachable; where nothing did, those that are open all the same.
+    pub fn openers(&self) -> impl Iterator<Item = &(Rule, OpenRule)> {
+        self.rules.iter().filter(|(_, open)| self.telling.is_empty() || self.telling.contains(&open.rule))
+    }
 }
 
 /// Judges all interfaces.
 pub(super) fn judge(seen: &Seen, transport: Transport, port: u16) -> Judged {
-    let mut judged = Judged { reachable: Verdict::No, interfaces: Vec::new(), because: Vec::new(), rules: Vec::new() };
+    let mut judged =
+        Judged { reachable: Verdict::No, interfaces: Vec::new(), because: Vec::new(), rules: Vec::new(), telling: BTreeSet::new() };
     match (&seen.interfaces, seen.state.as_str()) {
         (_, "not-found") => judged.because.push(format!("there is no instance {}", seen.instance)),
         (Err(why), _) => {
@@ -40,10 +52,8 @@ pub(super) fn judge(seen: &Seen, transport: Transport, port: u16) -> Judged {
             }
         }
     }
-    judged.rules.sort_by(|one, other| {
-        let key = |rule: &OpenRule| (rule.group.clone(), rule.cidr.contains(':'), rule.cidr.clone(), rule.rule.clone());
-        key(&one.1).cmp(&key(&other.1))
-    });
+    let order = |open: &OpenRule| (open.group.clone(), open.cidr.clone(), open.rule.clone());
+    judged.rules.sort_by_cached_key(|(_, open)| order(open));
     judged.rules.dedup_by(|one, other| one.1 == other.1);
     judged
 }
@@ -62,8 +72,12 @@ impl Question<'_> {
         let mut reachable = Verdict::No;
         for ipv6 in [false, true] {
             let (open, rules) = self.rules(interface, ipv6);
+            let addresses = addresses(interface, ipv6);
+            if addresses.is_some() {
+                judged.telling.extend(open.iter().map(|(_, open)| open.rule.clone()));
+            }
             judged.rules.extend(open);
-            let Some(addresses) = addresses(interface, ipv6) else { continue };
+            let Some(addresses) = addresses else { continue };
             let conditions = [addresses, rules, self.route(interface, ipv6), self.acl(interface, ipv6)];
             reachable = reachable.or(conditions.iter().fold(Verdict::Yes, |all, (one, _)| all.and(*one)));
             for (_, reason) in conditions {

@@ -113,7 +113,7 @@ pub(super) async fn find(
 
 /// Looks up what was done to the groups and to the instance.
 async fn gather(cx: Cx<'_>, seen: &Seen, judged: &Judged, window: Window, history: &mut History) -> Result<(), ActionError> {
-    let groups: BTreeSet<&str> = judged.rules.iter().map(|(_, open)| open.group.as_str()).collect();
+    let groups: BTreeSet<&str> = judged.openers().map(|(_, open)| open.group.as_str()).collect();
     let client = cx.read.cloudtrail();
     let deadline = Instant::now() + TIME;
     if groups.len() > GROUPS {
@@ -140,7 +140,7 @@ async fn gather(cx: Cx<'_>, seen: &Seen, judged: &Judged, window: Window, histor
 
 fn weigh(history: &History, transport: Transport, with: &Params, seen: &Seen, judged: &Judged) -> (Option<Since>, Option<String>) {
     let opened: Vec<(&OpenRule, Option<&Record>)> =
-        judged.rules.iter().map(|(rule, open)| (open, opening(history, open, &rule.body, transport, with.port))).collect();
+        judged.openers().map(|(rule, open)| (open, opening(history, open, &rule.body, transport, with.port))).collect();
     let older: Vec<&str> = opened.iter().filter(|(_, record)| record.is_none()).map(|(open, _)| open.rule.as_str()).collect();
     if let Some(problem) = history.problem.as_ref().filter(|_| !older.is_empty()) {
         return (None, Some(format!("the event history could not be read whole: {problem}")));

@@ -258,6 +258,18 @@ fn since_is_when_the_last_of_what_was_needed_came_to_be() {
 }
 
 #[test]
+fn a_rule_of_a_family_without_an_address_is_named_and_tells_nothing_about_since_when() {
+    let mut seen = seen();
+    let six = rule("sgr-6", "tcp", (22, 22), Source::Ipv6("::/0".into()));
+    seen.rules.as_mut().unwrap().get_mut("sg-1").unwrap().push(six);
+    let judged = judged(&seen);
+    assert_eq!(judged.rules.len(), 2);
+    let records = vec![authorized(2, "sgr-6", "::/0"), authorized(3, "sgr-1", "0.0.0.0/0")];
+    let (since, _) = weigh_records(records, None, Transport::Tcp, 22, &seen, &judged);
+    assert_eq!(since.unwrap().what, "rule sgr-1 of sg-1 was opened");
+}
+
+#[test]
 fn a_record_without_a_rules_id_is_found_by_what_it_says() {
     let seen = seen();
     let judged = judged(&seen);
