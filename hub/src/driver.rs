@@ -7,6 +7,7 @@ mod apply;
 mod begin;
 mod confirm;
 mod post;
+mod reads;
 mod requests;
 pub(crate) mod run;
 mod undo;
@@ -21,13 +22,11 @@ use cordon_shared::{
     gate::{Caps, Lease},
     id::{CellId, IncidentId},
     journal::{Journal, JournalError, RunRow},
-    plan::Seat,
-    playbook::{Playbook, Work},
+    playbook::Playbook,
 };
 use cordon_spoke::{
     action::{LogSource, Registry},
     limits::Slots,
-    permission::{Permission, read_policy},
     session::Sessions,
 };
 use futures::{StreamExt as _, stream::FuturesUnordered};
@@ -38,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{config::Config, journal::sqlite::SqliteStore, org::Org, refused::Protected};
 
+pub use self::reads::ReadParts;
 pub use requests::serve_requests;
 
 /// All that incidents are driven with.
@@ -64,6 +64,8 @@ pub struct Hub {
     pub registry: Registry,
     /// The playbooks, in the order they are asked.
     pub playbooks: Vec<Arc<Playbook>>,
+    /// What the read sessions of playbooks may do.
+    pub read_parts: ReadParts,
     /// Where evidence goes.
     pub evidence: Arc<dyn Evidence>,
     /// Places for runs: of the organization, an account, a cell.
@@ -117,31 +119,6 @@ impl Hub {
         let whose = whose.filter(|whose| !whose.is_empty())?;
         let list: Vec<String> = ips.iter().map(ToString::to_string).collect();
         Some(format!("known source: {} ({}): recorded, not acted on", list.join(", "), whose.into_iter().collect::<Vec<_>>().join(", ")))
-    }
-
-    /// What a playbook's action reads with, for its read session's policy: with those of the playbook's other actions, as many as fit.
-    #[must_use]
-    pub fn reads(&self, playbook: &Playbook, action: &str) -> Vec<Permission> {
-        let actions = playbook.steps.iter().filter_map(|step| match &step.work {
-            Work::Action(name) => self.registry.get(name).filter(|action| action.seat == Seat::Member),
-            Work::Hold(_) => None,
-        });
-        let mut parts: Vec<(BTreeSet<Permission>, bool)> = vec![Default::default()];
-        for other in actions {
-            let fits = |reads: &BTreeSet<Permission>| {
-                let all: Vec<Permission> = reads.iter().chain(other.reads).copied().collect::<BTreeSet<_>>().into_iter().collect();
-                read_policy(&all, self.own_cell.region.partition(), self.own_cell.account.as_str()).is_ok()
-            };
-            if parts.last().is_some_and(|(reads, _)| !fits(reads)) {
-                parts.push(Default::default());
-            }
-            if let Some((reads, has)) = parts.last_mut() {
-                reads.extend(other.reads);
-                *has |= other.name == action;
-            }
-        }
-        let part = parts.into_iter().find(|(_, has)| *has).map(|(reads, _)| reads).unwrap_or_default();
-        part.into_iter().collect()
     }
 }
 

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{Config, LogKind},
-    driver::Hub,
+    driver::{Hub, ReadParts},
     evidence::{FsEvidence, MemEvidence},
     journal::{lease::LeaseError, sqlite::SqliteStore},
     org::Org,
@@ -212,6 +212,7 @@ pub async fn hub(config: Config, wanted: Wanted) -> Result<Arc<Hub>, SetupError>
         org,
         registry,
         playbooks,
+        read_parts: ReadParts::default(),
         evidence,
         slots,
         logs,

@@ -154,17 +154,24 @@ fn details(resource: &Value) -> Option<Value> {
     parsed.or_else(|| get(resource, "data").cloned())
 }
 
+/// The kind of principal behind a key, as GuardDuty's or as ASFF's details have it.
+fn user_type(key: &Value) -> Option<&str> {
+    ["principalType", "userType"].iter().find_map(|name| text_at(key, &[name]))
+}
+
+/// The name of the principal behind a key, likewise.
+fn user_name(key: &Value) -> Option<&str> {
+    ["principalName", "userName"].iter().find_map(|name| text_at(key, &[name]))
+}
+
 /// The credentials that a resource stands for.
 fn credential(resource: &Value) -> Option<Credential> {
     let data = details(resource)?;
     let key = get(&data, "AwsIamAccessKey").unwrap_or(&data);
-    let told = |names: [&str; 2]| names.iter().find_map(|name| text_at(key, &[name]).map(str::to_owned));
-    let user_type = told(["principalType", "userType"])?;
-    let id = told(["accessKeyId", "accessKeyId"]);
-    let uid = text_at(resource, &["uid"]).map(|uid| uid.strip_prefix("AWS::IAM::AccessKey:").unwrap_or(uid).to_owned());
-    let id = id.or_else(|| uid.filter(|uid| uid.starts_with("AKIA") || uid.starts_with("ASIA")));
-    let (principal, name) = (told(["principalId", "principalId"]), told(["principalName", "userName"]));
-    Credential::new(id.as_deref(), principal.as_deref(), Some(&user_type), name.as_deref())
+    let user_type = user_type(key)?;
+    let uid = text_at(resource, &["uid"]).map(|uid| uid.strip_prefix("AWS::IAM::AccessKey:").unwrap_or(uid));
+    let id = text_at(key, &["accessKeyId"]).or_else(|| uid.filter(|uid| uid.starts_with("AKIA") || uid.starts_with("ASIA")));
+    Credential::new(id, text_at(key, &["principalId"]), Some(user_type), user_name(key))
 }
 
 fn subject_of(resource: &Value, owner: &Owner) -> Vec<Subject> {
@@ -177,9 +184,9 @@ fn subject_of(resource: &Value, owner: &Owner) -> Vec<Subject> {
     // The principal behind a key.
     if let Some(data) = details(resource) {
         let key = get(&data, "AwsIamAccessKey").unwrap_or(&data);
-        let name = ["principalName", "userName"].iter().find_map(|name| text_at(key, &[name]));
-        let user_type = ["principalType", "userType"].iter().find_map(|name| text_at(key, &[name]));
-        found.extend(name.filter(|_| user_type.is_some()).map(|name| subject::principal(user_type, name, &owner)));
+        if let (Some(user_type), Some(name)) = (user_type(key), user_name(key)) {
+            found.push(subject::principal(Some(user_type), name, &owner));
+        }
     }
     found
 }

@@ -10,7 +10,7 @@ use super::{
     graph::Graph,
     reader::{Keys, Reader, Spot},
     shape,
-    step::{Draft, Read, draft, turn_condition},
+    step::{Draft, Read, condition, draft},
 };
 use crate::{expr::Part, finding::SubjectKind, mode::Mode, pattern::Pattern, words::closest};
 
@@ -160,7 +160,7 @@ fn read_turns<'t>(reader: &mut Reader<'_>, spot: &'t Spot<'t>, steps: &[(String,
         let mut reads = Vec::new();
         let when = keys.required(reader, "when", "the condition: `when = \"steps.find-logins.outcome.verdict == 'confirmed'\"`");
         let at = when.map(|spot| spot.span()).unwrap_or_default();
-        let when = when.and_then(|spot| turn_condition(reader, spot, &mut reads));
+        let when = when.and_then(|spot| condition(reader, spot, &mut reads));
         let role = keys.required(reader, "role", "the part that the subject plays from then on: `role = \"ACTOR\"`");
         let role = role.and_then(|spot| reader.word(spot));
         let why = keys.required(reader, "why", "one line for people").and_then(|spot| line(reader, spot));

@@ -149,7 +149,8 @@ fn needs<'t>(reader: &mut Reader<'_>, spot: &'t Spot<'t>) -> Option<Vec<(String,
     Some(needs)
 }
 
-fn condition(reader: &mut Reader<'_>, spot: &Spot<'_>, reads: &mut Vec<Read>) -> Option<Expr> {
+/// A condition, of a step or of a turn.
+pub(super) fn condition(reader: &mut Reader<'_>, spot: &Spot<'_>, reads: &mut Vec<Read>) -> Option<Expr> {
     let text = reader.string(spot)?;
     match Expr::parse(text) {
         Ok(expr) => {
@@ -161,11 +162,6 @@ fn condition(reader: &mut Reader<'_>, spot: &Spot<'_>, reads: &mut Vec<Read>) ->
             None
         }
     }
-}
-
-/// The condition of a turn: as [`condition`].
-pub(super) fn turn_condition(reader: &mut Reader<'_>, spot: &Spot<'_>, reads: &mut Vec<Read>) -> Option<Expr> {
-    condition(reader, spot, reads)
 }
 
 /// A text with expressions in it.

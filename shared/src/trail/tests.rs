@@ -193,14 +193,14 @@ proptest! {
         let mut document = assumed();
         document["eventName"] = json!(base);
         document[field] = value;
-        let _ = Record::read(&document);
+        drop(Record::read(&document));
         let kept = redact(&document).to_string();
         prop_assert!(!kept.contains(SECRET));
     }
 
     #[test]
     fn any_text_is_no_record_or_one(text in ".{0,200}") {
-        let _ = Record::parse(&text);
+        drop(Record::parse(&text));
     }
 
     #[test]

@@ -87,7 +87,7 @@ impl Caller {
         let asked = |asked: Value| json!({"requestParameters": asked});
         let made = |asked: Value, answered: Value| json!({"requestParameters": asked, "responseElements": answered});
         let denied = |code: &str| json!({"errorCode": code, "errorMessage": "no identity-based policy allows it"});
-        let key = json!({"accessKey": {"accessKeyId": format!("AKIALABNEW{}", &account[..6.min(account.len())]), "userName": user, "status": "Active"}});
+        let key = json!({"accessKey": {"accessKeyId": format!("AKIALABNEW{}", account.chars().take(10).collect::<String>()), "userName": user, "status": "Active"}});
         let instance = json!({"instancesSet": {"items": [{"instanceId": "i-0badc0ffee0badc0f"}]}});
         vec![
             self.record(home, 900, "sts", "GetCallerIdentity", json!({})),

@@ -10,24 +10,19 @@ mod swap;
 
 use cordon_lab::{
     LabError,
-    drill::{Drill, Ground, Trespass, World, Yard},
+    drill::{Drill, Ground, Trespass, World},
     gateway::{Action, Fault, Match},
-    shared,
 };
 use cordon_shared::{id::CellId, plan::Plan as Planned};
 use cordon_spoke::action::Plan;
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
-use tokio::sync::OnceCell;
+
+use crate::drills::yard;
 
 const PROTECT: &str = "ec2.protect-instance";
 const METADATA: &str = "ec2.disable-instance-metadata";
 const SWAP: &str = "ec2.swap-instance-profile";
-
-async fn yard() -> &'static Yard {
-    static YARD: OnceCell<Yard> = OnceCell::const_new();
-    YARD.get_or_init(async || Yard::build(tokio::task::spawn_blocking(shared).await.unwrap().unwrap()).await.unwrap()).await
-}
 
 /// A cell of the organization, and an instance in it.
 #[derive(Debug)]

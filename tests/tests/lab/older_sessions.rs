@@ -9,7 +9,6 @@ use cordon_lab::{
     drill::{Ground, Permit, Yard},
     gateway::{Action as Wrong, Fault, Match},
     hand::Credentials,
-    shared,
 };
 use cordon_shared::{
     id::CellId,
@@ -17,7 +16,8 @@ use cordon_shared::{
 };
 use cordon_spoke::action::{Action, Cx, DynChange, Kind, Plan as Planned, Progress, Undo, Write};
 use serde_json::{Value, json};
-use tokio::sync::OnceCell;
+
+use crate::drills::yard;
 
 const HOME: &str = "us-east-1";
 const AWAY: &str = "eu-west-1";
@@ -26,11 +26,6 @@ const CONSOLE: &str = "AWSRevokeOlderSessions";
 const REVOKED: &str = "2024-10-10T09:43:48.085Z";
 /// How long the gateway takes a role for true that it has read, and a cut-off to lie in the past.
 const IN_FORCE: Duration = Duration::from_millis(3_200);
-
-async fn yard() -> &'static Yard {
-    static YARD: OnceCell<Yard> = OnceCell::const_new();
-    YARD.get_or_init(async || Yard::build(tokio::task::spawn_blocking(shared).await.unwrap().unwrap()).await.unwrap()).await
-}
 
 /// A member account, and a role in it with a profile.
 struct World {

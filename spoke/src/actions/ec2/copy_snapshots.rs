@@ -10,9 +10,12 @@ use cordon_shared::{
 };
 use jiff::SignedDuration;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-pub use super::snapshots::{Ticket, copies::Copied};
+pub use super::snapshots::{
+    Ticket,
+    copies::{Before, Copied, Outcome},
+};
 use super::snapshots::{
     arn, began, by_ids,
     copies::{self, Copying, Source, description, not_ready},
@@ -44,26 +47,6 @@ pub struct Params {
 
 fn lock_days() -> u32 {
     30
-}
-
-/// What is copied.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Before {
-    copying: Copying,
-}
-
-/// What was copied.
-#[derive(Debug, Clone, Serialize)]
-pub struct Outcome {
-    /// The copies.
-    pub copies: Vec<Copied>,
-}
-
-fn outcome(progress: Progress<Ticket, Vec<Copied>>) -> Progress<Ticket, Outcome> {
-    match progress {
-        Progress::Done(copies) => Progress::Done(Outcome { copies }),
-        Progress::Pending { ticket, after } => Progress::Pending { ticket, after },
-    }
 }
 
 impl Change for CopySnapshots {
@@ -127,11 +110,11 @@ impl Change for CopySnapshots {
     }
 
     async fn apply(&self, cx: Cx<'_>, write: Write<'_>, with: &Params, before: &Before) -> Result<Progress<Ticket, Outcome>, ApplyError> {
-        before.copying.apply(cx, write, with.lock_days).await.map(outcome)
+        before.copying.apply(cx, write, with.lock_days).await
     }
 
     async fn poll(&self, cx: Cx<'_>, _with: &Params, before: &Before, ticket: &Ticket) -> Result<Progress<Ticket, Outcome>, ActionError> {
-        before.copying.poll(cx, ticket).await.map(outcome)
+        before.copying.poll(cx, ticket).await
     }
 
     async fn verify(&self, cx: Cx<'_>, with: &Params, before: &Before) -> Result<Verdict, ActionError> {

@@ -20,7 +20,7 @@ pub(super) const READ_BACK: [Duration; 6] = [
 ];
 
 /// The instance with this id, as AWS describes it; `None` where there is none.
-pub(super) async fn described(client: &Client, id: &str) -> Result<Option<Instance>, ActionError> {
+async fn described(client: &Client, id: &str) -> Result<Option<Instance>, ActionError> {
     let pages = client.describe_instances().filters(filter("instance-id", [id])).into_paginator().items().send();
     let reservations = pages.collect::<Result<Vec<_>, _>>().await.map_err(|error| classify("ec2:DescribeInstances", error))?;
     let mut instances = reservations.into_iter().flat_map(|reservation| reservation.instances.unwrap_or_default());

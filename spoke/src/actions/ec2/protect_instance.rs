@@ -19,10 +19,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use self::attribute::{Attribute, Setting};
-use super::instance::subject;
+use super::instance::{living, subject};
 use crate::{
     action::{ActionError, ApplyError, Change, Cx, Plan, Progress, Undo, Write, classify},
-    actions::ec2::instance::described,
     permission::{Bindings, Permission},
 };
 
@@ -86,10 +85,17 @@ pub struct Unsupported {
     pub why: String,
 }
 
-/// Every attribute as it is now, in the order in which they are set; `None` where the instance is gone.
-async fn read(client: &Client, id: &str) -> Result<Option<(Instance, Vec<(Attribute, Value)>)>, ActionError> {
+/// Every attribute of an instance as it is now; `None` where the instance is gone.
+async fn read(client: &Client, id: &str) -> Result<Option<Vec<(Attribute, Value)>>, ActionError> {
+    match living(client, id).await? {
+        Some((_, instance)) => attributes(client, id, &instance).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Every attribute of an instance as it is now, in the order in which they are set.
+async fn attributes(client: &Client, id: &str, instance: &Instance) -> Result<Vec<(Attribute, Value)>, ActionError> {
     const CALL: &str = "ec2:DescribeInstanceAttribute";
-    let Some(instance) = described(client, id).await?.filter(|instance| !is_gone(instance)) else { return Ok(None) };
     let ask = async |attribute: InstanceAttributeName| {
         let answer = client.describe_instance_attribute().instance_id(id).attribute(attribute).send().await;
         answer.map_err(|error| classify(CALL, error))
@@ -117,12 +123,7 @@ async fn read(client: &Client, id: &str) -> Result<Option<(Instance, Vec<(Attrib
         let volume = ebs.volume_id()?.to_owned();
         Some((Attribute::DeleteOnTermination { device, volume }, json!(ebs.delete_on_termination() == Some(true))))
     }));
-    Ok(Some((instance, found)))
-}
-
-fn is_gone(instance: &Instance) -> bool {
-    let state = instance.state().and_then(|state| state.name()).map(|name| name.as_str());
-    matches!(state, Some("terminated" | "shutting-down"))
+    Ok(found)
 }
 
 fn is_spot(instance: &Instance) -> bool {
@@ -224,12 +225,11 @@ impl Change for ProtectInstance {
     async fn plan(&self, cx: Cx<'_>, with: &Params) -> Result<Plan<Before>, ActionError> {
         let (client, id) = (cx.read.ec2(), &with.instance);
         let mut plan = Planned::default();
-        if let Err(none) = subject(cx, id, with.even_if_managed, &mut plan).await? {
-            return Ok(none);
-        }
-        let Some((instance, now)) = read(&client, id).await? else {
-            return Ok(Plan::Moot { why: format!("instance {id} was terminated while it was looked at") });
+        let (_, instance) = match subject(cx, id, with.even_if_managed, &mut plan).await? {
+            Ok(found) => found,
+            Err(none) => return Ok(none),
         };
+        let now = attributes(&client, id, &instance).await?;
         let arn = cx.ec2_arn(&format!("instance/{id}"));
         let mut before = Before { instance: id.clone(), settings: Vec::new() };
         for (attribute, was) in now {

@@ -7,10 +7,13 @@
 use cordon_shared::plan::{Change as Difference, ChangeKey, Plan as Planned, Risk, Seat, Verdict};
 use jiff::SignedDuration;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::json;
 
-pub use super::snapshots::{Ticket, copies::Copied};
+pub use super::snapshots::{
+    Ticket,
+    copies::{Before, Copied, Outcome},
+};
 use super::snapshots::{
     arn, began, by_ids,
     copies::{self, Copying, Source, not_ready},
@@ -40,26 +43,6 @@ pub struct Params {
 
 fn lock_days() -> u32 {
     7
-}
-
-/// What is copied.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Before {
-    copying: Copying,
-}
-
-/// What was copied.
-#[derive(Debug, Clone, Serialize)]
-pub struct Outcome {
-    /// The copies.
-    pub copies: Vec<Copied>,
-}
-
-fn outcome(progress: Progress<Ticket, Vec<Copied>>) -> Progress<Ticket, Outcome> {
-    match progress {
-        Progress::Done(copies) => Progress::Done(Outcome { copies }),
-        Progress::Pending { ticket, after } => Progress::Pending { ticket, after },
-    }
 }
 
 impl Change for ReencryptSnapshots {
@@ -119,11 +102,11 @@ impl Change for ReencryptSnapshots {
     }
 
     async fn apply(&self, cx: Cx<'_>, write: Write<'_>, with: &Params, before: &Before) -> Result<Progress<Ticket, Outcome>, ApplyError> {
-        before.copying.apply(cx, write, with.lock_days).await.map(outcome)
+        before.copying.apply(cx, write, with.lock_days).await
     }
 
     async fn poll(&self, cx: Cx<'_>, _with: &Params, before: &Before, ticket: &Ticket) -> Result<Progress<Ticket, Outcome>, ActionError> {
-        before.copying.poll(cx, ticket).await.map(outcome)
+        before.copying.poll(cx, ticket).await
     }
 
     async fn verify(&self, cx: Cx<'_>, with: &Params, before: &Before) -> Result<Verdict, ActionError> {

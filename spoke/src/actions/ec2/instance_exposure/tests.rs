@@ -17,6 +17,9 @@ use crate::actions::ec2::{
 
 const INSTANCE: &str = "i-0123456789abcdef0";
 
+/// Takes something from what was seen.
+type Spoil = fn(&mut Seen);
+
 fn entry(number: i32, egress: bool, deny: bool, cidr: &str, ports: Option<(i32, i32)>) -> Entry {
     let protocol = if ports.is_some() { "6" } else { "-1" };
     Entry { number, egress, deny, protocol: protocol.into(), cidr: cidr.parse().unwrap(), ports, icmp: None }
@@ -91,7 +94,7 @@ fn a_port_is_reachable_when_address_rule_route_and_acl_all_let_it_in_and_each_is
 
 #[test]
 fn one_that_is_missing_means_no() {
-    let missing: [(&str, fn(&mut Seen)); 6] = [
+    let missing: [(&str, Spoil); 6] = [
         ("address", |seen| seen.interfaces.as_mut().unwrap()[0].ipv4.clear()),
         ("rule", |seen| seen.rules = Ok(BTreeMap::from([("sg-1".into(), vec![rule("sgr-1", "udp", (22, 22), world())])]))),
         ("rule", |seen| {
@@ -112,7 +115,7 @@ fn one_that_is_missing_means_no() {
 
 #[test]
 fn what_could_not_be_read_means_unknown_unless_something_else_is_missing() {
-    let unread: [fn(&mut Seen); 4] = [
+    let unread: [Spoil; 4] = [
         |seen| seen.interfaces = Err("denied".into()),
         |seen| seen.rules = Err("denied".into()),
         |seen| seen.tables = Err("denied".into()),

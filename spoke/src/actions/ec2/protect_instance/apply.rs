@@ -59,7 +59,7 @@ fn calls<'s>(settings: &[&'s Setting]) -> Vec<Vec<&'s Setting>> {
 
 pub(super) async fn apply(read_from: &Client, write: &Client, before: &Before) -> Result<Outcome, ApplyError> {
     let id = &before.instance;
-    let Some((_, found)) = read(read_from, id).await? else {
+    let Some(found) = read(read_from, id).await? else {
         return Err(ActionError::Gone { what: id.clone(), message: "the instance was terminated".to_owned() }.into());
     };
     let mut outcome = Outcome { attributes: Vec::new(), unsupported: Vec::new() };
@@ -99,7 +99,7 @@ pub(super) async fn apply(read_from: &Client, write: &Client, before: &Before) -
 }
 
 pub(super) async fn verify(client: &Client, before: &Before) -> Result<Verdict, ActionError> {
-    let Some((_, found)) = read(client, &before.instance).await? else {
+    let Some(found) = read(client, &before.instance).await? else {
         return Ok(Verdict::Drifted { detail: format!("{} was terminated", before.instance) });
     };
     Ok(verdict(before, &found))
@@ -127,7 +127,7 @@ pub(super) async fn undo(cx: Cx<'_>, write: &Client, before: &Before, only: &[Ch
         only.iter().any(|key| key.resource == arn && key.attribute == name)
     };
     // Of an instance that was terminated there is nothing to restore.
-    let Some((_, found)) = read(&client, id).await? else { return Ok(Undo::Restored(Vec::new())) };
+    let Some(found) = read(&client, id).await? else { return Ok(Undo::Restored(Vec::new())) };
     let by_hand = |setting: &Setting, why: &str| {
         format!(
             "{id}: {why}. If {} shall be {} again, in account {}: aws ec2 modify-instance-attribute --region {} --instance-id {id} {}",
@@ -190,7 +190,7 @@ async fn put_back(client: &Client, id: &str, restored: &[&Setting], done: usize)
             return Ok(());
         }
         tokio::time::sleep(wait).await;
-        let Some((_, found)) = read(client, id).await.map_err(|error| ApplyError::after(done, error))? else { return Ok(()) };
+        let Some(found) = read(client, id).await.map_err(|error| ApplyError::after(done, error))? else { return Ok(()) };
         let not = restored.iter().find(|setting| now(&found, &setting.attribute) == Now::Is(&setting.attribute.wanted()));
         match not {
             None => return Ok(()),

@@ -3,6 +3,7 @@
 use aws_sdk_ec2::types::{DiskInfo, DiskType, InstanceState, InstanceStateName, InstanceStorageInfo, Tag};
 
 use super::{
+    super::look::machine,
     apply::{Now, now, soft, verdict},
     *,
 };
@@ -72,7 +73,8 @@ fn an_auto_scaling_group_is_not_stopped_by_protection_and_says_so() {
 
 #[test]
 fn an_instance_that_shuts_down_is_gone() {
-    let state = |name| Instance::builder().state(InstanceState::builder().name(name).build()).build();
+    let state = |name| Instance::builder().instance_id("i-1").state(InstanceState::builder().name(name).build()).build();
+    let is_gone = |instance: &Instance| machine(instance).unwrap().is_gone();
     assert!(is_gone(&state(InstanceStateName::Terminated)) && is_gone(&state(InstanceStateName::ShuttingDown)));
     assert!(!is_gone(&state(InstanceStateName::Stopped)) && !is_gone(&state(InstanceStateName::Stopping)));
 }

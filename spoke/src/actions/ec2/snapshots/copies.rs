@@ -88,6 +88,19 @@ pub(in crate::actions::ec2) struct Copying {
     pub sources: Vec<Source>,
 }
 
+/// What a step that copies needs to go on, to verify and to undo.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Before {
+    pub(in crate::actions::ec2) copying: Copying,
+}
+
+/// What was copied.
+#[derive(Debug, Clone, Serialize)]
+pub struct Outcome {
+    /// The copies.
+    pub copies: Vec<Copied>,
+}
+
 /// A copy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Copied {
@@ -170,7 +183,7 @@ impl Copying {
         })
     }
 
-    pub async fn apply(&self, cx: Cx<'_>, write: Write<'_>, days: u32) -> Result<Progress<Ticket, Vec<Copied>>, ApplyError> {
+    pub async fn apply(&self, cx: Cx<'_>, write: Write<'_>, days: u32) -> Result<Progress<Ticket, Outcome>, ApplyError> {
         let read = cx.read.ec2();
         let mut made = self.made(&read, cx, self.planned_at).await?;
         let mut done = 0;
@@ -224,9 +237,9 @@ impl Copying {
         })
     }
 
-    fn progress(&self, cx: Cx<'_>, made: &Made) -> Progress<Ticket, Vec<Copied>> {
+    fn progress(&self, cx: Cx<'_>, made: &Made) -> Progress<Ticket, Outcome> {
         if made.all_completed() {
-            return Progress::Done(self.copied(cx, made));
+            return Progress::Done(Outcome { copies: self.copied(cx, made) });
         }
         Progress::Pending { ticket: made.ticket(), after: wait(self.planned_at, cx.clock.now()) }
     }
@@ -243,7 +256,7 @@ impl Copying {
         made.there().map(one).collect()
     }
 
-    pub async fn poll(&self, cx: Cx<'_>, ticket: &Ticket) -> Result<Progress<Ticket, Vec<Copied>>, ActionError> {
+    pub async fn poll(&self, cx: Cx<'_>, ticket: &Ticket) -> Result<Progress<Ticket, Outcome>, ActionError> {
         let made = Made::ask(&cx.read.ec2(), cx, CALL, ticket).await?;
         Ok(self.progress(cx, &made))
     }
