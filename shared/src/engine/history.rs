@@ -49,6 +49,12 @@ after = "20m"
 even_if = "waiting"
 with = { switches = ["c"] }
 [[steps]]
+id = "again"
+action = "toy.look"
+needs = ["second"]
+after = "20m"
+when = "finding.role == 'ACTOR'"
+[[steps]]
 id = "person"
 needs = ["second"]
 hold = "a person is needed"

@@ -195,6 +195,34 @@ fn a_step_with_a_delay_waits_as_data_and_the_run_counts_as_contained_meanwhile()
 }
 
 #[test]
+fn what_is_not_wanted_is_passed_over_at_once_and_looked_at_anew_when_it_may_be() {
+    let mut lab = Lab::new(Mode::Act);
+    lab.caps.per_account_hour = 3;
+    lab.arrive(0, false, false, false);
+    while lab.step(Fate::Well) {}
+    let again = |lab: &Lab| lab.view(lab.runs[0]).latest("again").unwrap().state.clone();
+    assert!(matches!(again(&lab), StepState::Skipped { .. }), "twenty minutes are not waited for nothing");
+    lab.arrive(0, true, true, false);
+    while lab.step(Fate::Well) {}
+    assert_eq!(again(&lab), StepState::Waiting, "now it is wanted, and its time has not come");
+    let settled = lab.view(lab.runs[0]).latest("second").unwrap().settled.unwrap();
+    lab.now = settled + SignedDuration::from_mins(20);
+    while lab.step(Fate::Well) {}
+    assert_eq!(again(&lab), StepState::Done);
+}
+
+#[test]
+fn what_comes_after_something_only_planned_waits_for_nothing() {
+    let mut lab = Lab::new(Mode::Observe);
+    lab.arrive(0, true, false, false);
+    while lab.step(Fate::Well) {}
+    let view = lab.view(lab.runs[0]);
+    assert!(matches!(view.latest("second").unwrap().state, StepState::Observed { .. }));
+    assert_eq!(view.latest("again").unwrap().state, StepState::Done);
+    assert_eq!(next(&view, lab.now, lab.pace()).wake, None);
+}
+
+#[test]
 fn what_must_not_wait_for_an_answer_does_not() {
     let mut lab = Lab::new(Mode::Ask);
     lab.arrive(0, false, false, false);

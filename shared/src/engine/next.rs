@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{entry::UndoCause, stand::StepState, step::StepView, view::View};
-use crate::{plan::StepKey, playbook::EvenIf};
+use crate::{expr::Expr, plan::StepKey, playbook::EvenIf};
 
 /// One thing wanted now.
 #[derive(Debug, Clone, PartialEq)]
@@ -155,12 +155,20 @@ pub(super) fn due_turn(view: &View) -> Option<usize> {
 }
 
 /// When a step whose needs are met may begin: its `after`, reckoned from when the last of them was settled.
+///
+/// A step that is not wanted (its `when` is false) is not waited for: it is passed over at once, and looked at anew with the run's next
+/// generation. Nor is one that comes after what was only observed: nothing was done whose effect would need the time.
 pub(super) fn not_before(view: &View, step: &StepView) -> Timestamp {
-    let Some(definition) = view.definition(step) else { return Timestamp::MIN };
-    if definition.after.is_zero() {
+    let Some(definition) = view.definition(step).filter(|definition| !definition.after.is_zero()) else { return Timestamp::MIN };
+    let needs = || definition.needs.iter().filter_map(|need| view.latest(need));
+    if needs().any(|need| matches!(need.state, StepState::Observed { .. })) {
         return Timestamp::MIN;
     }
-    let settled = definition.needs.iter().filter_map(|need| view.latest(need)?.settled).max();
+    let unwanted = |when: &Expr| needs().all(|need| need.state.is_settled()) && when.truth(&view.data()) == Ok(false);
+    if !step.fixed && definition.when.as_ref().is_some_and(unwanted) {
+        return Timestamp::MIN;
+    }
+    let settled = needs().filter_map(|need| need.settled).max();
     settled.unwrap_or(view.opened_at).checked_add(definition.after).unwrap_or(Timestamp::MAX)
 }
 
