@@ -70,7 +70,18 @@ impl World {
             .await;
         let association = found["IamInstanceProfileAssociations"][0]["AssociationId"].clone();
         let params = json!({"AssociationId": association, "IamInstanceProfile": {"Arn": instance.profile}});
-        self.ec2(&twin, "replace_iam_instance_profile_association", params).await;
+        // EC2 knows a new profile only after a while.
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+        loop {
+            let hand = &self.lab.hand;
+            match hand.call(&twin.account, &twin.region, "ec2", "replace_iam_instance_profile_association", params.clone()).await {
+                Ok(_) => break,
+                Err(error) if error.code == "InvalidParameterValue" && tokio::time::Instant::now() < deadline => {
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
         Instance { profile: instance.profile.clone(), ..twin }
     }
 }
