@@ -30,6 +30,7 @@ const CUT_FLOWS: &str = "ec2.cut-tracked-flows";
 const DENY_SESSIONS: &str = "iam.deny-older-sessions";
 const EXPOSURE: &str = "ec2.instance-exposure";
 const TRACE: &str = "cloudtrail.trace-credentials";
+const TRACE_EXPOSURE: &str = "cloudtrail.trace-exposure";
 const CLOSE_INGRESS: &str = "ec2.close-open-ingress";
 const BLOCK_SOURCE: &str = "ec2.block-source-in-nacl";
 const FIND_LOGINS: &str = "logs.find-logins";

@@ -34,6 +34,7 @@ pub fn all() -> Vec<Action> {
         probe(cloudtrail::trace_credentials::TraceCredentials),
         probe(cloudtrail::list_chained_roles::ListChainedRoles),
         probe(ec2::instance_exposure::InstanceExposure),
+        probe(cloudtrail::trace_exposure::TraceExposure),
         probe(securityhub::related_findings::RelatedFindings),
         change(securityhub::update_finding::UpdateFinding::default()),
         change(guardduty::archive_finding::ArchiveFinding),

@@ -18,6 +18,7 @@ mod settings;
 mod spoke;
 pub mod trail;
 pub mod user;
+mod way_in;
 
 use std::{collections::BTreeMap, sync::Arc};
 

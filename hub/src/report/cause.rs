@@ -7,7 +7,7 @@ use cordon_shared::engine::{StepState, StepView, View};
 use serde_json::Value;
 
 use super::{
-    Access, AccessVerdict, Answer, CLOSE_INGRESS, EXPOSURE, FIND_LOGINS, Statement, TRACE,
+    Access, AccessVerdict, Answer, CLOSE_INGRESS, EXPOSURE, FIND_LOGINS, Statement, TRACE, TRACE_EXPOSURE,
     access::{because, unknown},
     action, at, count, plain, text_at,
 };
@@ -95,29 +95,51 @@ fn way_in(view: &View) -> Vec<Statement> {
         statements.push(say(sentence, format!("{reference}, rule {}", text(rule, "rule"))));
     }
     statements.extend(list(out, &["because"]).map(|sentence| say(plain(sentence), &reference)));
-    statements.extend(since(view, out, &reference));
+    statements.extend(since(view, out));
     statements
 }
 
-/// Since when, and by whom: of the step itself, or of the one that looked into CloudTrail for it.
-fn since(view: &View, out: &Value, reference: &str) -> Vec<Statement> {
-    let with_history = view.steps.iter().rfind(|step| action(view, step) == EXPOSURE && at(&step.outcome, &["since"]).is_some());
-    let (out, reference) = with_history.map_or_else(|| (out, reference.to_owned()), |step| (&step.outcome, format!("step {}", step.key)));
-    let Some(since) = at(out, &["since"]) else {
-        if at(out, &["reachable"]) == Some(&Value::Bool(false)) && list(out, &["open_rules"]).next().is_none() {
-            return Vec::new();
-        }
-        let why = text_at(out, &["since_unknown_because"]).unwrap_or("CloudTrail was not asked");
-        return vec![unknown("Since when it was open, and by whose change", why, Some(reference))];
+/// Since when, and by whom: of the step that looked into CloudTrail for it.
+fn since(view: &View, exposure: &Value) -> Vec<Statement> {
+    let what = "Since when it was open, and by whose change";
+    let open = list(exposure, &["open_rules"]).next().is_some();
+    if !open && at(exposure, &["reachable"]) == Some(&Value::Bool(false)) {
+        return Vec::new();
+    }
+    let Some(step) = latest(view, TRACE_EXPOSURE) else { return vec![unknown(what, "CloudTrail was not asked", None)] };
+    let reference = format!("step {}", step.key);
+    if !step.outcome.is_object() {
+        let why = if open { because(step) } else { "no rule that was seen lets the world in".to_owned() };
+        return vec![unknown(what, why, Some(reference))];
+    }
+    let done = |since: &Value, what: &str| {
+        let from = text_at(since, &["by", "source_address"]).map(|address| format!(" from {address}")).unwrap_or_default();
+        let call = text_at(since, &["by", "call"]).unwrap_or("a call");
+        let who = text_at(since, &["by", "arn"]).unwrap_or("somebody whom the record does not name");
+        let event = text_at(since, &["by", "event_id"]).unwrap_or_default();
+        let sentence = format!("{what} at {} by {who}{from}, with {call}.", text(since, "at"));
+        say(sentence, format!("{reference}, CloudTrail event {event}"))
     };
-    let from = text_at(since, &["by", "source_address"]).map(|address| format!(" from {address}")).unwrap_or_default();
-    let call = text_at(since, &["by", "call"]).unwrap_or("a call");
-    let who = text_at(since, &["by", "arn"]).unwrap_or("somebody whom the record does not name");
-    let event = text_at(since, &["by", "event_id"]).unwrap_or_default();
-    vec![say(
-        format!("It was opened at {} by {who}{from}, with {call}.", text(since, "at")),
-        format!("{reference}, CloudTrail event {event}"),
-    )]
+    let mut out: Vec<Statement> = list(&step.outcome, &["rules"])
+        .filter_map(|rule| {
+            let what = format!("Rule {} of {} was opened", text(rule, "rule"), text(rule, "group"));
+            Some(done(at(rule, &["since"])?, &what))
+        })
+        .collect();
+    match at(&step.outcome, &["since"]) {
+        Some(since) => {
+            let told = text(since, "what");
+            let by_a_rule = list(&step.outcome, &["rules"]).any(|rule| at(rule, &["since"]) == Some(since));
+            if !by_a_rule {
+                out.push(done(since, &format!("It was open as it was only since {told},")));
+            }
+        }
+        None => {
+            let why = text_at(&step.outcome, &["since_unknown_because"]).unwrap_or("CloudTrail does not have it");
+            out.push(unknown(what, why, Some(reference.clone())));
+        }
+    }
+    out
 }
 
 fn entry(view: &View, access: &Access) -> Vec<Statement> {

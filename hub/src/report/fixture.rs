@@ -66,6 +66,10 @@ id = "close-ingress"
 action = "ec2.close-open-ingress"
 phase = "contain"
 [[steps]]
+id = "opened"
+action = "cloudtrail.trace-exposure"
+phase = "investigate"
+[[steps]]
 id = "find-logins"
 action = "logs.find-logins"
 phase = "investigate"

@@ -75,12 +75,16 @@ fn intrusion(flows: &str) -> Run {
     let exposure = json!({
         "reachable": true, "interfaces": [], "because": ["Interface eni-0aa has public address 198.51.100.7, and subnet subnet-0aa routes to igw-0aa."],
         "open_rules": [{ "group": "sg-0aa", "rule": "sgr-01", "cidr": "0.0.0.0/0", "port_range": "tcp 22" }],
-        "since": { "at": "2026-11-20T08:15:00Z", "by": { "arn": "arn:aws:iam::111122223333:user/ci", "source_address": "192.0.2.44",
-            "event_id": "e-1", "call": "AuthorizeSecurityGroupIngress" } },
-        "since_unknown_because": null,
     });
     run.probe("exposure", exposure, "ab");
+    let since = json!({ "at": "2026-11-20T08:15:00Z", "what": "rule sgr-01 of sg-0aa was opened", "by": {
+        "arn": "arn:aws:iam::111122223333:user/ci", "source_address": "192.0.2.44", "event_id": "e-1", "call": "ec2:AuthorizeSecurityGroupIngress",
+    } });
+    let opened = json!({
+        "since": since, "since_unknown_because": null, "rules": [{ "group": "sg-0aa", "rule": "sgr-01", "since": since }],
+    });
     run.applied("close-ingress", closing());
+    run.probe("opened", opened, "ad");
     let mut logins = no_login();
     logins["verdict"] = json!("confirmed");
     logins["confirmed"] = json!(1);

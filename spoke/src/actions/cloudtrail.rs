@@ -6,3 +6,4 @@ mod summary;
 #[cfg(test)]
 mod tests;
 pub mod trace_credentials;
+pub mod trace_exposure;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     Cordon, Screen,
-    stage::{Actor, INTRUDER, Scene, Stage},
+    stage::{Actor, INTRUDER, OPENER, Scene, Stage},
     watch::Watch,
 };
 use crate::{
@@ -101,6 +101,17 @@ pub(super) async fn login(screen: &mut Screen, cordon: &Cordon, watch: &Watch<'_
         && text("line").contains("Accepted password")
         && text("line").contains(&attacker);
     screen.promise(good, &format!("{}: the login was found: {}", instance.name, text("line")));
+    let answers = report.first().and_then(|report| report.get("root_cause")?.as_array().cloned()).unwrap_or_default();
+    let told: Vec<&str> = answers
+        .iter()
+        .filter_map(|answer| answer.get("statements")?.as_array())
+        .flatten()
+        .filter_map(|statement| statement.get("text")?.as_str())
+        .collect();
+    let reached = told.iter().any(|text| text.starts_with("The port was reachable from the Internet"));
+    let who = format!("user/{OPENER} ");
+    let opened = told.iter().find(|text| text.contains("was opened at") && text.contains(&who)).copied();
+    screen.promise(reached && opened.is_some(), &format!("{}: the way in was found: {}", instance.name, opened.unwrap_or("not")));
     Ok(())
 }
 

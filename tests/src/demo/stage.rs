@@ -59,6 +59,9 @@ pub(super) const THIEF: &str = "203.0.113.9";
 /// The one who gets in, as whom.
 pub(super) const INTRUDER: &str = "ec2-user";
 
+/// The user who opened the port four days before.
+pub(super) const OPENER: &str = "ci";
+
 impl Stage {
     /// Makes everybody, at the same time.
     pub(super) async fn set(organization: &Organization, endpoint: &str) -> Result<Self, LabError> {
@@ -94,6 +97,9 @@ impl Stage {
             }
             if role == Scene::Entered {
                 organization.role_that_works(&instance).await?;
+                organization.in_the_internet(&instance).await?;
+                let opener = Caller::user(account, OPENER, "AKIALABCI00000000001", "192.0.2.200");
+                organization.opened_by(&instance, &opener, 4 * 86_400).await?;
             }
             Ok::<_, LabError>(Actor { role, instance, other })
         };

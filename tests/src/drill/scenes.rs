@@ -118,6 +118,7 @@ pub fn scenes_of(action: &str) -> Vec<Scene> {
         scene(trail::CHAINED, "the session of an instance", trail::chain),
         scene(trail::EXPOSURE, "an instance that the world reaches", trail::open),
         scene(trail::EXPOSURE, "an open rule and no way to the Internet", trail::shut),
+        scene(trail::OPENED, "a rule that somebody opened", trail::opened),
     ];
     all.into_iter().filter(|scene| scene.action == action).collect()
 }

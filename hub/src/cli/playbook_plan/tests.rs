@@ -46,7 +46,7 @@ fn it_says_what_each_step_would_do_with_which_parameters_and_why() {
     assert_eq!(answer["subject"]["id"], "i-0123456789abcdef0");
     let close = step(&answer, "close-ingress");
     assert_eq!((&close["would"], &close["kind"], &close["with"]["ports"]), (&json!("run"), &json!("change"), &json!([22])));
-    assert_eq!((&close["values"]["finding.role"], &close["needs"]), (&json!("TARGET"), &json!(["record"])));
+    assert_eq!((&close["values"]["finding.role"], &close["needs"]), (&json!("TARGET"), &json!(["record", "exposure"])));
     assert!(text.contains("close-ingress") && text.contains("\"ports\":[22]") && text.contains("finding.role is \"TARGET\""), "{text}");
     let block = step(&answer, "block-source");
     assert_eq!((&block["ttl"], &block["with"]["sources"]), (&json!("24h"), &json!(["198.51.100.23"])));

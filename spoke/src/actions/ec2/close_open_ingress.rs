@@ -23,12 +23,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+pub(in crate::actions) use self::rule::{Body, Breadth, Source, Transport, breadth};
 use self::{
     ports::PortSet,
     split::{Closing, Order, Part, close, open},
 };
 pub(super) use self::{
-    rule::{Body, Breadth, Rule, Source, Transport, breadth},
+    rule::Rule,
     wire::{lists, rules},
 };
 use crate::{

@@ -1,4 +1,5 @@
-//! `ec2.instance-exposure`: could the Internet reach a port of an instance, through what, since when, and by whose doing?
+//! `ec2.instance-exposure`: can the Internet reach a port of an instance, and through what? Since when, and by whose doing, is
+//! `cloudtrail.trace-exposure`'s to find out: this one is quick, so that it can look before the port is closed.
 //!
 //! For each interface and each address family four things are needed: an address in the Internet, a rule of a security group that lets the
 //! world in, a route of the subnet's table through an Internet gateway, and a network ACL that lets it in and the replies out. One that is
@@ -7,18 +8,15 @@
 mod judge;
 mod part;
 mod path;
-mod since;
 #[cfg(test)]
 mod tests;
 
 use cordon_shared::plan::Seat;
-use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 
 use self::part::Parts;
-pub use self::since::Since;
-use super::close_open_ingress::Transport;
+use super::close_open_ingress::{Body, Source, Transport};
 use crate::{
     action::{ActionError, Cx, Found, ParamsError, Probe},
     permission::Permission,
@@ -40,10 +38,6 @@ pub struct Params {
     /// `tcp` or `udp`, or its number.
     #[serde(default = "tcp")]
     pub protocol: String,
-    /// From when on CloudTrail is asked who opened it. Without it: as far back as its event history reaches, 90 days.
-    #[serde(default)]
-    #[schemars(with = "Option<String>")]
-    pub since: Option<Timestamp>,
 }
 
 fn tcp() -> String {
@@ -92,7 +86,8 @@ impl Verdict {
 }
 
 /// A rule that lets the world in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct OpenRule {
     /// The group.
     pub group: String,
@@ -100,10 +95,34 @@ pub struct OpenRule {
     pub rule: String,
     /// The range, or the prefix list that holds one.
     pub cidr: String,
-    /// `22`, `0-65535`.
+    /// `tcp`, `udp`, a number, or `-1` for all.
+    pub protocol: String,
+    /// The first port; none where it is for all.
+    #[serde(default)]
+    pub from: Option<i32>,
+    /// The last port.
+    #[serde(default)]
+    pub to: Option<i32>,
+    /// The range of ports around the one that was asked for: `22`, `0-65535`.
     pub port_range: String,
     /// Its description.
+    #[serde(default)]
     pub description: Option<String>,
+    /// Whether its interface has an address in the Internet of the rule's family.
+    pub reaches: bool,
+}
+
+impl OpenRule {
+    /// What it says.
+    pub(in crate::actions) fn body(&self) -> Body {
+        let cidr = self.cidr.clone();
+        let source = match &cidr {
+            list if list.starts_with("pl-") => Source::PrefixList(cidr),
+            six if six.contains(':') => Source::Ipv6(cidr),
+            _ => Source::Ipv4(cidr),
+        };
+        Body { protocol: self.protocol.clone(), from: self.from, to: self.to, source, description: self.description.clone() }
+    }
 }
 
 /// An interface of the instance.
@@ -138,10 +157,8 @@ pub struct Outcome {
     pub because: Vec<String>,
     /// The rules that let the world in.
     pub open_rules: Vec<OpenRule>,
-    /// Since when, and by whose doing, as far as CloudTrail has it.
-    pub since: Option<Since>,
-    /// Why that is not known.
-    pub since_unknown_because: Option<String>,
+    /// Whether one of its addresses is an Elastic IP address.
+    pub elastic: bool,
     /// What was not looked at.
     pub note: &'static str,
 }
@@ -153,12 +170,10 @@ pub struct InstanceExposure;
 impl Probe for InstanceExposure {
     const NAME: &'static str = NAME;
     const ABOUT: &'static str =
-        "Finds out whether the Internet could reach a port of an instance, through which rules, since when and by whose doing.";
+        "Finds out whether the Internet can reach a port of an instance: through which address, rules, route and network ACL.";
     const SEAT: Seat = Seat::Member;
-    // https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html,
-    // https://docs.aws.amazon.com/service-authorization/latest/reference/list_awscloudtrail.html
+    // https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html
     const READS: &'static [Permission] = &[
-        Permission::new("cloudtrail:LookupEvents", "*"),
         Permission::new("ec2:DescribeInstances", "*"),
         Permission::new("ec2:DescribeManagedPrefixLists", "*"),
         Permission::new("ec2:DescribeNetworkAcls", "*"),
@@ -177,15 +192,13 @@ impl Probe for InstanceExposure {
         let mut parts = Parts::new(cx, &with.instance);
         let seen = parts.look().await?;
         let judged = judge::judge(&seen, transport, with.port);
-        let (since, since_unknown_because) = since::find(cx, with, transport, &seen, &judged, &mut parts).await?;
         let outcome = Outcome {
             state: seen.state,
             reachable: judged.reachable,
             interfaces: judged.interfaces,
             because: judged.because,
-            open_rules: judged.rules.iter().map(|(_, open)| open.clone()).collect(),
-            since,
-            since_unknown_because,
+            open_rules: judged.rules,
+            elastic: judged.elastic,
             note: NOTE,
         };
         Ok(Found { outcome, evidence: parts.evidence })

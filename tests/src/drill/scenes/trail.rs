@@ -1,4 +1,5 @@
-//! The probes that read CloudTrail: `cloudtrail.trace-credentials`, `cloudtrail.list-chained-roles` and `ec2.instance-exposure`.
+//! The probes that find out how it happened: `cloudtrail.trace-credentials`, `cloudtrail.list-chained-roles`, `ec2.instance-exposure` and
+//! `cloudtrail.trace-exposure`.
 
 use cordon_shared::id::CellId;
 use futures::future::BoxFuture;
@@ -9,12 +10,13 @@ use super::{Setting, World, Yard, cell, shape};
 use crate::{
     LabError, Organization,
     drill::Trespass,
-    organization::{Exposure, Instance, call, text, trail::Caller},
+    organization::{Exposure, Instance, trail::Caller},
 };
 
 pub(super) const TRACE: &str = "cloudtrail.trace-credentials";
 pub(super) const CHAINED: &str = "cloudtrail.list-chained-roles";
 pub(super) const EXPOSURE: &str = "ec2.instance-exposure";
+pub(super) const OPENED: &str = "cloudtrail.trace-exposure";
 
 const THIEF: &str = "203.0.113.77";
 /// Another account's id, which nobody has to know.
@@ -91,62 +93,56 @@ pub(super) fn chain(yard: &Yard) -> Setting<'_> {
     })
 }
 
-/// An instance that the world reaches by a rule that somebody opened three days ago.
+/// An instance that the world reaches.
 pub(super) fn open(yard: &Yard) -> Setting<'_> {
     Box::pin(async move {
         let (account, region) = yard.place();
-        let organization = &yard.organization;
-        let instance = organization.instance(account, region, &shape(vec![Exposure::Port])).await?;
-        let ask = async |operation: &str, params: Value| call(&organization.hand, account, region, "ec2", operation, params).await;
-        let filters = json!({"Filters": [{"Name": "attachment.vpc-id", "Values": [instance.vpc]}]});
-        let there = ask("describe_internet_gateways", filters).await?;
-        let gateway = match text(&there, "/InternetGateways/0/InternetGatewayId") {
-            Ok(gateway) => gateway,
-            Err(_) => {
-                let gateway = text(&ask("create_internet_gateway", json!({})).await?, "/InternetGateway/InternetGatewayId")?;
-                ask("attach_internet_gateway", json!({"InternetGatewayId": gateway, "VpcId": instance.vpc})).await?;
-                gateway
-            }
-        };
-        let table = text(&ask("create_route_table", json!({"VpcId": instance.vpc})).await?, "/RouteTable/RouteTableId")?;
-        ask("create_route", json!({"RouteTableId": table, "DestinationCidrBlock": "0.0.0.0/0", "GatewayId": gateway})).await?;
-        ask("associate_route_table", json!({"RouteTableId": table, "SubnetId": instance.subnet})).await?;
-        let address = ask("allocate_address", json!({"Domain": "vpc"})).await?;
-        let allocation = text(&address, "/AllocationId")?;
-        ask("associate_address", json!({"AllocationId": allocation, "InstanceId": instance.id})).await?;
-        let group = instance.groups.first().cloned().unwrap_or_default();
-        let rules = ask("describe_security_group_rules", json!({"Filters": [{"Name": "group-id", "Values": [group]}]})).await?;
-        let items: Vec<Value> = crate::organization::items(&rules, "/SecurityGroupRules")
-            .filter(|rule| rule.get("FromPort") == Some(&json!(22)) && rule.get("IsEgress") != Some(&json!(true)))
-            .map(|rule| {
-                let text = |name: &str| rule.get(name).cloned().unwrap_or_default();
-                json!({
-                    "groupId": group, "securityGroupRuleId": text("SecurityGroupRuleId"), "ipProtocol": "tcp", "fromPort": 22, "toPort": 22,
-                    "cidrIpv4": text("CidrIpv4"), "cidrIpv6": text("CidrIpv6"), "isEgress": false,
-                })
-            })
-            .collect();
-        let caller = Caller::user(account, "deployer", "AKIALABDEPLOYER00000", "198.51.100.9");
-        let opened = json!({"requestParameters": {"groupId": group}, "responseElements": {"securityGroupRuleSet": {"items": items}}});
-        let launched = json!({"responseElements": {"instancesSet": {"items": [{"instanceId": instance.id}]}}});
-        let day = 86_400;
-        organization
-            .recorded(&[
-                caller.record(region, 5 * day, "ec2", "RunInstances", launched),
-                caller.record(region, 3 * day, "ec2", "AuthorizeSecurityGroupIngress", opened),
-            ])
-            .await?;
+        let instance = yard.organization.instance(account, region, &shape(vec![Exposure::Port])).await?;
+        let table = yard.organization.in_the_internet(&instance).await?;
         let expected = vec![
             ("/reachable", json!(true)),
             ("/state", json!("running")),
             ("/open_rules/0/cidr", json!("0.0.0.0/0")),
+            ("/open_rules/0/reaches", json!(true)),
+            ("/elastic", json!(true)),
             ("/interfaces/0/route_table", json!(table)),
             ("/interfaces/0/acl", json!(instance.acl)),
+        ];
+        let with = json!({"instance": instance.id, "port": 22});
+        world(yard, account, region, Some(instance), with, expected)
+    })
+}
+
+/// An instance with a rule that somebody opened three days ago.
+pub(super) fn opened(yard: &Yard) -> Setting<'_> {
+    Box::pin(async move {
+        let (account, region) = yard.place();
+        let organization = &yard.organization;
+        let instance = organization.instance(account, region, &shape(vec![Exposure::Port])).await?;
+        let caller = Caller::user(account, "deployer", "AKIALABDEPLOYER00000", "198.51.100.9");
+        let launched = json!({"responseElements": {"instancesSet": {"items": [{"instanceId": instance.id}]}}});
+        let day = 86_400;
+        organization.recorded(&[caller.record(region, 5 * day, "ec2", "RunInstances", launched)]).await?;
+        organization.opened_by(&instance, &caller, 3 * day).await?;
+        let rules = organization.open_rules(&instance).await?;
+        let rules: Vec<Value> = rules
+            .iter()
+            .map(|rule| {
+                let value = |name: &str| rule.get(name).cloned().unwrap_or_default();
+                let cidr = [value("CidrIpv4"), value("CidrIpv6")].into_iter().find(Value::is_string);
+                json!({
+                    "group": value("GroupId"), "rule": value("SecurityGroupRuleId"), "cidr": cidr, "protocol": "tcp", "from": 22, "to": 22,
+                    "port_range": "22", "reaches": true,
+                })
+            })
+            .collect();
+        let expected = vec![
             ("/since/by/call", json!("ec2:AuthorizeSecurityGroupIngress")),
             ("/since/by/source_address", json!("198.51.100.9")),
             ("/since_unknown_because", Value::Null),
+            ("/rules/0/since/by/arn", json!(format!("arn:aws:iam::{account}:user/deployer"))),
         ];
-        let with = json!({"instance": instance.id, "port": 22});
+        let with = json!({"instance": instance.id, "port": 22, "rules": rules});
         world(yard, account, region, Some(instance), with, expected)
     })
 }
@@ -156,7 +152,7 @@ pub(super) fn shut(yard: &Yard) -> Setting<'_> {
     Box::pin(async move {
         let (account, region) = yard.place();
         let instance = yard.organization.instance(account, region, &shape(vec![Exposure::Range])).await?;
-        let expected = vec![("/reachable", json!(false)), ("/open_rules/0/port_range", json!("20-25")), ("/since", Value::Null)];
+        let expected = vec![("/reachable", json!(false)), ("/open_rules/0/port_range", json!("20-25")), ("/elastic", json!(false))];
         let with = json!({"instance": instance.id, "port": 22, "protocol": "tcp"});
         world(yard, account, region, Some(instance), with, expected)
     })

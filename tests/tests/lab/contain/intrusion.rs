@@ -2,8 +2,6 @@
 
 use cordon_lab::{Shape, organization::trail::Caller};
 
-use serde_json::{Value, json};
-
 use super::look::all;
 use crate::respond::world::{ATTACKER, HOME, World, id, state, step, text};
 
@@ -16,27 +14,15 @@ async fn a_confirmed_login_turns_the_target_into_an_actor_and_the_report_tells_h
     let role = organization.role_of(&instance);
     let caller = Caller::session(&instance.account, role, &instance.id, "ASIALABSTOLEN0000001", ATTACKER);
     let admin = Caller::user(&instance.account, "ci", "AKIALABCI00000000001", "192.0.2.200");
-    let rules = json!({"Filters": [{"Name": "group-id", "Values": [instance.groups[0]]}]});
-    let rules = world.hand(&instance.account, "ec2", "describe_security_group_rules", rules).await;
-    let made: Vec<Value> = rules["SecurityGroupRules"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|rule| json!({"groupId": instance.groups[0], "securityGroupRuleId": rule["SecurityGroupRuleId"], "ipProtocol": "tcp", "fromPort": 22, "toPort": 22, "isEgress": false, "cidrIpv4": rule["CidrIpv4"], "cidrIpv6": rule["CidrIpv6"]}))
-        .collect();
-    let opened = json!({"requestParameters": {"groupId": instance.groups[0], "ipPermissions": {"items": [
-        {"ipProtocol": "tcp", "fromPort": 22, "toPort": 22, "ipRanges": {"items": [{"cidrIp": "0.0.0.0/0"}]}}]}},
-        "responseElements": {"securityGroupRuleSet": {"items": made}},
-        "resources": [{"ARN": format!("arn:aws:ec2:{HOME}:{}:security-group/{}", instance.account, instance.groups[0]), "type": "AWS::EC2::SecurityGroup"}]});
-    let mut records = caller.abuse(HOME, &organization.security);
-    records.push(admin.record(HOME, 86_400, "ec2", "AuthorizeSecurityGroupIngress", opened));
-    organization.recorded(&records).await.unwrap();
+    organization.in_the_internet(&instance).await.unwrap();
+    organization.opened_by(&instance, &admin, 86_400).await.unwrap();
+    organization.recorded(&caller.abuse(HOME, &organization.security)).await.unwrap();
 
     let incident = world.one(&world.attack(&instance)).await;
     assert_eq!(state(&incident), "contained", "{incident:#}");
     // What the target needed was done first and stays; the actor's follows, in one run.
     all(&incident, &["close-ingress", "block-source", "protect", "isolate", "cut-issuance", "deny-sessions", "snapshot"], "applied");
-    all(&incident, &["find-logins", "trace"], "done");
+    all(&incident, &["exposure", "opened", "find-logins", "trace"], "done");
     let times = |id: &str| step(&incident, id)["state"].as_str().map(str::to_owned);
     assert!(times("isolate").is_some());
     assert!(!world.open(&instance, 22).await);
@@ -46,8 +32,11 @@ async fn a_confirmed_login_turns_the_target_into_an_actor_and_the_report_tells_h
     assert_eq!(text(&report, "/access/verdict"), "got-in");
     let told = report["root_cause"].to_string();
     for part in [
-        "reachable",
+        "The port was reachable from the Internet",
+        "has the public IPv4 address",
         "let 0.0.0.0/0 in",
+        "user/ci",
+        "AuthorizeSecurityGroupIngress",
         &instance.groups[0],
         "ec2-user logged in from 198.51.100.7",
         "backup-agent",

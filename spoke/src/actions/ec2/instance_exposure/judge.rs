@@ -1,14 +1,12 @@
 //! From what was seen to yes or no, with reasons.
 
-use std::collections::BTreeSet;
-
 use super::{
     Exposed, OpenRule, Verdict,
     part::{Interface, Seen},
     path::{Pass, pass, routed, table_of},
 };
 use crate::actions::ec2::{
-    close_open_ingress::{Body, Breadth, Rule, Source, Transport, breadth},
+    close_open_ingress::{Body, Breadth, Source, Transport, breadth},
     nacl::acl::REPLY_PORTS,
 };
 
@@ -19,22 +17,14 @@ pub(super) struct Judged {
     pub interfaces: Vec<Exposed>,
     pub because: Vec<String>,
     /// The rules that let the world in, over whichever family.
-    pub rules: Vec<(Rule, OpenRule)>,
-    /// Those among them of a family in which their interface has an address.
-    pub telling: BTreeSet<String>,
-}
-
-impl Judged {
-    /// The rules that made the port reachable; where nothing did, those that are open all the same.
-    pub fn openers(&self) -> impl Iterator<Item = &(Rule, OpenRule)> {
-        self.rules.iter().filter(|(_, open)| self.telling.is_empty() || self.telling.contains(&open.rule))
-    }
+    pub rules: Vec<OpenRule>,
+    /// Whether one of the addresses is an Elastic IP address.
+    pub elastic: bool,
 }
 
 /// Judges all interfaces.
 pub(super) fn judge(seen: &Seen, transport: Transport, port: u16) -> Judged {
-    let mut judged =
-        Judged { reachable: Verdict::No, interfaces: Vec::new(), because: Vec::new(), rules: Vec::new(), telling: BTreeSet::new() };
+    let mut judged = Judged { reachable: Verdict::No, interfaces: Vec::new(), because: Vec::new(), rules: Vec::new(), elastic: false };
     match (&seen.interfaces, seen.state.as_str()) {
         (_, "not-found") => judged.because.push(format!("there is no instance {}", seen.instance)),
         (Err(why), _) => {
@@ -52,9 +42,9 @@ pub(super) fn judge(seen: &Seen, transport: Transport, port: u16) -> Judged {
             }
         }
     }
-    let order = |open: &OpenRule| (open.group.clone(), open.cidr.clone(), open.rule.clone());
-    judged.rules.sort_by_cached_key(|(_, open)| order(open));
-    judged.rules.dedup_by(|one, other| one.1 == other.1);
+    // Of two interfaces of one group the rule reaches where one has an address.
+    judged.rules.sort_by_cached_key(|open| (open.group.clone(), open.cidr.clone(), open.rule.clone(), !open.reaches));
+    judged.rules.dedup_by(|one, other| (&one.group, &one.rule) == (&other.group, &other.rule));
     judged
 }
 
@@ -71,12 +61,9 @@ impl Question<'_> {
     fn interface(&self, interface: &Interface, judged: &mut Judged) {
         let mut reachable = Verdict::No;
         for ipv6 in [false, true] {
-            let (open, rules) = self.rules(interface, ipv6);
             let addresses = addresses(interface, ipv6);
-            if addresses.is_some() {
-                judged.telling.extend(open.iter().map(|(_, open)| open.rule.clone()));
-            }
-            judged.rules.extend(open);
+            let (open, rules) = self.rules(interface, ipv6);
+            judged.rules.extend(open.into_iter().map(|open| OpenRule { reaches: addresses.is_some(), ..open }));
             let Some(addresses) = addresses else { continue };
             let conditions = [addresses, rules, self.route(interface, ipv6), self.acl(interface, ipv6)];
             reachable = reachable.or(conditions.iter().fold(Verdict::Yes, |all, (one, _)| all.and(*one)));
@@ -90,6 +77,7 @@ impl Question<'_> {
             judged.because.push(format!("interface {} has no address in the Internet", interface.id));
         }
         judged.reachable = judged.reachable.or(reachable);
+        judged.elastic |= interface.ipv4.iter().any(|(_, allocation)| allocation.is_some());
         let table = self.seen.tables.as_ref().ok().and_then(|tables| table_of(tables, &interface.subnet, &interface.vpc));
         judged.interfaces.push(Exposed {
             id: interface.id.clone(),
@@ -103,7 +91,7 @@ impl Question<'_> {
     }
 
     /// The rules that let the world in over a family, and whether there are any.
-    fn rules(&self, interface: &Interface, ipv6: bool) -> (Vec<(Rule, OpenRule)>, Reason) {
+    fn rules(&self, interface: &Interface, ipv6: bool) -> (Vec<OpenRule>, Reason) {
         let family = family(ipv6);
         let groups = interface.groups.join(", ");
         let all = match &self.seen.rules {
@@ -129,9 +117,17 @@ impl Question<'_> {
                         // A list that could not be read may hold anything.
                         sure |= !why.contains("could not be read");
                         said.push(format!("{words}{why}"));
-                        let description = rule.body.description.clone();
-                        let (group, cidr, port_range) = (group.clone(), rule.body.source.to_string(), self.ports(&rule.body));
-                        open.push((rule.clone(), OpenRule { group, rule: rule.id.clone(), cidr, port_range, description }));
+                        open.push(OpenRule {
+                            group: group.clone(),
+                            rule: rule.id.clone(),
+                            cidr: rule.body.source.to_string(),
+                            protocol: rule.body.protocol.clone(),
+                            from: rule.body.from,
+                            to: rule.body.to,
+                            port_range: self.ports(&rule.body),
+                            description: rule.body.description.clone(),
+                            reaches: false,
+                        });
                     }
                     Some((Breadth::Wide, _)) => wide.push(words),
                     _ => {}

@@ -1,14 +1,10 @@
 use std::collections::BTreeMap;
 
-use cordon_shared::trail::Record;
-use serde_json::{Value, json};
-
 use super::{
     Verdict,
     judge::{Judged, judge},
     part::{Interface, Seen},
     path::{Pass, Route, Table, pass, routed, table_of},
-    since::weigh_records,
 };
 use crate::actions::ec2::{
     close_open_ingress::{Body, Rule, Source, Transport},
@@ -87,7 +83,7 @@ fn a_port_is_reachable_when_address_rule_route_and_acl_all_let_it_in_and_each_is
     for id in ["eni-1", "198.51.100.1 (eipalloc-1)", "sgr-1 of sg-1", "igw-1", "rtb-1", "acl-1"] {
         assert!(because.contains(id), "{id}: {because}");
     }
-    let open = &found.rules[0].1;
+    let open = &found.rules[0];
     assert_eq!((open.port_range.as_str(), open.description.as_deref()), ("20-25", Some("temporary")));
     assert_eq!((found.interfaces[0].route_table.as_deref(), found.interfaces[0].acl.as_deref()), (Some("rtb-1"), Some("acl-1")));
 }
@@ -209,90 +205,13 @@ fn the_first_entry_that_matches_the_world_decides() {
     assert_eq!(inward(&[entry(100, false, false, "::/0", None)]), Pass::Closed);
 }
 
-fn record(day: u8, name: &str, more: Value) -> Record {
-    let mut record = json!({
-        "eventID": format!("e-{day}"), "eventTime": format!("2026-11-{day:02}T10:00:00Z"), "eventSource": "ec2.amazonaws.com", "eventName": name,
-        "sourceIPAddress": "198.51.100.9", "userIdentity": {"type": "IAMUser", "arn": "arn:aws:iam::111122223333:user/deployer"},
-    });
-    record.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    Record::read(&record).unwrap()
-}
-
-fn authorized(day: u8, rule: &str, cidr: &str) -> Record {
-    let rule = json!({"groupId": "sg-1", "securityGroupRuleId": rule, "ipProtocol": "tcp", "fromPort": 20, "toPort": 25, "cidrIpv4": cidr});
-    record(day, "AuthorizeSecurityGroupIngress", json!({"responseElements": {"securityGroupRuleSet": {"items": [rule]}}}))
-}
-
-fn modified(day: u8, rule: &str, cidr: &str) -> Record {
-    let rule =
-        json!({"SecurityGroupRuleId": rule, "SecurityGroupRule": {"IpProtocol": "tcp", "FromPort": 20, "ToPort": 25, "CidrIpv4": cidr}});
-    record(
-        day,
-        "ModifySecurityGroupRules",
-        json!({"requestParameters": {"ModifySecurityGroupRulesRequest": {"GroupId": "sg-1", "SecurityGroupRule": rule}}}),
-    )
-}
-
-fn launched(day: u8) -> Record {
-    record(day, "RunInstances", json!({"responseElements": {"instancesSet": {"items": [{"instanceId": INSTANCE}]}}}))
-}
-
 #[test]
-fn since_is_when_the_last_of_what_was_needed_came_to_be() {
-    let seen = seen();
-    let judged = judged(&seen);
-    let since = |records: Vec<Record>| weigh_records(records, None, Transport::Tcp, 22, &seen, &judged);
-    let told = |records: Vec<Record>| since(records).0.map(|since| (since.by.event_id, since.by.call));
-    let of = |id: &str, call: &str| Some((id.to_owned(), format!("ec2:{call}")));
-    assert_eq!(told(vec![launched(1), authorized(3, "sgr-1", "0.0.0.0/0")]), of("e-3", "AuthorizeSecurityGroupIngress"));
-    assert_eq!(told(vec![authorized(3, "sgr-1", "0.0.0.0/0"), launched(5)]), of("e-5", "RunInstances"));
-    // A rule that was narrow at first was opened by the change.
-    assert_eq!(told(vec![authorized(3, "sgr-1", "10.0.0.0/8"), modified(4, "sgr-1", "0.0.0.0/0")]), of("e-4", "ModifySecurityGroupRules"));
-    // One that was open all along was not opened by it.
-    assert_eq!(
-        told(vec![authorized(3, "sgr-1", "0.0.0.0/0"), modified(4, "sgr-1", "0.0.0.0/0")]),
-        of("e-3", "AuthorizeSecurityGroupIngress")
-    );
-    // A rule of the same words that was revoked is another.
-    assert_eq!(told(vec![authorized(3, "sgr-0", "0.0.0.0/0")]), None);
-    // Older than all that is known is the rule, not the instance.
-    assert_eq!(told(vec![launched(1)]), of("e-1", "RunInstances"));
-    assert!(since(vec![]).1.unwrap().contains("no event of the last 90 days opened sgr-1"));
-}
-
-#[test]
-fn a_rule_of_a_family_without_an_address_is_named_and_tells_nothing_about_since_when() {
+fn a_rule_of_a_family_without_an_address_is_named_and_does_not_reach() {
     let mut seen = seen();
     let six = rule("sgr-6", "tcp", (22, 22), Source::Ipv6("::/0".into()));
     seen.rules.as_mut().unwrap().get_mut("sg-1").unwrap().push(six);
-    let judged = judged(&seen);
-    assert_eq!(judged.rules.len(), 2);
-    let records = vec![authorized(2, "sgr-6", "::/0"), authorized(3, "sgr-1", "0.0.0.0/0")];
-    let (since, _) = weigh_records(records, None, Transport::Tcp, 22, &seen, &judged);
-    assert_eq!(since.unwrap().what, "rule sgr-1 of sg-1 was opened");
-}
-
-#[test]
-fn a_record_without_a_rules_id_is_found_by_what_it_says() {
-    let seen = seen();
-    let judged = judged(&seen);
-    let asked = |from: u16, to: u16, cidr: &str| {
-        let permission = json!({"ipProtocol": "tcp", "fromPort": from, "toPort": to, "ipRanges": {"items": [{"cidrIp": cidr}]}});
-        record(
-            3,
-            "AuthorizeSecurityGroupIngress",
-            json!({"requestParameters": {"groupId": "sg-1", "ipPermissions": {"items": [permission]}}}),
-        )
-    };
-    let found = |record| weigh_records(vec![record], None, Transport::Tcp, 22, &seen, &judged).0.is_some();
-    assert!(found(asked(20, 25, "0.0.0.0/0")) && found(asked(20, 25, "198.51.100.7/0")));
-    assert!(!found(asked(22, 22, "0.0.0.0/0")) && !found(asked(20, 25, "0.0.0.0/1")));
-}
-
-#[test]
-fn a_history_that_could_not_be_read_is_no_proof_of_age() {
-    let seen = seen();
-    let judged = judged(&seen);
-    let (since, why) = weigh_records(vec![launched(1)], Some("access denied".into()), Transport::Tcp, 22, &seen, &judged);
-    assert!(since.is_none() && why.unwrap().contains("access denied"));
+    let found = judged(&seen);
+    let reaches: Vec<(&str, bool)> = found.rules.iter().map(|open| (open.rule.as_str(), open.reaches)).collect();
+    assert_eq!(reaches, [("sgr-1", true), ("sgr-6", false)]);
+    assert!(found.elastic);
 }
