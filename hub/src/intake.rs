@@ -5,10 +5,10 @@ use std::sync::Arc;
 use cordon_shared::{
     engine::{Entry, FindingNote},
     evidence::{EvidenceError, Item},
-    finding::{Finding, Subject},
+    finding::{Finding, FindingId, Subject},
     id::IncidentId,
     intake::Origin,
-    journal::{Accepted, JournalError, ops},
+    journal::{Accepted, JournalError, Tx, ops},
     playbook::Playbook,
 };
 use serde_json::Value;
@@ -35,7 +35,7 @@ pub struct Ignored {
     pub why: String,
 }
 
-/// The playbook that answers a finding, and its subject.
+/// The playbook that answers a finding, and its subjects, of which there is one at least.
 ///
 /// # Errors
 /// Why none does.
@@ -44,7 +44,7 @@ pub fn answered<'p>(
     finding: &Finding,
     document: &Value,
     allow_samples: bool,
-) -> Result<(&'p Arc<Playbook>, Subject), Ignored> {
+) -> Result<(&'p Arc<Playbook>, Vec<Subject>), Ignored> {
     if finding.sample && !allow_samples {
         let why = "a sample finding; `--allow-samples` observes it".to_owned();
         return Err(Ignored { code: "sample", why });
@@ -58,14 +58,13 @@ pub fn answered<'p>(
         let why = near.unwrap_or_else(|| format!("no playbook answers findings of type `{}`", finding.kind));
         return Err(Ignored { code: "no-playbook", why });
     };
-    match playbook.subject_of(finding) {
-        Some(subject) => Ok((playbook, subject.clone())),
-        None => {
-            let kind = serde_json::to_value(playbook.subject).ok().and_then(|kind| kind.as_str().map(str::to_owned)).unwrap_or_default();
-            let why = format!("playbook `{}` answers it, but it names no {kind}", playbook.name);
-            Err(Ignored { code: "no-subject", why })
-        }
+    let subjects: Vec<Subject> = playbook.subjects_of(finding).cloned().collect();
+    if subjects.is_empty() {
+        let kind = serde_json::to_value(playbook.subject).ok().and_then(|kind| kind.as_str().map(str::to_owned)).unwrap_or_default();
+        let why = format!("playbook `{}` answers it, but it names no {kind}", playbook.name);
+        return Err(Ignored { code: "no-subject", why });
     }
+    Ok((playbook, subjects))
 }
 
 /// A playbook that wants this type of finding, but not this one.
@@ -79,11 +78,20 @@ fn near_miss(playbook: &Playbook, document: &Value) -> Option<String> {
     wants_type.then(|| format!("playbook `{}` does not answer it: {miss}", playbook.name))
 }
 
-/// Takes a finding in. Durable when it returns: only then may a queue forget it.
+/// What became of a finding: one answer for each subject that its playbook is about, in their order, or one that says why it is ignored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taken {
+    /// What the journal did.
+    pub accepted: Vec<Accepted>,
+    /// Why it opens no incident, where it does not.
+    pub ignored: Option<Ignored>,
+}
+
+/// Takes a finding in. Durable when it returns: only then may a queue forget it. All of its subjects are taken in, or none.
 ///
 /// # Errors
 /// [`TakeError`].
-pub async fn take(hub: &Hub, origin: &Origin, finding: &Finding, sweep: Option<String>) -> Result<(Accepted, Option<Ignored>), TakeError> {
+pub async fn take(hub: &Hub, origin: &Origin, finding: &Finding, sweep: Option<String>) -> Result<Taken, TakeError> {
     let document = serde_json::to_value(finding).map_err(|error| JournalError::Store(format!("a finding is no JSON: {error}")))?;
     let note = FindingNote {
         id: finding.id.clone(),
@@ -95,25 +103,33 @@ pub async fn take(hub: &Hub, origin: &Origin, finding: &Finding, sweep: Option<S
     let now = hub.clock.now();
     let answered = answered(&hub.playbooks, finding, &note.finding, hub.allow_samples);
     let ignored = answered.as_ref().err().cloned();
-    let arrival = match answered {
-        Err(ignored) => ops::Arrival { note, opening: None, ignored: Some(ignored.why) },
-        Ok((playbook, subject)) => {
+    let arrivals = match answered {
+        Err(ignored) => vec![(note.id.clone(), ops::Arrival { note, opening: None, ignored: Some(ignored.why) })],
+        Ok((playbook, subjects)) => {
             let millis = u64::try_from(now.as_millisecond()).unwrap_or(0);
-            let entry = Entry::Opened {
-                playbook: playbook.name.clone(),
-                source: playbook.source.clone(),
-                digest: playbook.digest.clone(),
-                subject: subject.clone(),
-                finding: Box::new(note.clone()),
-                mode: hub.config.hub.mode,
-                observe_only: finding.sample.then(|| "a sample finding is only observed".to_owned()),
-                detected_at: now,
+            let arrival = |(number, subject): (usize, &Subject)| {
+                let entry = Entry::Opened {
+                    playbook: playbook.name.clone(),
+                    source: playbook.source.clone(),
+                    digest: playbook.digest.clone(),
+                    subject: subject.clone(),
+                    finding: Box::new(note.clone()),
+                    mode: hub.config.hub.mode,
+                    observe_only: finding.sample.then(|| "a sample finding is only observed".to_owned()),
+                    detected_at: now,
+                };
+                let keys = ops::keys(&playbook.name, std::slice::from_ref(subject));
+                let opening = Some(ops::Opening { run: IncidentId::new(millis), entry, keys, sweep: sweep.clone() });
+                let known_as = match number {
+                    0 => note.id.clone(),
+                    _ => FindingId(format!("{} of {}", note.id.0, subject.name())),
+                };
+                (known_as, ops::Arrival { note: note.clone(), opening, ignored: None })
             };
-            let keys = ops::keys(&playbook.name, std::slice::from_ref(&subject));
-            ops::Arrival { note, opening: Some(ops::Opening { run: IncidentId::new(millis), entry, keys, sweep }), ignored: None }
+            subjects.iter().enumerate().map(arrival).collect()
         }
     };
-    if arrival.ignored.is_none() {
+    if ignored.is_none() {
         // Before the journal speaks of it: kept twice is kept once, and kept for nothing does no harm.
         let item = Item {
             kind: "finding".to_owned(),
@@ -124,11 +140,15 @@ pub async fn take(hub: &Hub, origin: &Origin, finding: &Finding, sweep: Option<S
         hub.evidence.put(item).await?;
     }
     let pace = hub.pace;
-    let accepted = hub.journal.with(move |tx| ops::accept(tx, &arrival, now, pace)).await?;
-    match accepted {
-        Accepted::Opened(_) => hub.poke.notify_one(),
-        Accepted::Joined { .. } => hub.ring(),
-        Accepted::Duplicate(_) | Accepted::Ignored { .. } => {}
+    let accept = move |tx: &mut dyn Tx| {
+        let one = |(id, arrival): &(FindingId, ops::Arrival)| ops::accept_as(tx, id, arrival, now, pace);
+        arrivals.iter().map(one).collect::<Result<Vec<_>, _>>()
+    };
+    let accepted = hub.journal.with(accept).await?;
+    if accepted.iter().any(|accepted| matches!(accepted, Accepted::Joined { .. })) {
+        hub.ring();
+    } else if accepted.iter().any(|accepted| matches!(accepted, Accepted::Opened(_))) {
+        hub.poke.notify_one();
     }
-    Ok((accepted, ignored))
+    Ok(Taken { accepted, ignored })
 }

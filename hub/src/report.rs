@@ -8,6 +8,7 @@ mod deeds;
 mod html;
 mod json;
 mod markdown;
+mod reach;
 mod story;
 
 use cordon_shared::{
@@ -30,6 +31,9 @@ const CUT_FLOWS: &str = "ec2.cut-tracked-flows";
 const DENY_SESSIONS: &str = "iam.deny-older-sessions";
 const EXPOSURE: &str = "ec2.instance-exposure";
 const TRACE: &str = "cloudtrail.trace-credentials";
+const CHAINED: &str = "cloudtrail.list-chained-roles";
+const RELATED: &str = "securityhub.related-findings";
+const DEACTIVATE: &str = "iam.deactivate-access-key";
 const TRACE_EXPOSURE: &str = "cloudtrail.trace-exposure";
 const CLOSE_INGRESS: &str = "ec2.close-open-ingress";
 const BLOCK_SOURCE: &str = "ec2.block-source-in-nacl";

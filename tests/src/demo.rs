@@ -178,7 +178,18 @@ async fn perform(
     write(&folder.join("intrusion.html"), &page.stdout)?;
     write(&folder.join("intrusion.md"), &cordon.run(&["incident", "report", &entered], "").await?.stdout)?;
     screen.section("Times, from when Cordon took the finding in");
-    for (what, id) in [("attacked: port closed, source denied", &main), ("entered: isolated, credentials cut", &entered)] {
+    let attacker = watch.incident(stage.actor(Scene::Attacker)?.arn.as_str())?;
+    let key = watch.incident(stage.user.key(0))?;
+    let mut told = vec![
+        ("attacked: port closed, source denied", main.clone()),
+        ("entered: isolated, credentials cut", entered),
+        ("attacker: isolated, credentials cut", attacker),
+        ("stolen key: inactive", key),
+    ];
+    if let Some(group) = stage.groups.first() {
+        told.push(("open port: closed", watch.incident(&group.arn)?));
+    }
+    for (what, id) in &told {
         let data = cordon.run(&["incident", "report", id, "--format", "json"], "").await?;
         times(screen, what, &data.objects())?;
     }
@@ -220,13 +231,16 @@ fn times(screen: &mut Screen, what: &str, report: &[Value]) -> Result<(), LabErr
         let text = report.pointer(&format!("/incident/{name}")).and_then(Value::as_str);
         text.and_then(|text| text.parse::<jiff::Timestamp>().ok())
     };
-    let (Some(detected), Some(first), Some(contained)) = (at("detected_at"), at("first_change_at"), at("contained_at")) else {
-        return Err(LabError::new(format!("the report does not say when it was contained ({what})")));
+    let (Some(detected), Some(first)) = (at("detected_at"), at("first_change_at")) else {
+        return Err(LabError::new(format!("the report does not say when it was first acted on ({what})")));
     };
     let seconds = |to: jiff::Timestamp| to.duration_since(detected).as_secs_f64();
     screen.step_at("detected", &format!("{what}; {detected:.3}"), 0.0);
     screen.step_at("first change", "after record, plan and decision", seconds(first));
-    screen.step_at("contained", "all that contains was read back", seconds(contained));
+    match at("contained_at") {
+        Some(contained) => screen.step_at("contained", "all that contains was read back", seconds(contained)),
+        None => screen.step("contained", "not wholly: a person is asked about the rest"),
+    }
     match at("ended_at") {
         Some(ended) => screen.step_at("ended", "nothing is owed", seconds(ended)),
         None => screen.step("ended", "not yet: something is undone, or looked at again, later"),

@@ -87,7 +87,8 @@ async fn run(bench: &Arc<Bench>, lines: &[String], new: bool) -> Result<f64, Lab
 async fn one(bench: &Bench, line: &str, new: bool) -> Result<(), LabError> {
     let finding = read(line)?;
     let document = serde_json::to_value(&finding).map_err(said)?;
-    let (playbook, subject) = answered(&bench.playbooks, &finding, &document, false).map_err(|ignored| said(ignored.why))?;
+    let (playbook, subjects) = answered(&bench.playbooks, &finding, &document, false).map_err(|ignored| said(ignored.why))?;
+    let subject = subjects.first().ok_or_else(|| said("no subject".to_owned()))?;
     let note = FindingNote {
         id: finding.id.clone(),
         version: finding.version(),
@@ -107,7 +108,7 @@ async fn one(bench: &Bench, line: &str, new: bool) -> Result<(), LabError> {
         observe_only: None,
         detected_at: now,
     };
-    let keys = ops::keys(&playbook.name, std::slice::from_ref(&subject));
+    let keys = ops::keys(&playbook.name, std::slice::from_ref(subject));
     let arrival = ops::Arrival { note, opening: Some(ops::Opening { run, entry, keys, sweep: None }), ignored: None };
     let pace = bench.pace;
     let accepted = bench.journal.with(move |tx| ops::accept(tx, &arrival, now, pace)).await.map_err(said)?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use clap::Args;
 use cordon_shared::{
     arn::Arn,
-    finding::{Finding, FindingId, Format as Source, HubState, Network, Provider, Raw, ResourceRole, Subject, SubjectKind},
+    finding::{Credential, Finding, FindingId, Format as Source, HubState, Network, Provider, Raw, ResourceRole, Subject, SubjectKind},
     id::{AccountId, CellId, Region},
     intake::Origin,
     journal::Accepted,
@@ -25,7 +25,7 @@ pub(super) struct Open {
     /// The playbook
     #[arg(long)]
     playbook: String,
-    /// What it is about: an instance's or a security group's id
+    /// What it is about: an instance's, a security group's or an access key's id
     #[arg(long)]
     subject: String,
     /// Its account
@@ -49,6 +49,49 @@ pub(super) struct Open {
     /// The attacked port
     #[arg(long)]
     port: Option<u16>,
+    /// Of an access key: the IAM user whose key it is
+    #[arg(long, conflicts_with_all = ["assumed_role", "session"])]
+    user: Option<String>,
+    /// Of an access key: the role whose session it belongs to
+    #[arg(long, requires = "session")]
+    assumed_role: Option<String>,
+    /// Of an access key: the name of that session
+    #[arg(long, requires = "assumed_role")]
+    session: Option<String>,
+}
+
+/// Ids of one kind of subject.
+struct Ids {
+    prefixes: &'static [&'static str],
+    /// The resource type in its ARN; none where AWS gives it no ARN.
+    resource: Option<&'static str>,
+}
+
+fn ids(kind: SubjectKind) -> Option<Ids> {
+    match kind {
+        SubjectKind::Instance => Some(Ids { prefixes: &["i-"], resource: Some("instance") }),
+        SubjectKind::SecurityGroup => Some(Ids { prefixes: &["sg-"], resource: Some("security-group") }),
+        // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html#identifiers-unique-ids
+        SubjectKind::AccessKey => Some(Ids { prefixes: &["AKIA", "ASIA"], resource: None }),
+        _ => None,
+    }
+}
+
+/// Whose access key it is, as GuardDuty would write it.
+fn credential(open: &Open) -> Result<Credential, Failure> {
+    let of = |kind: &str, name: &str, session: Option<&str>| {
+        let principal = session.map(|session| format!(":{session}"));
+        let credential = Credential::new(Some(&open.subject), principal.as_deref(), Some(kind), Some(name));
+        Credential { principal_id: None, ..credential.unwrap_or_default() }
+    };
+    match (&open.user, &open.assumed_role, &open.session) {
+        (Some(user), ..) => Ok(of("IAMUser", user, None)),
+        (None, Some(role), Some(session)) => Ok(of("AssumedRole", role, Some(session))),
+        _ => Err(Failure::usage(format!(
+            "whose access key {} is has to be said: `--user NAME` of a user's own key, `--assumed-role NAME --session NAME` of a session's",
+            open.subject
+        ))),
+    }
 }
 
 /// Obeys `cordon open`.
@@ -66,10 +109,11 @@ async fn run(common: &Common, hub: &Arc<Hub>, open: Open, fail_on: Vec<String>) 
         return Err(Failure::usage(format!("playbook `{}` does not answer that: {}", open.playbook, ignored.why)));
     }
     let origin = Origin { input: format!("opened by {}", person().0), line: 1 };
-    let (accepted, _) = intake::take(hub, &origin, &finding, None).await.map_err(|error| Failure::other(error.to_string()))?;
-    let id = match accepted {
-        Accepted::Opened(run) | Accepted::Joined { run, .. } | Accepted::Duplicate(run) => run,
-        Accepted::Ignored { why, .. } => return Err(Failure::usage(why)),
+    let taken = intake::take(hub, &origin, &finding, None).await.map_err(|error| Failure::other(error.to_string()))?;
+    let id = match taken.accepted.into_iter().next() {
+        Some(Accepted::Opened(run) | Accepted::Joined { run, .. } | Accepted::Duplicate(run)) => run,
+        Some(Accepted::Ignored { why, .. }) => return Err(Failure::usage(why)),
+        None => return Err(Failure::other(format!("{} was not taken in", open.subject))),
     };
     driver::drive(Arc::clone(hub), async |hub: &Hub| Ok(hub.store.running().await? == 0)).await?;
     let view = hub.store.view(id).await?;
@@ -95,16 +139,20 @@ fn playbook<'h>(hub: &'h Hub, name: &str) -> Result<&'h Arc<cordon_shared::playb
 /// The observation of a person, as a finding that the playbook answers.
 fn finding(hub: &Hub, open: &Open) -> Result<Finding, Failure> {
     let playbook = playbook(hub, &open.playbook)?;
-    let types: Vec<String> = playbook
+    let wanted: Vec<serde_json::Value> = playbook
         .patterns
         .iter()
         .filter_map(|pattern| pattern.to_json().get("type").cloned())
         .flat_map(|kinds| kinds.as_array().cloned().unwrap_or_default())
-        .filter_map(|kind| kind.as_str().map(str::to_owned))
         .collect();
+    let told = |kind: &serde_json::Value| match kind {
+        serde_json::Value::String(kind) => Some(kind.clone()),
+        other => other.get("prefix").and_then(serde_json::Value::as_str).map(|prefix| format!("{prefix}…")),
+    };
+    let types: Vec<String> = wanted.iter().filter_map(told).collect();
     let kind = match (&open.kind, types.as_slice()) {
         (Some(kind), _) => kind.clone(),
-        (None, [only]) => only.clone(),
+        (None, [only]) if !only.ends_with('…') => only.clone(),
         (None, _) => {
             return Err(Failure::usage(format!(
                 "playbook `{}` answers several types: say which with `--type` ({})",
@@ -113,25 +161,37 @@ fn finding(hub: &Hub, open: &Open) -> Result<Finding, Failure> {
             )));
         }
     };
-    let (prefix, shape) = match playbook.subject {
-        SubjectKind::Instance => ("i-", "instance"),
-        SubjectKind::SecurityGroup => ("sg-", "security-group"),
-        _ => {
-            return Err(Failure::usage(format!(
-                "playbook `{}` cannot be opened by hand yet: its subject is neither an instance nor a security group",
-                playbook.name
-            )));
-        }
+    let Some(Ids { prefixes, resource }) = ids(playbook.subject) else {
+        return Err(Failure::usage(format!(
+            "playbook `{}` cannot be opened by hand yet: its subject is neither an instance, a security group nor an access key",
+            playbook.name
+        )));
     };
-    if !open.subject.starts_with(prefix) || !open.subject.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
-        return Err(Failure::usage(format!("`{}` is not the id of a subject of `{}` ({prefix}…)", open.subject, playbook.name)));
+    let begins = prefixes.iter().any(|prefix| open.subject.starts_with(prefix));
+    if !begins || !open.subject.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
+        let wanted = prefixes.iter().map(|prefix| format!("{prefix}…")).collect::<Vec<_>>().join(" or ");
+        return Err(Failure::usage(format!("`{}` is not the id of a subject of `{}` ({wanted})", open.subject, playbook.name)));
     }
-    let text = format!("arn:{}:ec2:{}:{}:{shape}/{}", open.region.partition(), open.region, open.account, open.subject);
-    let arn: Arn = text.parse().map_err(|error: cordon_shared::arn::ArnError| Failure::usage(error.to_string()))?;
+    let is_key = playbook.subject == SubjectKind::AccessKey;
+    if !is_key && (open.user.is_some() || open.assumed_role.is_some()) {
+        return Err(Failure::usage(format!("`--user`, `--assumed-role` and `--session` are of an access key; {} is none", open.subject)));
+    }
+    let credential = is_key.then(|| credential(open)).transpose()?;
+    let arn: Option<Arn> = resource
+        .map(|shape| format!("arn:{}:ec2:{}:{}:{shape}/{}", open.region.partition(), open.region, open.account, open.subject).parse())
+        .transpose()
+        .map_err(|error: cordon_shared::arn::ArnError| Failure::usage(error.to_string()))?;
     let cell = CellId::new(open.account.clone(), open.region.clone());
     let now = hub.clock.now();
     let provider = if playbook.subject == SubjectKind::SecurityGroup { Provider::SecurityHub } else { Provider::GuardDuty };
-    let raw = serde_json::json!({ "opened_by": person().0, "at": now, "why": open.why, "playbook": playbook.name, "subject": text });
+    let subject = Subject {
+        cell: CellId::new(open.account.clone(), if is_key { Region::global() } else { open.region.clone() }),
+        kind: playbook.subject,
+        id: open.subject.clone(),
+        arn,
+    };
+    let raw =
+        serde_json::json!({ "opened_by": person().0, "at": now, "why": open.why, "playbook": playbook.name, "subject": subject.name() });
     Ok(Finding {
         id: FindingId(format!("cordon:opened/{}/{}", open.subject, now.as_millisecond())),
         provider,
@@ -139,10 +199,10 @@ fn finding(hub: &Hub, open: &Open) -> Result<Finding, Failure> {
         kind,
         title: open.why.clone(),
         severity: 0,
-        cell: cell.clone(),
-        subjects: vec![Subject { cell, kind: playbook.subject, id: open.subject.clone(), arn: Some(arn) }],
+        cell,
+        subjects: vec![subject],
         role: Some(if open.role == "actor" { ResourceRole::Actor } else { ResourceRole::Target }),
-        credential: None,
+        credential,
         network: Network { remote_ips: open.source.clone(), local_port: open.port, protocol: Some("tcp".to_owned()), ..Network::default() },
         first_seen: Some(now),
         last_seen: Some(now),

@@ -109,7 +109,7 @@ impl<'a> Answer<'a> {
             (answer.code, answer.reason) = ("no-match", format!("it does not answer this finding: {}", misses.join("; or ")));
             return answer;
         }
-        let Some(subject) = playbook.subject_of(finding) else {
+        let Some(subject) = playbook.subjects_of(finding).next() else {
             (answer.code, answer.reason) = ("no-subject", format!("it answers this finding, but it names no {}", word(&playbook.subject)));
             return answer;
         };

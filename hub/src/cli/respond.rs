@@ -12,6 +12,7 @@ use std::{
 use clap::Args;
 use cordon_shared::{
     engine::RunState,
+    finding::Finding,
     id::IncidentId,
     intake::{self, Item, Origin, Rejection},
     journal::Accepted,
@@ -23,7 +24,7 @@ use super::{Common, Exit, Failure, Format, exit::Tally, output};
 use crate::{
     driver::{self, Hub, serve_requests},
     incident::{FindingRef, IncidentJson, RejectedJson},
-    intake::take,
+    intake::{Taken as TakenIn, take},
     setup::{self, Wanted},
     table::IncidentRow,
 };
@@ -196,28 +197,32 @@ impl Session {
                     Format::Table => output::tell(&format!("{origin}: ignored: {}", crate::text::safe(&ignored.reason))),
                 }
             }
-            Taken::Run(id) => {
-                self.pending.insert(id);
-            }
-            Taken::Duplicate(id) => {
-                if self.pending.contains(&id) {
-                    return Ok(());
-                }
-                if self.state(id).await? == RunState::Running {
-                    // Left in the middle by an earlier command: it is shown when it has come to rest.
-                    self.pending.insert(id);
-                    return Ok(());
-                }
-                if self.format == Format::Json {
-                    self.show(id, Some(id)).await?;
-                } else {
-                    output::tell(&format!("{origin}: nothing new: it belongs to {id}"));
-                    if let Some(row) = self.hub.store.run(id).await? {
-                        self.tally.state(row.state);
-                        self.shown.insert(id, (&row).into());
-                    }
+            Taken::Runs { new, duplicates } => {
+                self.pending.extend(new);
+                for id in duplicates {
+                    self.duplicate(&origin, id).await?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    async fn duplicate(&mut self, origin: &Origin, id: IncidentId) -> Result<(), Failure> {
+        if self.pending.contains(&id) {
+            return Ok(());
+        }
+        if self.state(id).await? == RunState::Running {
+            // Left in the middle by an earlier command: it is shown when it has come to rest.
+            self.pending.insert(id);
+            return Ok(());
+        }
+        if self.format == Format::Json {
+            return self.show(id, Some(id)).await;
+        }
+        output::tell(&format!("{origin}: nothing new: it belongs to {id}"));
+        if let Some(row) = self.hub.store.run(id).await? {
+            self.tally.state(row.state);
+            self.shown.insert(id, (&row).into());
         }
         Ok(())
     }
@@ -260,8 +265,11 @@ impl Session {
 
 /// What became of one item.
 enum Taken {
-    Run(IncidentId),
-    Duplicate(IncidentId),
+    /// The incidents of its subjects: those that it opened or joined, and those to which it tells nothing new.
+    Runs {
+        new: Vec<IncidentId>,
+        duplicates: Vec<IncidentId>,
+    },
     Ignored(Box<IncidentJson>),
     Rejected(Rejection),
 }
@@ -277,22 +285,30 @@ fn taken(hub: Arc<Hub>, receive: mpsc::Receiver<Read1>) -> impl futures::Stream<
                     Item::Rejected(rejection) => Taken::Rejected(rejection),
                     Item::NotAFinding { what } => Taken::Ignored(Box::new(not_a_finding(&hub, &origin, &what))),
                     Item::Finding(finding) => {
-                        let (accepted, ignored) =
+                        let taken =
                             take(&hub, &origin, &finding, None).await.map_err(|error| Failure::other(format!("{origin}: {error}")))?;
-                        match accepted {
-                            Accepted::Opened(run) | Accepted::Joined { run, .. } => Taken::Run(run),
-                            Accepted::Duplicate(run) => Taken::Duplicate(run),
-                            Accepted::Ignored { why, .. } => {
-                                let code = ignored.map_or("ignored", |ignored| ignored.code);
-                                Taken::Ignored(Box::new(IncidentJson::ignored(&finding, origin.to_string(), code, why, hub.clock.now())))
-                            }
-                        }
+                        sorted(&hub, &origin, &finding, taken)
                     }
                 };
                 Ok((origin, taken))
             }
         })
         .buffered(IN_FLIGHT)
+}
+
+fn sorted(hub: &Hub, origin: &Origin, finding: &Finding, taken: TakenIn) -> Taken {
+    let (mut new, mut duplicates) = (Vec::new(), Vec::new());
+    for accepted in taken.accepted {
+        match accepted {
+            Accepted::Opened(run) | Accepted::Joined { run, .. } => new.push(run),
+            Accepted::Duplicate(run) => duplicates.push(run),
+            Accepted::Ignored { why, .. } => {
+                let code = taken.ignored.as_ref().map_or("ignored", |ignored| ignored.code);
+                return Taken::Ignored(Box::new(IncidentJson::ignored(finding, origin.to_string(), code, why, hub.clock.now())));
+            }
+        }
+    }
+    Taken::Runs { new, duplicates }
 }
 
 /// A well-formed document that is no finding.

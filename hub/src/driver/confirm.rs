@@ -77,7 +77,8 @@ fn read(document: &[u8]) -> Option<Finding> {
     })
 }
 
-/// What a forged copy would change: what it is about, what part the subject plays, whose addresses are blocked.
+/// What a forged copy would change: what it is about, what part the subject plays, whose credentials are cut, which port is closed, whose
+/// addresses are blocked. A copy that says less than GuardDuty (Security Hub leaves things out) is none the falser for it.
 fn differs(note: &FindingNote, known: &Finding) -> Option<&'static str> {
     let theirs = serde_json::to_value(known).unwrap_or_default();
     for (field, name) in
@@ -86,6 +87,14 @@ fn differs(note: &FindingNote, known: &Finding) -> Option<&'static str> {
         if note.finding.get(field) != theirs.get(field) {
             return Some(name);
         }
+    }
+    let said = |part: &str| note.finding.get(part).and_then(Value::as_object).into_iter().flatten().filter(|(_, value)| !value.is_null());
+    let other = |part: &str, (key, value): (&String, &Value)| theirs.get(part).and_then(|part| part.get(key)) != Some(value);
+    if said("credential").any(|field| other("credential", field)) {
+        return Some("whose credentials they are");
+    }
+    if said("network").filter(|(key, _)| *key != "remote_ips").any(|field| other("network", field)) {
+        return Some("the port, the protocol or the direction");
     }
     note.version.remote_ips.iter().any(|ip| !known.network.remote_ips.contains(ip)).then_some("the remote addresses")
 }

@@ -45,7 +45,8 @@ pub(super) fn access(view: &View) -> Access {
         }
         None => (AccessVerdict::NotAsked, Vec::new(), Vec::new()),
     };
-    Access { verdict: if actor { AccessVerdict::GotIn } else { verdict }, statements, logins, looked_at }
+    let compromised = actor && verdict != AccessVerdict::GotIn;
+    Access { verdict: if compromised { AccessVerdict::Compromised } else { verdict }, statements, logins, looked_at }
 }
 
 pub(super) fn unknown(what: &str, because: impl Into<String>, reference: Option<String>) -> Statement {

@@ -7,13 +7,15 @@ use cordon_shared::engine::{StepState, StepView, View};
 use serde_json::Value;
 
 use super::{
-    Access, AccessVerdict, Answer, CLOSE_INGRESS, EXPOSURE, FIND_LOGINS, Statement, TRACE, TRACE_EXPOSURE,
+    Access, AccessVerdict, Answer, CHAINED, CLOSE_INGRESS, DEACTIVATE, EXPOSURE, FIND_LOGINS, RELATED, Statement, TRACE, TRACE_EXPOSURE,
     access::{because, unknown},
-    action, at, count, plain, text_at,
+    action, at, count, plain, reach,
+    story::finding_reference,
+    text_at,
 };
 
 /// Calls, addresses and resources named in one statement; the JSON of the step has all.
-const NAMED: usize = 8;
+pub(super) const NAMED: usize = 8;
 
 /// The answers, in the order a reader asks. None where no step of the playbook looks for them.
 pub(super) fn answers(view: &View, access: &Access) -> Vec<Answer> {
@@ -27,8 +29,17 @@ pub(super) fn answers(view: &View, access: &Access) -> Vec<Answer> {
     if asked(FIND_LOGINS) {
         out.push(answer("How did they get in: with what, as whom, from where?", entry(view, access)));
     }
+    if asked(DEACTIVATE) {
+        out.push(answer("How did they come by the credentials?", credentials(view)));
+    }
     if asked(TRACE) {
         out.push(answer("What did the credentials do?", calls(view)));
+    }
+    if asked(CHAINED) {
+        out.push(answer("Which roles did they assume with them?", reach::chained(view)));
+    }
+    if asked(RELATED) {
+        out.push(answer("What else was found about the same resource, role, key or source?", reach::related(view)));
     }
     if !out.is_empty() {
         out.push(answer("What removes this way in?", remedy(view, access)));
@@ -40,28 +51,32 @@ fn answer(question: &str, statements: Vec<Statement>) -> Answer {
     Answer { question: question.to_owned(), statements }
 }
 
-fn say(text: impl Into<String>, reference: impl Into<String>) -> Statement {
+pub(super) fn say(text: impl Into<String>, reference: impl Into<String>) -> Statement {
     Statement { text: text.into(), reference: Some(reference.into()), not_known_because: None }
 }
 
-/// The latest instance of an action that has an outcome; else the latest that was at least wanted, for the reason why it has none.
-fn latest<'v>(view: &'v View, name: &str) -> Option<&'v StepView> {
+/// The latest instance of an action that found something out; else the latest that has an outcome; else the latest that was at least wanted,
+/// for the reason why it has none. A second look that could not see hides nothing of the first.
+pub(super) fn latest<'v>(view: &'v View, name: &str) -> Option<&'v StepView> {
     let of = |step: &&StepView| action(view, step) == name;
-    let answered = view.steps.iter().rfind(|step| of(step) && step.outcome.is_object());
+    let answered = |step: &&StepView| of(step) && step.outcome.is_object();
+    let knows = |step: &&StepView| answered(step) && text_at(&step.outcome, &["nothing_known_because"]).is_none();
     let wanted = |step: &&StepView| of(step) && !matches!(step.state, StepState::Skipped { .. });
+    let steps = || view.steps.iter();
+    let answered = steps().rfind(knows).or_else(|| steps().rfind(answered));
     answered.or_else(|| view.steps.iter().find(wanted)).or_else(|| view.steps.iter().find(of))
 }
 
-fn list<'v>(value: &'v Value, path: &[&str]) -> impl Iterator<Item = &'v Value> {
+pub(super) fn list<'v>(value: &'v Value, path: &[&str]) -> impl Iterator<Item = &'v Value> {
     at(value, path).and_then(Value::as_array).into_iter().flatten()
 }
 
-fn text(value: &Value, key: &str) -> String {
+pub(super) fn text(value: &Value, key: &str) -> String {
     at(value, &[key]).map(plain).unwrap_or_default()
 }
 
 /// `a, b and 3 more`.
-fn some_of(items: impl IntoIterator<Item = String>) -> String {
+pub(super) fn some_of(items: impl IntoIterator<Item = String>) -> String {
     let all: Vec<String> = items.into_iter().collect();
     let named: Vec<&str> = all.iter().take(NAMED).map(String::as_str).collect();
     let more = all.len().saturating_sub(named.len());
@@ -77,10 +92,11 @@ fn way_in(view: &View) -> Vec<Statement> {
     }
     let out = &step.outcome;
     let mut statements = Vec::new();
+    let port = at(&step.with, &["port"]).map_or_else(|| "The port".to_owned(), |port| format!("Port {}", plain(port)));
     match at(out, &["reachable"]) {
-        Some(Value::Bool(true)) => statements.push(say("The port was reachable from the Internet when Cordon looked.", &reference)),
+        Some(Value::Bool(true)) => statements.push(say(format!("{port} was reachable from the Internet when Cordon looked."), &reference)),
         Some(Value::Bool(false)) => {
-            statements.push(say("The port was not reachable directly from the Internet when Cordon looked.", &reference))
+            statements.push(say(format!("{port} was not reachable directly from the Internet when Cordon looked."), &reference))
         }
         _ => statements.push(unknown(what, "parts of the network could not be read", Some(reference.clone()))),
     }
@@ -225,12 +241,29 @@ fn calls(view: &View) -> Vec<Statement> {
             format!("{} at {} from {}, in {}.", text(call, "call"), text(call, "at"), text(call, "source"), text(call, "region"));
         statements.push(say(sentence, format!("{reference}, CloudTrail event {}", text(call, "event_id"))));
     }
-    for place in list(out, &["looked_in"]) {
-        if let Some(problem) = text_at(place, &["problem"]) {
-            statements.push(unknown(&format!("What {} holds", text(place, "place")), problem, Some(reference.clone())));
-        }
-    }
+    statements.extend(reach::since_contained(view, step, &reference));
+    statements.extend(reach::problems(step, &reference));
     statements
+}
+
+/// Where the credentials were taken from. Nothing that is read records the copying of a key.
+fn credentials(view: &View) -> Vec<Statement> {
+    let what = "How they came by the credentials";
+    let Some(note) = view.findings.last() else { return Vec::new() };
+    let of = |key: &str| text_at(&note.finding, &["credential", key]);
+    let reference = Some(finding_reference(note));
+    match (of("user_type"), of("instance")) {
+        (_, Some(instance)) => vec![
+            say(format!("They are those that the metadata service of instance {instance} hands out."), finding_reference(note)),
+            unknown(what, "no log that is read says who took them from the instance; look at what ran on it", reference),
+        ],
+        (Some("IAMUser"), _) => {
+            let user = of("user_name").unwrap_or("the user");
+            let why = format!("no log that is read says where a copy was taken; look at every place in which {user} keeps the key");
+            vec![unknown(what, why, reference)]
+        }
+        _ => vec![unknown(what, "the finding names no place that they were taken from", reference)],
+    }
 }
 
 fn remedy(view: &View, access: &Access) -> Vec<Statement> {
@@ -269,7 +302,13 @@ fn remedy(view: &View, access: &Access) -> Vec<Statement> {
             out.push(say(format!("Look at, and remove, what the credentials made: {made}."), format!("step {}", step.key)));
         }
     }
-    if access.verdict == AccessVerdict::GotIn {
+    let inactive =
+        |step: &&StepView| action(view, step) == DEACTIVATE && matches!(step.state, StepState::InEffect | StepState::AlreadyDone);
+    if let Some(step) = view.steps.iter().find(inactive) {
+        let sentence = format!("{} is inactive. Give its rightful user another one, then delete it.", view.subject.name());
+        out.push(say(sentence, format!("step {}", step.key)));
+    }
+    if matches!(access.verdict, AccessVerdict::GotIn | AccessVerdict::Compromised) {
         out.push(say("Rebuild what was taken over from a known image: what ran on it is not to be trusted again.", "the statements above"));
     }
     if out.is_empty() {

@@ -94,6 +94,20 @@ id = "trace"
 action = "cloudtrail.trace-credentials"
 when = "finding.role == 'ACTOR'"
 phase = "investigate"
+[[steps]]
+id = "chained-roles"
+action = "cloudtrail.list-chained-roles"
+when = "finding.role == 'ACTOR'"
+phase = "investigate"
+[[steps]]
+id = "related"
+action = "securityhub.related-findings"
+phase = "investigate"
+[[steps]]
+id = "trace-again"
+action = "cloudtrail.trace-credentials"
+when = "finding.role == 'ACTOR'"
+phase = "investigate"
 "#;
 
 pub(crate) const GROUP: &str = "arn:aws:ec2:us-east-1:111122223333:security-group/sg-0aa";

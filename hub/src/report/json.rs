@@ -86,8 +86,10 @@ pub struct Moment {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum AccessVerdict {
-    /// A login of the attacker is confirmed, or the subject itself attacks.
+    /// A login of the attacker is confirmed.
     GotIn,
+    /// No login of the attacker is confirmed, but its provider says that the subject does an attacker's work.
+    Compromised,
     /// A login is probably the attacker's.
     MayHaveGotIn,
     /// The logs that were read show no login of the attacker.

@@ -90,6 +90,7 @@ fn access(out: &mut String, report: &Report) {
     let verdict = match access.verdict {
         AccessVerdict::NotAsked => return,
         AccessVerdict::GotIn => "**The attacker got in.**",
+        AccessVerdict::Compromised => "**It does an attacker's work, its provider says; no login of the attacker is confirmed.**",
         AccessVerdict::MayHaveGotIn => "**The attacker may have got in; a person must decide.**",
         AccessVerdict::NoLoginFound => "**No login of the attacker was found.**",
         AccessVerdict::NotKnown => "**Whether the attacker got in is not known.**",

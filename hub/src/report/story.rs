@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use cordon_shared::{
     engine::{Entry, FindingNote, StepState, UndoCause, View, summary},
-    finding::SubjectKind,
+    finding::{Subject, SubjectKind},
     journal::Sealed,
     plan::{Effect, Verdict},
 };
@@ -43,6 +43,16 @@ fn subject_word(kind: SubjectKind) -> &'static str {
     }
 }
 
+/// What else of the subject's kind a finding names.
+fn others(view: &View, finding: &serde_json::Value) -> Vec<String> {
+    let subjects = at(finding, &["subjects"]).and_then(serde_json::Value::as_array).into_iter().flatten();
+    let of_kind = subjects.filter_map(|subject| serde_json::from_value::<Subject>(subject.clone()).ok());
+    of_kind
+        .filter(|subject| subject.kind == view.subject.kind && *subject != view.subject)
+        .map(|subject| subject.name().to_owned())
+        .collect()
+}
+
 /// The incident in a few sentences.
 pub(super) fn what_happened(view: &View) -> Vec<Statement> {
     let say = |text: String, reference: Option<String>| Statement { text, reference, not_known_because: None };
@@ -53,6 +63,13 @@ pub(super) fn what_happened(view: &View) -> Vec<Statement> {
             at(&note.finding, &["severity"]).map(|severity| format!(", severity {} of 100", plain(severity))).unwrap_or_default();
         let title = text_at(&note.finding, &["title"]).map(|title| format!(": {title}")).unwrap_or_default();
         out.push(say(format!("{} reported {kind}{severity}{title}", provider(note)), Some(finding_reference(note))));
+        let others = others(view, &note.finding);
+        if !others.is_empty() {
+            out.push(say(
+                format!("It names {} too; an incident of its own answers each that a playbook is about.", others.join(", ")),
+                Some(finding_reference(note)),
+            ));
+        }
         if view.findings.len() > 1 {
             let text =
                 format!("{} belong to this incident; the latest is the one above.", count(view.findings.len(), "finding", "findings"));

@@ -4,6 +4,7 @@ use cordon_shared::{
     mode::Mode,
     plan::{Change, Effect, Plan, Verdict},
 };
+use jiff::SignedDuration;
 use serde_json::json;
 
 use super::{
@@ -121,7 +122,95 @@ fn intrusion(flows: &str) -> Run {
         "calls": [{ "at": "2026-11-24T11:45:00Z", "call": "iam:CreateUser", "region": "us-east-1", "source": "203.0.113.5", "error": null, "event_id": "e-7" }],
     });
     run.probe("trace", trace, "dd");
+    let role = |id: &str, other: bool, lives: bool| {
+        json!({ "role_arn": format!("arn:aws:iam::111122223333:role/{id}"), "role": id, "account": if other { "444455556666" } else { "111122223333" },
+            "other_account": other, "session": "s-1", "access_key_id": "ASIACHAINED", "at": "2026-11-24T11:48:00Z", "source": "203.0.113.5",
+            "call": "sts:AssumeRole", "until": "2026-11-24T12:48:00Z", "may_live": lives, "event_id": "e-8" })
+    };
+    run.probe(
+        "chained-roles",
+        json!({ "roles": [role("deploy", false, false), role("audit", true, true)], "looked_in": [], "nothing_known_because": null }),
+        "ee",
+    );
+    let related = json!({ "id": "arn:aws:guardduty:us-east-1:111122223333:detector/d1/finding/f2", "type": "Recon:EC2/PortProbeUnprotectedPort",
+        "severity": 20, "title": "t", "account": "111122223333", "region": "us-east-1", "subject": "i-0def", "first_seen": null,
+        "last_seen": "2026-11-24T10:00:00Z", "shares": ["source"], "provider": "guard-duty", "archived": true });
+    run.probe("related", json!({ "findings": [related], "looked_in": [{ "place": "GuardDuty in eu-west-1", "found": 0, "problem": "access denied" }], "truncated": false }), "ef");
     run
+}
+
+/// A second look at what the credentials did.
+fn looked_again(run: &mut Run, calls: serde_json::Value, nothing: Option<&str>) {
+    let outcome = json!({ "source": "lookup-events", "looked_in": [], "horizon": {}, "events": 1, "services": [], "regions": [], "sources": [], "denied": [],
+        "created": [{ "kind": "user", "id": "latecomer", "at": "2026-11-24T11:45:00Z", "by_call": "iam:CreateUser", "event_id": "e-9" }],
+        "assumed_roles": [], "calls": calls, "nothing_known_because": nothing });
+    run.probe("trace-again", outcome, "fa");
+}
+
+#[test]
+fn what_was_assumed_and_what_else_was_found_is_told_with_what_could_not_be_read() {
+    let told = report(&intrusion("ended-with")).root_cause;
+    let of = |question: &str| {
+        let answer = told.iter().find(|answer| answer.question.contains(question)).unwrap();
+        answer.statements.iter().map(|one| (one.text.clone(), one.not_known_because.clone())).collect::<Vec<_>>()
+    };
+    let roles = of("Which roles");
+    assert!(roles[0].0.contains("Role deploy in this account, as s-1, key ASIACHAINED") && roles[0].0.ends_with("has ended."), "{roles:?}");
+    assert!(
+        roles[1].0.contains("account 444455556666, another one") && roles[1].0.contains("may live until 2026-11-24T12:48:00Z"),
+        "{roles:?}"
+    );
+    let related = of("What else was found");
+    assert!(
+        related[0].0.contains("Recon:EC2/PortProbeUnprotectedPort about i-0def") && related[0].0.ends_with("the same source."),
+        "{related:?}"
+    );
+    assert_eq!(related[1], ("What GuardDuty in eu-west-1 holds".to_owned(), Some("access denied".to_owned())));
+}
+
+#[test]
+fn calls_since_containment_are_told_to_be_denied_or_not() {
+    let call = |at: &str, error: Option<&str>| json!({ "at": at, "call": "iam:ListUsers", "region": "us-east-1", "source": "203.0.113.5", "error": error, "event_id": "e" });
+    let before = || call("2026-11-24T11:45:00Z", None);
+    for (calls, told) in [
+        (json!([before()]), "no call of them is recorded"),
+        (json!([before(), call("2026-11-24T12:10:00Z", Some("AccessDenied"))]), "1 call was made, and denied"),
+        (
+            json!([call("2026-11-24T12:10:00Z", Some("AccessDenied")), call("2026-11-24T12:11:00Z", None)]),
+            "1 of 2 calls went through: iam:ListUsers at 2026-11-24T12:11:00Z",
+        ),
+    ] {
+        let mut run = intrusion("ended-with");
+        run.now += SignedDuration::from_mins(20);
+        looked_again(&mut run, calls, None);
+        let report = report(&run);
+        let all: Vec<&str> = report.root_cause.iter().flat_map(|answer| &answer.statements).map(|one| one.text.as_str()).collect();
+        assert!(
+            all.iter().any(|text| text.starts_with("Since containment at 2026-11-24T12:00") && text.contains(told)),
+            "{told}: {all:#?}"
+        );
+    }
+}
+
+#[test]
+fn a_second_look_that_could_not_see_hides_nothing_of_the_first() {
+    let mut run = intrusion("ended-with");
+    looked_again(&mut run, json!([]), Some("access to CloudTrail was denied"));
+    let told = report(&run).markdown();
+    assert!(told.contains("iam:CreateUser") && told.contains("backdoor") && !told.contains("latecomer"), "{told}");
+}
+
+#[test]
+fn an_actor_without_a_confirmed_login_is_not_told_to_have_been_entered() {
+    let mut run = Run::open(Mode::Act);
+    let mut note = run.view().findings[0].clone();
+    note.finding["role"] = json!("ACTOR");
+    run.add(Entry::FindingJoined { finding: Box::new(note), renews: true });
+    run.probe("record", json!({}), "bb");
+    run.probe("find-logins", no_login(), "cc");
+    let report = report(&run);
+    assert_eq!(report.access.verdict, AccessVerdict::Compromised);
+    assert!(!report.markdown().contains("The attacker got in"));
 }
 
 #[test]

@@ -249,6 +249,9 @@ fn what_must_not_wait_for_an_answer_does_not() {
     assert!(!begins(&waiting));
     waiting.steps[0].tries = 1;
     assert!(begins(&waiting));
+    // Nor for one that is done and not yet read back.
+    waiting.steps[0].state = StepState::Unverified { since: lab.now, next: lab.now + SignedDuration::from_secs(8), reads: 1 };
+    assert!(begins(&waiting));
 }
 
 #[test]

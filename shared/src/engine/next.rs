@@ -218,7 +218,7 @@ pub(super) fn needs_met(view: &View, step: &StepView) -> bool {
             | StepState::Undone { .. }
             | StepState::ByHand { .. } => true,
             StepState::Failed { .. } | StepState::Held(_) | StepState::Stuck { .. } => definition.even_if >= EvenIf::Failed,
-            StepState::Asked { .. } | StepState::Broken { .. } => definition.even_if >= EvenIf::Waiting,
+            StepState::Asked { .. } | StepState::Broken { .. } | StepState::Unverified { .. } => definition.even_if >= EvenIf::Waiting,
             StepState::Waiting => definition.even_if >= EvenIf::Waiting && need.tries > 0,
             _ => false,
         })

@@ -197,8 +197,15 @@ pub fn keys(playbook: &str, subjects: &[Subject]) -> Vec<String> {
 /// # Errors
 /// Those of the store, and of a run that cannot be read.
 pub fn accept(tx: &mut dyn Tx, arrival: &Arrival, now: Timestamp, pace: Pace) -> Result<Accepted, JournalError> {
+    accept_as(tx, &arrival.note.id, arrival, now, pace)
+}
+
+/// The same for one of several subjects of a finding: the journal remembers under `id` that this one has been taken in.
+///
+/// # Errors
+/// As [`accept`].
+pub fn accept_as(tx: &mut dyn Tx, id: &FindingId, arrival: &Arrival, now: Timestamp, pace: Pace) -> Result<Accepted, JournalError> {
     check_lease(tx, pace)?;
-    let id = &arrival.note.id;
     let seen = tx.seen(id)?;
     if let Some(why) = &arrival.ignored {
         let again = seen.is_some();

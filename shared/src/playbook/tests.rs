@@ -83,7 +83,9 @@ fn the_built_in_playbooks_are_sound() {
 fn standing(text: &str, finding: &Value, outcomes: Value) -> Vec<String> {
     let mut finding = finding.clone();
     let playbook = parse(text);
-    let data = |finding: &Value| json!({ "finding": finding, "subject": { "id": "i-0abc" }, "account": {}, "steps": outcomes });
+    let key = finding.pointer("/credential/access_key_id").cloned();
+    let subject = json!({ "id": key.unwrap_or_else(|| json!("i-0abc")) });
+    let data = |finding: &Value| json!({ "finding": finding, "subject": subject, "account": {}, "steps": outcomes });
     if let Some(turn) = playbook.turns.iter().find(|turn| turn.when.truth(&data(&finding)).unwrap()) {
         finding["role"] = json!(turn.role);
     }
@@ -194,26 +196,31 @@ fn nothing_slow_and_no_answer_of_a_person_stands_before_isolation() {
 
 #[test]
 fn an_instance_that_does_an_attackers_work_is_contained_and_what_may_be_an_administrators_asks() {
-    let finding = |kind: &str| json!({ "type": kind, "provider": "guard-duty", "role": "ACTOR", "network": { "remote_ips": [] } });
+    // The part that GuardDuty gives the instance says nothing here: its own findings of these types have either.
+    let finding = |kind: &str, role: &str| json!({ "type": kind, "provider": "guard-duty", "role": role, "network": { "remote_ips": [] } });
     let playbook = parse(COMPROMISED);
     for (kind, sure) in [
         ("Backdoor:EC2/C&CActivity.B!DNS", true),
         ("Trojan:EC2/DNSDataExfiltration", true),
         ("CryptoCurrency:EC2/BitcoinTool.B!DNS", true),
+        ("Trojan:EC2/DropPoint", true),
         ("UnauthorizedAccess:EC2/TorClient", true),
+        ("UnauthorizedAccess:EC2/MetadataDNSRebind", true),
         ("UnauthorizedAccess:EC2/MaliciousIPCaller.Custom", false),
         ("Execution:Runtime/ReverseShell", true),
         ("CryptoCurrency:Runtime/BitcoinTool.B", true),
         ("Execution:Runtime/NewBinaryExecuted", false),
         ("AttackSequence:EC2/CompromisedInstanceGroup", true),
     ] {
-        assert!(playbook.matches(&finding(kind)), "{kind}");
-        let steps = standing(COMPROMISED, &finding(kind), found("none"));
-        assert_eq!(steps.contains(&"unsure".to_owned()), !sure, "{kind}: {steps:?}");
-        assert!(steps.contains(&"isolate".to_owned()) && steps.contains(&"deny-sessions".to_owned()));
+        for role in ["ACTOR", "TARGET"] {
+            assert!(playbook.matches(&finding(kind, role)), "{kind}");
+            let steps = standing(COMPROMISED, &finding(kind, role), found("none"));
+            assert_eq!(steps.contains(&"unsure".to_owned()), !sure, "{kind}: {steps:?}");
+            assert!(steps.contains(&"isolate".to_owned()) && steps.contains(&"deny-sessions".to_owned()));
+        }
     }
     for other in ["Recon:EC2/PortProbeUnprotectedPort", "Policy:S3/BucketPublicAccessGranted", "Discovery:RDS/TorIPCaller"] {
-        assert!(!playbook.matches(&finding(other)), "{other}");
+        assert!(!playbook.matches(&finding(other, "ACTOR")), "{other}");
     }
     // Everything that disrupts waits for the person, and nothing that only looks does.
     for id in ["protect", "detach", "cut-flows", "cut-issuance"] {
@@ -238,6 +245,20 @@ fn credentials_are_cut_by_what_they_are() {
     assert_eq!(stands(&finding("UnauthorizedAccess:IAMUser/ConsoleLoginSuccess.B", root)), ["root"]);
     let session = json!({ "user_type": "AssumedRole", "user_name": "ci", "session": "build-7" });
     assert_eq!(stands(&finding("UnauthorizedAccess:IAMUser/MaliciousIPCaller", session)), ["deny-session"]);
+    // Temporary credentials of a user end only with what the user may do, and what cannot be told apart is a person's work.
+    let temporary = json!({ "user_type": "IAMUser", "user_name": "ci", "access_key_id": "ASIAIOSFODNN7EXAMPLE" });
+    assert_eq!(stands(&finding("UnauthorizedAccess:IAMUser/TorIPCaller", temporary)), ["contain-user"]);
+    for other in [
+        json!({ "user_type": "FederatedUser", "user_name": "ann" }),
+        json!({ "user_type": "AWSAccount" }),
+        json!({ "user_type": "AssumedRole", "user_name": "ci" }),
+        Value::Null,
+    ] {
+        assert_eq!(stands(&finding("UnauthorizedAccess:IAMUser/MaliciousIPCaller", other.clone())), ["other-credentials"], "{other}");
+    }
+    let role = json!({ "user_type": "Role", "user_name": "web", "session": "i-0123456789abcdef0", "instance": "i-0123456789abcdef0" });
+    assert!(stands(&finding("UnauthorizedAccess:IAMUser/TorIPCaller", role)).contains(&"deny-sessions".to_owned()));
+    assert!(parse(CREDENTIALS).matches(&finding("AttackSequence:S3/CompromisedData", Value::Null)));
     let instance =
         json!({ "user_type": "AssumedRole", "user_name": "web", "session": "i-0123456789abcdef0", "instance": "i-0123456789abcdef0" });
     let exfiltration = finding("UnauthorizedAccess:IAMUser/InstanceCredentialExfiltration.OutsideAWS", instance);
@@ -324,7 +345,7 @@ fn a_step_says_all_it_can() {
 }
 
 #[test]
-fn the_subject_is_the_first_of_its_kind() {
+fn each_subject_of_its_kind_in_the_account_is_answered_and_of_access_keys_the_first() {
     let cell = crate::id::CellId::new("111122223333".parse().unwrap(), "eu-west-1".parse().unwrap());
     let subject = |kind, id: &str| Subject { cell: cell.clone(), kind, id: id.to_owned(), arn: None };
     let mut finding: Finding = Finding {
@@ -349,10 +370,17 @@ fn the_subject_is_the_first_of_its_kind() {
         raw: crate::finding::Raw::new(b""),
     };
     let playbook = steps("[[steps]]\nid = \"a\"\naction = \"x\"\n");
-    assert_eq!(playbook.subject_of(&finding).map(|subject| subject.id.as_str()), Some("i-1"));
+    let of = |playbook: &Playbook, finding: &Finding| playbook.subjects_of(finding).map(|one| one.id.clone()).collect::<Vec<_>>();
+    assert_eq!(of(&playbook, &finding), ["i-1", "i-2"]);
+    let elsewhere = crate::id::CellId::new("444455556666".parse().unwrap(), "eu-west-1".parse().unwrap());
+    finding.subjects.push(Subject { cell: elsewhere, kind: SubjectKind::Instance, id: "i-3".to_owned(), arn: None });
+    assert_eq!(of(&playbook, &finding), ["i-1", "i-2"], "one of another account is not answered on this finding's word");
+    let of_keys = Playbook { subject: SubjectKind::AccessKey, ..playbook.clone() };
+    finding.subjects.extend(["AKIA1", "AKIA2"].map(|id| subject(SubjectKind::AccessKey, id)));
+    assert_eq!(of(&of_keys, &finding), ["AKIA1"]);
     assert!(playbook.matches(&serde_json::to_value(&finding).unwrap()));
     finding.subjects.truncate(1);
-    assert_eq!(playbook.subject_of(&finding), None);
+    assert_eq!(playbook.subjects_of(&finding).count(), 0);
 }
 
 proptest! {

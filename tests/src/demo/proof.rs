@@ -19,7 +19,9 @@ pub(super) fn incidents(screen: &mut Screen, watch: &Watch<'_>, stage: &Stage) -
     for Actor { role, instance, .. } in &stage.cast {
         let seen = watch.of(&instance.arn)?;
         let good = match role {
-            Scene::Attacked | Scene::Entered | Scene::Attacker => seen.state == "contained",
+            Scene::Attacked | Scene::Attacker => seen.state == "contained",
+            // Contained; the roles that were assumed with its credentials are for a person.
+            Scene::Entered => seen.state == "held" && seen.code == "playbook",
             Scene::OptedOut | Scene::AccountOptedOut => seen.state == "held" && seen.code == "opted-out",
             Scene::WithoutRole => seen.state == "held",
         };
@@ -108,7 +110,7 @@ pub(super) async fn login(screen: &mut Screen, cordon: &Cordon, watch: &Watch<'_
         .flatten()
         .filter_map(|statement| statement.get("text")?.as_str())
         .collect();
-    let reached = told.iter().any(|text| text.starts_with("The port was reachable from the Internet"));
+    let reached = told.iter().any(|text| text.starts_with("Port 22 was reachable from the Internet"));
     let who = format!("user/{OPENER} ");
     let opened = told.iter().find(|text| text.contains("was opened at") && text.contains(&who)).copied();
     screen.promise(reached && opened.is_some(), &format!("{}: the way in was found: {}", instance.name, opened.unwrap_or("not")));
@@ -145,10 +147,13 @@ pub(super) async fn contained(
             ask("describe_instance_attribute", json!({"InstanceId": instance.id, "Attribute": "disableApiTermination"})).await?;
         let protected = protection.pointer("/DisableApiTermination/Value").and_then(Value::as_bool);
         let tagged = json!({"OwnerIds": ["self"], "Filters": [{"Name": "tag:cordon:run", "Values": [id]}]});
-        let snapshots = list(&ask("describe_snapshots", tagged).await?, "/Snapshots").len();
+        let snapshots: Vec<Value> = list(&ask("describe_snapshots", tagged).await?, "/Snapshots");
+        let ids: Vec<&Value> = snapshots.iter().filter_map(|snapshot| snapshot.get("SnapshotId")).collect();
+        let locked = list(&ask("describe_locked_snapshots", json!({"SnapshotIds": ids})).await?, "/Snapshots");
+        let locked = locked.iter().filter(|one| one.get("LockState").and_then(Value::as_str) == Some("governance")).count();
         screen.promise(
-            metadata == Some("disabled") && protected == Some(true) && snapshots > 0,
-            &format!("{}: no new credentials, protected, {snapshots} snapshot(s) tagged with the incident", instance.name),
+            metadata == Some("disabled") && protected == Some(true) && !ids.is_empty() && locked == ids.len(),
+            &format!("{}: no new credentials, protected, {locked} snapshot(s) tagged with the incident and locked", instance.name),
         );
         if *role == Scene::Entered {
             // The gateway takes a role for true for two seconds.

@@ -114,6 +114,9 @@ fn reason(seen: &Seen) -> String {
         ("contained", _) if seen.reason.starts_with("`block-source`") => "port 22 closed, source denied for 24 hours".to_owned(),
         ("contained", _) => "cut off, its credentials cut, its disks kept".to_owned(),
         ("closed", _) => "port 22 closed".to_owned(),
+        ("held", "playbook") if seen.reason.contains("Roles were assumed") => {
+            "cut off; roles were assumed from it: a person must decide".to_owned()
+        }
         (_, "opted-out") => "opted out: nothing is changed".to_owned(),
         (_, "role-missing") => "the account has no role that lets Cordon in".to_owned(),
         // `step`: why. More.

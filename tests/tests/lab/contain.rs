@@ -4,6 +4,8 @@
 
 #[path = "contain/actor.rs"]
 mod actor;
+#[path = "contain/compromised.rs"]
+mod compromised;
 #[path = "contain/credentials.rs"]
 mod credentials;
 #[path = "contain/intrusion.rs"]

@@ -52,10 +52,11 @@ struct Feeding<'a> {
 
 impl Feeding<'_> {
     async fn begin(&mut self, found: Found) -> Result<(), Failure> {
-        let (accepted, _) = take(self.hub, &found.origin, &found.finding, Some(self.id.clone()))
+        let taken = take(self.hub, &found.origin, &found.finding, Some(self.id.clone()))
             .await
             .map_err(|error| Failure::other(error.to_string()))?;
-        self.begun += u64::from(matches!(accepted, Accepted::Opened(_)));
+        let opened = taken.accepted.iter().filter(|accepted| matches!(accepted, Accepted::Opened(_))).count();
+        self.begun += u64::try_from(opened).unwrap_or(u64::MAX);
         Ok(())
     }
 

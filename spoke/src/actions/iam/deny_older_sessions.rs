@@ -184,7 +184,7 @@ fn facts(scope: &Scope) -> Vec<String> {
         "IAM may take minutes until every service denies; a session of a role lasts up to 12 hours".to_owned(),
     ];
     if *scope != Scope::Role {
-        let why = "sessions that were opened with these ones, under another name or in another role, are not among them: iam.list-chained-roles shows them";
+        let why = "sessions that were opened with these ones, under another name or in another role, are not among them: cloudtrail.list-chained-roles shows them";
         facts.push(why.to_owned());
     }
     facts

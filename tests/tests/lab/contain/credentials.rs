@@ -51,6 +51,41 @@ async fn a_users_stolen_key_is_deactivated_not_deleted_and_what_it_did_is_told()
         assert!(report.contains(part), "{part}: {report}");
     }
 
+    for part in [
+        "Which roles did they assume with them?",
+        "ASIALABCHAINED000001",
+        "another one",
+        "a copy was taken",
+        "Give its rightful user another one",
+    ] {
+        assert!(report.contains(part), "{part}: {report}");
+    }
+    // Each role that was assumed is a question of its own.
+    assert!(text(hold(&incident, "playbook"), "/why").contains("Roles were assumed"), "{incident:#}");
+    let trust = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}]});
+    world.hand(&world.account, "iam", "create_role", json!({"RoleName": "deploy", "AssumeRolePolicyDocument": trust.to_string()})).await;
+    let open = |whose: &[&'static str]| {
+        let account = world.account.clone();
+        let mut arguments: Vec<String> =
+            ["open", "--playbook", "iam-credential-compromise", "--type", TOR, "--subject", "ASIALABCHAINED000001", "--region", HOME]
+                .map(str::to_owned)
+                .to_vec();
+        arguments.extend(["--account".to_owned(), account, "--why".to_owned(), "assumed with a stolen key".to_owned()]);
+        arguments.extend(whose.iter().map(|one| (*one).to_owned()));
+        arguments
+    };
+    let unsaid = open(&[]);
+    let unsaid = world.cordon(&unsaid.iter().map(String::as_str).collect::<Vec<_>>(), "").await;
+    assert!(unsaid.code == Some(2) && unsaid.stderr.contains("whose access key"), "{unsaid:?}");
+    let whose = open(&["--assumed-role", "deploy", "--session", "s-1"]);
+    let asked = world.incident(&whose.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    assert_eq!(step(&asked, "deny-session")["state"], "waiting", "{asked:#}");
+    let release = text(hold(&asked, "approval"), "/release").to_owned();
+    let granted: Vec<&str> = release.split_whitespace().skip(1).chain(["--yes"]).collect();
+    assert_eq!(world.cordon(&granted, "").await.code, Some(0));
+    let denied = world.incident(&["incident", "show", &id(&asked)]).await;
+    assert_eq!(step(&denied, "deny-session")["state"], "applied", "{denied:#}");
+
     // The undo of the whole gives no credential back; that of the step, named, does.
     let undone = world.cordon(&["incident", "undo", &id(&incident), "--yes"], "").await;
     assert!(undone.code.is_some() && !undone.stdout.contains("panicked"), "{undone:?}");

@@ -2,11 +2,14 @@
 
 use cordon_lab::{
     Shape,
-    organization::finding::{Part, brute_force},
+    organization::{
+        credential::{Stolen, misuse},
+        finding::{Part, brute_force},
+    },
 };
 use serde_json::json;
 
-use super::world::{ATTACKER, World, hold, id, of, state, step, text};
+use super::world::{ATTACKER, HOME, World, hold, id, of, state, step, text};
 
 #[tokio::test]
 async fn a_finding_that_guardduty_knows_is_acted_on_and_one_that_it_does_not_know_is_held() {
@@ -56,4 +59,35 @@ async fn a_copy_of_a_true_finding_that_names_another_instance_is_held() {
     assert_eq!((state(&incident), text(&incident, "/reason_code")), ("held", "unconfirmed"), "{incident:#}");
     assert_eq!((world.writes().len(), world.state(&bystander).await), (0, before));
     assert_eq!(step(&incident, "close-ingress")["state"], json!("held"), "{incident:#}");
+}
+
+/// A true finding's id over other credentials: whose instance and whose sessions are cut is what GuardDuty says.
+#[tokio::test]
+async fn a_copy_of_a_true_finding_that_names_another_principal_is_held() {
+    let world = World::with(Shape::small(), |mut settings| {
+        settings.confirm_findings = true;
+        settings
+    })
+    .await;
+    let (thief, bystander) = futures::join!(world.instance("thief"), world.instance("bystander"));
+    let about = |principal: &str| {
+        let stolen = Stolen {
+            account: &world.account,
+            access_key: "ASIALABSTOLEN0000009",
+            principal,
+            user_type: "AssumedRole",
+            user: world.organization.role_of(&thief),
+        };
+        misuse("UnauthorizedAccess:IAMUser/InstanceCredentialExfiltration.OutsideAWS", HOME, &stolen, ATTACKER)
+    };
+    let native = about(&format!("AROALAB:{}", thief.id));
+    world.organization.know(&native).await.unwrap();
+    let before = world.state(&bystander).await;
+    let mut copy = about(&format!("AROALAB:{}", bystander.id));
+    for name in ["createdAt", "updatedAt"] {
+        copy[name] = native[name].clone();
+    }
+    let incident = world.one(&world.event(&copy)).await;
+    assert!(text(hold(&incident, "unconfirmed"), "/why").contains("whose credentials they are"), "{incident:#}");
+    assert_eq!((world.writes().len(), world.state(&bystander).await), (0, before), "{incident:#}");
 }

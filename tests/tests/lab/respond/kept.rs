@@ -28,7 +28,9 @@ async fn each_call_of_a_run_is_one_that_its_step_declares_and_each_write_session
 
     let registry = cordon_hub::setup::registry().unwrap();
     let action = |id: &str| registry.get(text(step(&incident, id), "/action")).unwrap();
-    let ids = ["record", "identify", "exposure", "close-ingress", "block-source", "find-logins", "related", "note"];
+    let done = |step: &&Value| !matches!(step["state"].as_str(), Some("skipped" | "waiting"));
+    let ids: Vec<String> = incident["steps"].as_array().unwrap().iter().filter(done).map(|step| text(step, "/id").to_owned()).collect();
+    assert!(ids.len() >= 5, "{ids:?}");
     let reads: BTreeSet<&str> = ids.iter().flat_map(|id| actions(action(id).reads)).collect();
     let ledger = world.gateway().ledger();
     let calls = ledger.of_role(&world.account, SPOKE_ROLE);
