@@ -92,7 +92,7 @@ fn way_in(view: &View) -> Vec<Statement> {
     }
     let out = &step.outcome;
     let mut statements = Vec::new();
-    let port = at(&step.with, &["port"]).map_or_else(|| "The port".to_owned(), |port| format!("Port {}", plain(port)));
+    let port = at(out, &["port"]).map_or_else(|| "The port".to_owned(), |port| format!("Port {}", plain(port)));
     match at(out, &["reachable"]) {
         Some(Value::Bool(true)) => statements.push(say(format!("{port} was reachable from the Internet when Cordon looked."), &reference)),
         Some(Value::Bool(false)) => {

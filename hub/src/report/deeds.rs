@@ -89,6 +89,7 @@ pub(super) fn not_done(view: &View) -> Vec<NotDone> {
                 ("refused", why.clone(), Some(format!("cordon incident retry {run} --step {key}")))
             }
             StepState::Skipped { why } => ("skipped", why.clone(), None),
+            StepState::AlreadyDone => ("already-done", already(step), None),
             StepState::Observed { why } => ("planned", why.clone(), None),
             StepState::Held(hold) => ("held", format!("{} ({})", hold.why, hold.code), answer_of(Some(&key))),
             StepState::Asked { why, .. } => ("waiting", format!("a person is asked: {why}"), answer_of(Some(&key))),
@@ -103,6 +104,17 @@ pub(super) fn not_done(view: &View) -> Vec<NotDone> {
         out.push(NotDone { step: Some(key), action: action(view, step).to_owned(), state: state.to_owned(), why, answer });
     }
     out
+}
+
+/// What there was nothing to change about.
+fn already(step: &StepView) -> String {
+    let found = step
+        .plan
+        .iter()
+        .flat_map(|plan| &plan.already)
+        .map(|change| format!("{} of {} was {} already", change.attribute, change.resource, plain(&change.after)));
+    let found: Vec<String> = found.collect();
+    if found.is_empty() { "it was so already".to_owned() } else { found.join("; ") }
 }
 
 /// What plans and probes want a reader to know.

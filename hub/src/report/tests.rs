@@ -74,7 +74,7 @@ fn one_change(resource: &str, attribute: &str, before: serde_json::Value, after:
 fn intrusion(flows: &str) -> Run {
     let mut run = Run::open_with(Mode::Act, "203.0.113.5 is performing SSH brute force attacks against i-0abc.", ACTOR);
     let exposure = json!({
-        "reachable": true, "interfaces": [], "because": ["Interface eni-0aa has public address 198.51.100.7, and subnet subnet-0aa routes to igw-0aa."],
+        "reachable": true, "port": 22, "interfaces": [], "because": ["Interface eni-0aa has public address 198.51.100.7, and subnet subnet-0aa routes to igw-0aa."],
         "open_rules": [{ "group": "sg-0aa", "rule": "sgr-01", "cidr": "0.0.0.0/0", "port_range": "tcp 22" }],
     });
     run.probe("exposure", exposure, "ab");

@@ -66,8 +66,10 @@ impl Caller {
     #[must_use]
     pub fn assumes(&self, region: &str, ago: i64, role: &str, session: &str, key: &str) -> Value {
         let ends = Timestamp::now().checked_add(SignedDuration::from_secs(3_600 - ago)).unwrap_or(Timestamp::MAX);
+        let token = format!("{}{}", "IQoJb3JpZ2luX2VjEAsaCXVzLWVhc3QtMSJH".repeat(12), crate::accounts::fresh());
+        crate::secrets::remember(&token);
         let credentials = json!({
-            "accessKeyId": key, "sessionToken": "IQoJb3JpZ2luX2VjEAsaCXVzLWVhc3QtMSJH".repeat(12),
+            "accessKeyId": key, "sessionToken": token,
             "expiration": ends.strftime("%b %d, %Y, %I:%M:%S %p").to_string(),
         });
         let more = json!({

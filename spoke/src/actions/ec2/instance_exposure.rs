@@ -33,8 +33,9 @@ const NOTE: &str = "only direct reachability was looked at: not load balancers, 
 pub struct Params {
     /// The instance (`i-…`).
     pub instance: String,
-    /// The port.
-    pub port: u16,
+    /// The port. Without it: the one for logins of the instance's platform, 22 or with Windows 3389.
+    #[serde(default)]
+    pub port: Option<u16>,
     /// `tcp` or `udp`, or its number.
     #[serde(default = "tcp")]
     pub protocol: String,
@@ -149,6 +150,8 @@ pub struct Exposed {
 pub struct Outcome {
     /// The instance's state; `not-found` where there is none.
     pub state: String,
+    /// The port that was looked at.
+    pub port: u16,
     /// Whether the Internet could reach the port: true, false or "unknown".
     pub reachable: Verdict,
     /// Its interfaces.
@@ -191,9 +194,11 @@ impl Probe for InstanceExposure {
         };
         let mut parts = Parts::new(cx, &with.instance);
         let seen = parts.look().await?;
-        let judged = judge::judge(&seen, transport, with.port);
+        let port = with.port.unwrap_or_else(|| seen.login_port());
+        let judged = judge::judge(&seen, transport, port);
         let outcome = Outcome {
             state: seen.state,
+            port,
             reachable: judged.reachable,
             interfaces: judged.interfaces,
             because: judged.because,

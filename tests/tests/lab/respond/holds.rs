@@ -146,9 +146,22 @@ async fn no_log_that_would_show_a_login_is_told_apart_from_no_login() {
     let report = world.cordon(&["incident", "report", &id(&incident)], "").await.stdout;
     assert!(report.contains("/var/log/secure"), "{report}");
 
+    // A group that is there and has no streams says as little, and it is said.
+    let empty = world.instance("empty").await;
+    world.hand(&world.account, "logs", "create_log_group", json!({"logGroupName": "/var/log/secure"})).await;
+    let incident = world.one(&world.attack(&empty)).await;
+    assert_eq!(text(step(&incident, "find-logins"), "/outcome/verdict"), "no-log-source", "{incident:#}");
+    let report = world.cordon(&["incident", "report", &id(&incident)], "").await.stdout;
+    assert!(report.contains("the log group has no streams"), "{report}");
+
     world.organization.log_attack(&searched, ATTACKER, None).await.unwrap();
+    // Whoever tries to log in chooses the name: it forges no address and no success.
+    let forged = "Failed password for invalid user x from 1.2.3.4 port 22 ssh2 from 198.51.100.7 port 40022 ssh2".to_owned();
+    world.organization.log(&searched, &[(300, forged)]).await.unwrap();
     let incident = world.one(&world.attack(&searched)).await;
     assert_eq!(text(step(&incident, "find-logins"), "/outcome/verdict"), "none", "{incident:#}");
+    let report = world.cordon(&["incident", "report", &id(&incident)], "").await.stdout;
+    assert!(report.contains("No login of the attacker was found") && !report.contains("1.2.3.4"), "{report}");
 }
 
 #[tokio::test]

@@ -37,6 +37,8 @@ pub(super) struct Interface {
 pub(super) struct Seen {
     pub instance: String,
     pub state: String,
+    /// Whether it runs Windows.
+    pub windows: bool,
     pub interfaces: Result<Vec<Interface>, String>,
     /// Inbound rules by group.
     pub rules: Result<BTreeMap<String, Vec<Rule>>, String>,
@@ -44,6 +46,13 @@ pub(super) struct Seen {
     pub lists: BTreeMap<String, (bool, String)>,
     pub tables: Result<Vec<Table>, String>,
     pub acls: Result<Vec<Acl>, String>,
+}
+
+impl Seen {
+    /// The port by which people log in to its platform: SSH, or the Remote Desktop Protocol.
+    pub fn login_port(&self) -> u16 {
+        if self.windows { 3389 } else { 22 }
+    }
 }
 
 /// Reads and keeps.
@@ -85,15 +94,18 @@ impl<'a> Parts<'a> {
         let by_id = filter("instance-id", [self.instance.as_str()]);
         let answer = client.describe_instances().filters(by_id).send().await;
         let answer = self.part("describe-instances", answer.map_err(|error| classify("ec2:DescribeInstances", error))).await?;
-        let state = match &answer {
-            Err(_) => "unknown",
-            Ok(answer) => {
-                let found = answer.reservations().iter().flat_map(|reservation| reservation.instances()).next();
-                let name = found.map(|instance| instance.state().and_then(|state| state.name()).map_or("unknown", |name| name.as_str()));
-                name.unwrap_or("not-found")
-            }
-        }
-        .to_owned();
+        let (state, windows) = match &answer {
+            Err(_) => ("unknown", false),
+            Ok(answer) => match answer.reservations().iter().flat_map(|reservation| reservation.instances()).next() {
+                Some(instance) => {
+                    let state = instance.state().and_then(|state| state.name()).map_or("unknown", |name| name.as_str());
+                    // `windows` or nothing: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Instance.html
+                    (state, instance.platform().is_some())
+                }
+                None => ("not-found", false),
+            },
+        };
+        let state = state.to_owned();
         let by_instance = filter("attachment.instance-id", [self.instance.as_str()]);
         let pages = client.describe_network_interfaces().filters(by_instance).into_paginator().items().send();
         let answer = pages.collect::<Result<Vec<_>, _>>().await.map_err(|error| classify("ec2:DescribeNetworkInterfaces", error));
@@ -130,7 +142,7 @@ impl<'a> Parts<'a> {
         let tables = self.part("describe-route-tables", tables).await?;
         let acls = acls(&client, &subnets).await;
         let acls = self.part("describe-network-acls", acls).await?;
-        Ok(Seen { instance: self.instance.clone(), state, interfaces, rules, lists, tables, acls })
+        Ok(Seen { instance: self.instance.clone(), state, windows, interfaces, rules, lists, tables, acls })
     }
 }
 

@@ -63,6 +63,7 @@ fn seen() -> Seen {
     Seen {
         instance: INSTANCE.into(),
         state: "running".into(),
+        windows: false,
         interfaces: Ok(vec![interface]),
         rules: Ok(BTreeMap::from([("sg-1".to_owned(), vec![rule("sgr-1", "tcp", (20, 25), world())])])),
         lists: BTreeMap::new(),
@@ -214,4 +215,9 @@ fn a_rule_of_a_family_without_an_address_is_named_and_does_not_reach() {
     let reaches: Vec<(&str, bool)> = found.rules.iter().map(|open| (open.rule.as_str(), open.reaches)).collect();
     assert_eq!(reaches, [("sgr-1", true), ("sgr-6", false)]);
     assert!(found.elastic);
+}
+
+#[test]
+fn the_port_that_is_not_said_is_that_for_logins_of_the_platform() {
+    assert_eq!((seen().login_port(), Seen { windows: true, ..seen() }.login_port()), (22, 3389));
 }
