@@ -274,18 +274,19 @@ async fn answer(State(slack): State<Slack>, Path(method): Path<String>, headers:
         Some(Trouble::Refused(word)) => return said(json!({ "ok": false, "error": word })),
         _ => {}
     }
+    let field = |key: &str| body.get(key).cloned().unwrap_or_default();
     let answer = match method.as_str() {
-        "chat.postMessage" => json!({ "ok": true, "channel": body["channel"], "ts": slack.place(&body) }),
-        "chat.update" if slack.replace(&body) => json!({ "ok": true, "channel": body["channel"], "ts": body["ts"] }),
+        "chat.postMessage" => json!({ "ok": true, "channel": field("channel"), "ts": slack.place(&body) }),
+        "chat.update" if slack.replace(&body) => json!({ "ok": true, "channel": field("channel"), "ts": field("ts") }),
         "chat.update" => json!({ "ok": false, "error": "message_not_found" }),
         "chat.postEphemeral" => {
-            slack.known().whispers.push(body);
+            slack.known().whispers.push(body.clone());
             json!({ "ok": true, "message_ts": "1" })
         }
         "conversations.replies" | "conversations.history" => {
             let of = |message: &&SlackMessage| {
-                body["channel"] == message.channel.as_str()
-                    && (method == "conversations.history" || body["ts"].as_str() == message.thread.as_deref())
+                field("channel") == message.channel.as_str()
+                    && (method == "conversations.history" || field("ts").as_str() == message.thread.as_deref())
             };
             let metadata = |key: &str| json!({ "event_type": "cordon_notice", "event_payload": { "key": key } });
             let known = slack.known();
@@ -341,7 +342,7 @@ async fn connected(slack: Slack, stream: TcpStream) {
             frame = socket.next() => match frame {
                 Some(Ok(Frame::Text(text))) => {
                     let said: Value = serde_json::from_str(&text).unwrap_or_default();
-                    slack.known().acknowledged.extend(said["envelope_id"].as_str().map(str::to_owned));
+                    slack.known().acknowledged.extend(said.get("envelope_id").and_then(Value::as_str).map(str::to_owned));
                 }
                 Some(Ok(_)) => {}
                 _ => return,
