@@ -7,7 +7,7 @@ mod exit;
 mod incident;
 mod infra;
 mod open;
-mod output;
+pub(crate) mod output;
 mod playbook_plan;
 mod respond;
 mod serve;

@@ -5,6 +5,7 @@
 
 mod check;
 mod file;
+pub mod notify;
 mod problem;
 
 use std::path::{Path, PathBuf};
@@ -54,6 +55,8 @@ pub struct Config {
     pub known: Vec<Known>,
     /// Where logs are looked for; empty: in the usual places.
     pub logs: Vec<Logs>,
+    /// Who is told, and who may answer.
+    pub notify: notify::Notify,
 }
 
 /// The hub itself.

@@ -6,6 +6,7 @@
 
 pub mod anchor;
 pub mod lease;
+pub mod outbox;
 pub mod queries;
 mod read;
 pub mod requests;

@@ -28,6 +28,7 @@ pub async fn serve(hub: Arc<Hub>) -> Result<(), JournalError> {
     if let Some(every) = hub.config.poll_every {
         tasks.spawn(poll::poll(Arc::clone(&hub), every.unsigned_abs()));
     }
+    crate::slack::receive(&hub, &mut tasks).await.map_err(JournalError::Refused)?;
     tasks.spawn(requests(Arc::clone(&hub)));
     tasks.spawn(anchors(Arc::clone(&hub)));
     let result = driver::drive(Arc::clone(&hub), async |_: &Hub| Ok(false)).await;

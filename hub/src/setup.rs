@@ -26,6 +26,7 @@ use crate::{
     driver::{Hub, ReadParts},
     evidence::{FsEvidence, MemEvidence},
     journal::{lease::LeaseError, sqlite::SqliteStore},
+    notify,
     org::Org,
     refused::Protected,
 };
@@ -172,6 +173,9 @@ pub async fn hub(config: Config, wanted: Wanted) -> Result<Arc<Hub>, SetupError>
         (store, Arc::new(FsEvidence::open(&config.hub.state_dir, Arc::clone(&clock))?))
     };
     let lease: Arc<Lease> = store.take_lease(clock.as_ref(), wanted.what).await?;
+    if !wanted.rehearsal {
+        store.set_targets(&notify::targets(&config.notify, wanted.what == "serve"), clock.now()).await?;
+    }
     let limits = Limits::new(Rates::default());
     let sessions = Sessions::new(session_settings(&config), limits, Arc::clone(&clock)).await?;
     let org = Org::new(sessions.clone(), Arc::clone(&clock), &config.opt_out_key);
@@ -226,7 +230,8 @@ pub async fn hub(config: Config, wanted: Wanted) -> Result<Arc<Hub>, SetupError>
     }))
 }
 
-/// Does work that drives incidents: the lease is kept while it goes on, and given back with the chains' heads anchored when it ends.
+/// Does work that drives incidents: the lease is kept while it goes on, people are told beside it and for a little while after it, and it is
+/// given back with the chains' heads anchored when it ends.
 ///
 /// # Errors
 /// Those of the work, and of the journal.
@@ -235,8 +240,19 @@ pub async fn holding<T, E: From<JournalError>>(hub: &Arc<Hub>, work: impl Future
     let until = enough.clone();
     let keep = async move { keeper.store.keep(Arc::clone(&keeper.lease), Arc::clone(&keeper.clock), until).await };
     let keeping = tokio::spawn(keep);
+    let told = CancellationToken::new();
+    let telling = (!hub.rehearsal).then(|| tokio::spawn(notify::send(Arc::clone(hub), told.clone())));
     let result = work.await;
     hub.stop.cancel();
+    told.cancel();
+    if let Some(telling) = telling {
+        match telling.await {
+            Ok(Ok(0)) => {}
+            Ok(Ok(left)) => tracing::warn!(left, "notices are not sent yet: the next command or `cordon serve` sends them"),
+            Ok(Err(error)) => tracing::error!(%error, "the outbox cannot be read"),
+            Err(error) => tracing::error!(%error, "the task that tells people died"),
+        }
+    }
     // Only now: while calls were under way, nobody else might have driven.
     enough.cancel();
     if let Err(error) = keeping.await {

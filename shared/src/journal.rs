@@ -22,6 +22,7 @@ use crate::{
     engine::{ClaimFrom, Illegal, RunState},
     finding::{FindingId, Version},
     id::IncidentId,
+    notice::Notice,
     plan::{ChangeKey, StepKey},
 };
 
@@ -165,6 +166,8 @@ pub trait Tx {
     fn stand_down(&mut self, key: &str) -> Result<Option<Timestamp>, JournalError>;
     /// Sets or lifts a stand-down.
     fn save_stand_down(&mut self, key: &str, until: Option<Timestamp>) -> Result<(), JournalError>;
+    /// Puts a notice into the outbox, once for each destination that the process told the store of. One whose key is there is passed over.
+    fn notify(&mut self, notice: &Notice) -> Result<(), JournalError>;
 }
 
 /// A piece of work for one transaction. On an error nothing of it is kept.

@@ -12,6 +12,7 @@ pub mod id;
 pub mod intake;
 pub mod journal;
 pub mod mode;
+pub mod notice;
 pub mod optout;
 pub mod pattern;
 pub mod plan;

@@ -7,6 +7,8 @@ pub mod findings;
 pub mod organization;
 pub mod queue;
 pub(crate) mod raw;
+pub mod secret;
+pub mod topic;
 
 use std::{future::Future, time::Duration};
 

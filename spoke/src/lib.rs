@@ -5,6 +5,7 @@ pub mod action;
 pub mod actions;
 pub mod aws;
 pub mod connector;
+pub mod http;
 pub mod limits;
 pub mod permission;
 pub mod session;

@@ -6,6 +6,7 @@
 //! - [`organization`]: a whole organization, built with the hand, and read back with it.
 //! - [`cordon`]: the real binary, run as a person or a service manager runs it.
 //! - [`demo`]: what `cargo demo` shows.
+//! - [`slack`]: a stand-in for Slack, on good days and bad ones.
 //! - [`secrets`]: those that were handed out, looked for in whatever Cordon leaves behind.
 //! - [`gateway`]: stands between Cordon and moto: records every call, enforces what AWS's access control enforces, throttles and fails.
 //!
@@ -23,6 +24,7 @@ pub mod moto;
 pub mod organization;
 pub mod python;
 pub mod secrets;
+pub mod slack;
 
 use std::{
     fmt,
@@ -35,6 +37,7 @@ pub use hand::{Hand, HandError};
 pub use moto::{Moto, MotoOptions};
 pub use organization::{Organization, Settings, Shape, Standing};
 pub use python::Python;
+pub use slack::Slack;
 
 /// Why the lab could not start.
 #[derive(Debug, Clone)]

@@ -35,6 +35,8 @@ mod respond;
 mod secrets;
 #[path = "lab/serve.rs"]
 mod serve;
+#[path = "lab/slack.rs"]
+mod slack;
 #[path = "lab/snapshots.rs"]
 mod snapshots;
 #[path = "lab/stage.rs"]

@@ -243,7 +243,7 @@ pub(super) async fn approval(common: &Common, command: Approval) -> Result<Exit,
         }
         Approval::Deny(answer) => {
             let (run, asked) = question(&store, &answer).await?;
-            request(common, store, Request::Deny { run, step: asked.step, why: answer.why }).await
+            request(common, store, Request::Deny { run, step: asked.step, why: answer.why, digest: None }).await
         }
     }
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{Failure, Format};
 
 /// A line of data.
-pub(super) fn line(text: &str) {
+pub(crate) fn line(text: &str) {
     // A reader that has gone away is not our failure.
     drop(writeln!(std::io::stdout().lock(), "{text}"));
 }

@@ -49,6 +49,7 @@ pub(super) fn check(file: &File, mut problems: Problems, folder: &Path, now: Tim
     let copy_key = copy_key(p, &file.snapshots.copy_key, hub.as_ref());
     let known: Vec<Option<Known>> = file.known.iter().map(|known| self::known(p, known, now)).collect();
     let logs: Vec<Option<Logs>> = file.logs.iter().map(|logs| self::logs(p, logs)).collect();
+    let notify = super::notify::check(p, file);
     let config = (|| {
         Some(Config {
             hub: hub?,
@@ -65,6 +66,7 @@ pub(super) fn check(file: &File, mut problems: Problems, folder: &Path, now: Tim
             protected: file.protected.principals.iter().map(|spot| spot.get_ref().trim().to_owned()).collect(),
             known: known.into_iter().flatten().collect(),
             logs: logs.into_iter().collect::<Option<_>>()?,
+            notify: notify?,
         })
     })();
     let warnings = problems.end()?;

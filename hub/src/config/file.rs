@@ -6,6 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
+use super::notify::{NoticesFile, PersonFile, SlackFile, TopicFile, WebhookFile};
+
 type Text = Spanned<String>;
 
 /// Cordon's configuration (`cordon.toml`). Every key has a default, except the account and the Regions that Cordon works in.
@@ -54,6 +56,21 @@ pub struct File {
     /// Where login and API logs are looked for. Without any, the usual places are tried and the report says which were looked at.
     #[serde(default)]
     pub logs: Vec<Logs>,
+    /// Slack: where incidents are told of and plans are approved.
+    #[serde(default)]
+    pub slack: SlackFile,
+    /// Who works with Cordon, by which identities, in which roles.
+    #[serde(default)]
+    pub people: Vec<PersonFile>,
+    /// Services that are told by signed requests.
+    #[serde(default)]
+    pub webhook: Vec<WebhookFile>,
+    /// Topics of Amazon SNS that are told.
+    #[serde(default)]
+    pub sns: Vec<TopicFile>,
+    /// Other places that are told.
+    #[serde(default)]
+    pub notices: NoticesFile,
 }
 
 /// The hub itself.

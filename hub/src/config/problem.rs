@@ -149,6 +149,10 @@ fn example(key: &str) -> Option<&'static str> {
         "until" => "until = \"2026-12-31\", at most 90 days away",
         "why" => "why = \"quarterly penetration test\"",
         "kind" => "kind = \"auth\" or kind = \"cloudtrail\"",
+        "channel" => "channel = \"C0123456789\"",
+        "name" => "name = \"Alice\"",
+        "topic" => "topic = \"arn:aws:sns:us-east-1:222222222222:incidents\"",
+        "secret" => "secret = \"env:WEBHOOK_SECRET\"",
         "group" => "group = \"/var/log/secure\"",
         _ => return None,
     })

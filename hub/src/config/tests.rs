@@ -147,6 +147,7 @@ fn what_is_missing_is_named() {
 #[test]
 fn each_wrong_value_is_refused_for_its_reason() {
     let known = |cidr: &str, until: &str| format!("[[known]]\ncidr = \"{cidr}\"\nuntil = \"{until}\"\nwhy = \"x\"");
+    let slack = |keys: &str| format!("[slack]\n{keys}");
     let cases: Vec<(String, &str)> = vec![
         ("home_region = \"eu-west-1\"".into(), "not among `regions`"),
         ("home_region = \"global\"".into(), "`global` is no Region"),
@@ -194,6 +195,22 @@ fn each_wrong_value_is_refused_for_its_reason() {
         ("[[logs]]\nkind = \"auth\"\ngroup = \"g\"\nstream = \"{instnace}\"".into(), "did you mean `{instance}`?"),
         ("[[logs]]\nkind = \"auth\"\ngroup = \"g\"\nstream = \"a:b\"".into(), "no name of a log stream"),
         ("[hubs]\n".into(), "there is no key `hubs`"),
+        ("[slack]\nchannel = \"C0123\"".into(), "there is no `[slack] token`"),
+        (slack("token = \"xoxbSecretItself\""), "does not say where a secret is kept"),
+        (slack("token = \"file:relative\""), "does not say where a secret is kept"),
+        (slack("token = \"env:T\"\nchannel = \"#incidents\""), "no id of a Slack channel"),
+        (slack("token = \"env:T\"\nchannel = \"C0123\"\nlisten = \"8443\"\nsigning_secret = \"env:S\""), "no address with a port"),
+        (slack("token = \"env:T\"\nchannel = \"C0123\"\nlisten = \"127.0.0.1:8443\""), "cannot be checked without `signing_secret`"),
+        (slack("token = \"env:T\"\nchannel = \"C0123\"\napi_url = \"http://slack.com/api\""), "cannot be posted to"),
+        (slack("token = \"env:T\"\nchannel = \"C0123\"\napi_url = \"http://127.0.0.1.evil.example/\""), "cannot be posted to"),
+        (slack("token = \"env:T\"\nchannel = \"C0123\"\n[[slack.route]]\nou = \"Root//A\"\nchannel = \"C0123\""), "no path of OUs"),
+        (slack("token = \"env:T\"\nchannel = \"C0123\"\n[[slack.route]]\nseverity = 101\nchannel = \"C0123\""), "0 to 100"),
+        ("[[people]]\nname = \"A\"\n[[people]]\nname = \"A\"".into(), "one could answer as two"),
+        ("[[people]]\nname = \"A\"\nroles = [\"Approver \"]".into(), "is no role"),
+        ("[[people]]\nname = \"A\"\nslack = \"@alice\"".into(), "no id of a Slack user"),
+        ("[[people]]\nname = \"A\"\nslack = \"U01\"\n[[people]]\nname = \"B\"\nslack = \"U01\"".into(), "somebody else already"),
+        ("[[webhook]]\nname = \"p\"\nurl = \"https://a@b.example\"\nsecret = \"env:S\"".into(), "cannot be posted to"),
+        ("[[sns]]\ntopic = \"arn:aws:sqs:us-east-1:222222222222:q\"".into(), "not the ARN of an SNS topic"),
     ];
     for (extra, expected) in cases {
         let text = wrong(&format!("{SMALLEST}{extra}\n"));
@@ -207,6 +224,12 @@ fn each_wrong_value_is_refused_for_its_reason() {
         wrong("[hub]\naccount = \"222222222222\"\nregions = [\"us-east-1\", \"cn-north-1\"]\nhome_region = \"us-east-1\"")
             .contains("another partition")
     );
+}
+
+#[test]
+fn a_secret_that_stands_in_the_configuration_is_not_shown_again() {
+    let text = wrong(&format!("{SMALLEST}[slack]\ntoken = \"xoxbSecretItself\"\nchannel = \"C0123\"\n"));
+    assert!(text.contains("`[slack] token` does not say") && !text.contains("xoxbSecretItself"), "{text}");
 }
 
 #[test]

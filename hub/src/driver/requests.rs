@@ -91,10 +91,13 @@ fn entries(
             let entry = Entry::Approved { step: step.clone(), digest: asked.clone(), by: by.clone(), expires: *expires };
             Ok((vec![entry], format!("`{step}` of {run} may be done as planned ({})", short(asked))))
         }
-        Request::Deny { step, why, .. } => {
+        Request::Deny { step, why, digest, .. } => {
             let known = instance(view, step)?;
-            if !matches!(known.state, StepState::Asked { .. }) {
+            let StepState::Asked { digest: asked, .. } = &known.state else {
                 return no(format!("`{step}` of {run} asks nothing now: it is {}", known.word()));
+            };
+            if digest.as_ref().is_some_and(|digest| digest != asked) {
+                return no(format!("the plan of `{step}` is now {}, not the one that you said no to: look at it again", short(asked)));
             }
             let entry = Entry::Refused { step: step.clone(), by: by.clone(), why: why.clone() };
             Ok((vec![entry], format!("`{step}` of {run} will not be done")))

@@ -41,6 +41,7 @@ for_each_store!(
     a_number_of_many_digits_breaks_no_chain,
     a_row_reads_back_as_it_was_saved,
     an_unknown_run_has_nothing,
+    a_notice_is_written_with_the_entries_once_for_each_destination,
 );
 
 async fn a_finding_opens_repeats_and_joins(bench: Bench) {
@@ -285,4 +286,51 @@ async fn an_unknown_run_has_nothing(bench: Bench) {
     let found = bench.journal.with(move |tx| Ok((tx.head(nobody)?, tx.run(nobody)?, tx.entries(nobody)?))).await.unwrap();
     assert_eq!(found, (None, None, Vec::new()));
     assert!(matches!(bench.journal.with(move |tx| ops::load(tx, nobody).map(drop)).await, Err(JournalError::NoRun(_))));
+}
+
+async fn a_notice_is_written_with_the_entries_once_for_each_destination(bench: Bench) {
+    let epoch = bench.next_epoch().await;
+    let journal = &bench.journal;
+    bench.set_targets(&["slack", "stdout"]).await;
+    let mut lone = arrival("f-1", "i-1", run_id(1), after(0), 20);
+    lone.opening.as_mut().unwrap().sweep = None;
+    accept(journal, lone, after(0), epoch).await.unwrap();
+    assert_eq!(bench.notices().await, Vec::<String>::new(), "nobody is told before it is known whom it is about");
+    let admitted = || Entry::Admitted { account: json!({ "id": ACCOUNT }) };
+    append(journal, run_id(1), vec![admitted()], after(1), epoch).await.unwrap();
+    assert_eq!(bench.notices().await, ["detected slack", "detected stdout"]);
+
+    // Work that fails after it leaves no notice either.
+    let failed = journal
+        .with(move |tx| {
+            let mut view = ops::load(tx, run_id(1))?;
+            let hold = cordon_shared::engine::Hold { code: "c".into(), why: "w".into() };
+            ops::append(tx, &mut view, vec![Entry::Held { step: None, hold }], after(2), pace(epoch))?;
+            Err::<(), _>(JournalError::Refused("no".into()))
+        })
+        .await;
+    assert!(failed.is_err());
+    append(journal, run_id(1), vec![joined(1)], after(2), epoch).await.unwrap();
+    assert_eq!(bench.notices().await.len(), 2, "no news, no notice");
+
+    // The same notice again is the same.
+    journal
+        .with(|tx| {
+            let notice = cordon_shared::notice::notices(&cordon_shared::notice::Standing::of(&unbegun(tx)?), &ops::load(tx, run_id(1))?);
+            notice.iter().try_for_each(|notice| tx.notify(notice))
+        })
+        .await
+        .unwrap();
+    assert_eq!(bench.notices().await.len(), 2);
+
+    // A sweep tells of its children itself.
+    open_run(journal, 2, after(3), epoch).await;
+    append(journal, run_id(2), vec![admitted()], after(4), epoch).await.unwrap();
+    assert_eq!(bench.notices().await.len(), 2);
+}
+
+/// The run as it stood when it was opened.
+fn unbegun(tx: &mut dyn Tx) -> Result<cordon_shared::engine::View, JournalError> {
+    let entries = tx.entries(run_id(1))?;
+    ops::fold(run_id(1), &entries[..1])
 }

@@ -31,6 +31,9 @@ pub enum Request {
         step: StepKey,
         /// Why.
         why: String,
+        /// The digest of the plan that was looked at; `None`: whatever it asks now.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        digest: Option<String>,
     },
     /// Put back what was changed.
     Undo {

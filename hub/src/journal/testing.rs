@@ -180,6 +180,23 @@ impl Bench {
         let dynamic: Arc<dyn Store> = store.clone();
         Self { journal: Journal::new(dynamic), kind: Kind::Sqlite(store), _dir: dir }
     }
+    pub(crate) async fn set_targets(&self, targets: &[&str]) {
+        let targets: Vec<String> = targets.iter().map(|target| (*target).to_owned()).collect();
+        match &self.kind {
+            Kind::Mem(store) => store.set_targets(&targets),
+            Kind::Sqlite(store) => store.set_targets(&targets, start()).await.unwrap(),
+        }
+    }
+    /// The outbox: key and destination of each notice.
+    pub(crate) async fn notices(&self) -> Vec<String> {
+        match &self.kind {
+            Kind::Mem(store) => store.tables().outbox.keys().map(|(_, key, target)| format!("{key} {target}")).collect(),
+            Kind::Sqlite(store) => {
+                let sql = "SELECT key || ' ' || target FROM outbox ORDER BY run, key, target";
+                store.execute(move |conn| super::rows::all(conn, sql, [], |row| row.get(0).map_err(super::rows::failed))).await.unwrap()
+            }
+        }
+    }
     pub(crate) async fn next_epoch(&self) -> u64 {
         match &self.kind {
             Kind::Mem(store) => store.next_epoch(),

@@ -7,12 +7,16 @@ use cordon_shared::{
     finding::FindingId,
     id::IncidentId,
     journal::{Claim, JournalError, RunRow, Sealed, Seen, Tx},
+    notice::Notice,
     plan::{ChangeKey, StepKey},
 };
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
-use super::rows::{self, all, failed, incident, known, nanos, natural, one, stamp, strange, whole};
+use super::{
+    outbox,
+    rows::{self, all, failed, incident, known, nanos, natural, one, stamp, strange, whole},
+};
 
 /// A transaction that is open on `conn`.
 pub(super) struct SqlTx<'c> {
@@ -234,5 +238,9 @@ impl Tx for SqlTx<'_> {
             None => self.run_sql("DELETE FROM stand_downs WHERE key = ?1", [key])?,
         };
         Ok(())
+    }
+
+    fn notify(&mut self, notice: &Notice) -> Result<(), JournalError> {
+        outbox::put(self.conn, notice)
     }
 }

@@ -12,6 +12,7 @@ use super::{Claim, JournalError, RunRow, Sealed, Seen, Store, Tx, Work};
 use crate::{
     finding::FindingId,
     id::IncidentId,
+    notice::Notice,
     plan::{ChangeKey, StepKey},
 };
 
@@ -38,6 +39,10 @@ pub struct Tables {
     pub spent: Vec<(Timestamp, String, String)>,
     /// Stand-downs.
     pub stand_downs: BTreeMap<String, Timestamp>,
+    /// Where notices go.
+    pub targets: BTreeSet<String>,
+    /// The outbox: by run, key and destination.
+    pub outbox: BTreeMap<(IncidentId, String, String), Notice>,
 }
 
 /// A store in memory.
@@ -54,6 +59,10 @@ impl MemStore {
     #[must_use]
     pub fn entries_of(&self, run: IncidentId) -> Arc<Vec<Sealed>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).entries.get(&run).cloned().unwrap_or_default()
+    }
+    /// Sets where notices go.
+    pub fn set_targets(&self, targets: &[String]) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).targets = targets.iter().cloned().collect();
     }
     /// Gives the lease to the next epoch and returns it.
     pub fn next_epoch(&self) -> u64 {
@@ -160,6 +169,12 @@ impl Tx for Tables {
             Some(until) => self.stand_downs.insert(key.to_owned(), until),
             None => self.stand_downs.remove(key),
         };
+        Ok(())
+    }
+    fn notify(&mut self, notice: &Notice) -> Result<(), JournalError> {
+        for target in self.targets.clone() {
+            self.outbox.entry((notice.run, notice.key.clone(), target)).or_insert_with(|| notice.clone());
+        }
         Ok(())
     }
 }

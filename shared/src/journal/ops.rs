@@ -7,6 +7,7 @@ use crate::{
     engine::{Entry, FindingNote, Pace, RunState, StepState, View, after_death, next, summary},
     finding::{FindingId, Subject, Version},
     id::IncidentId,
+    notice::{Standing, notices},
     plan::Verdict,
 };
 
@@ -71,6 +72,7 @@ pub fn append(tx: &mut dyn Tx, view: &mut View, entries: Vec<Entry>, now: Timest
         return Err(JournalError::Conflict { run: view.run, expected: view.seq, found });
     }
     let sweep = tx.run(view.run)?.and_then(|row| row.sweep);
+    let stood = Standing::of(view);
     // Time never goes back inside a run; what other runs see is the clock's.
     let clock = now;
     let now = now.max(view.updated_at);
@@ -85,6 +87,10 @@ pub fn append(tx: &mut dyn Tx, view: &mut View, entries: Vec<Entry>, now: Timest
         effects(tx, to_be_applied, &moved, &sealed.entry, clock)?;
         tx.push(moved.run, &sealed)?;
         moved.head.clone_from(&sealed.hash);
+    }
+    // A sweep tells of its children itself: thousands of them are no news to a channel.
+    for notice in if sweep.is_none() { notices(&stood, &moved) } else { Vec::new() } {
+        tx.notify(&notice)?;
     }
     tx.save_run(&row(&moved, now, pace, sweep))?;
     *view = moved;

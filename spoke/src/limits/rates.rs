@@ -32,6 +32,10 @@ pub enum Service {
     Inspector2,
     /// AWS Organizations.
     Organizations,
+    /// AWS Secrets Manager.
+    SecretsManager,
+    /// Amazon Simple Notification Service.
+    Sns,
     /// Amazon Simple Queue Service.
     Sqs,
     /// AWS Security Token Service.
@@ -56,6 +60,8 @@ impl Service {
             Self::Ssm => "ssm",
             Self::Inspector2 => "inspector2",
             Self::Organizations => "organizations",
+            Self::SecretsManager => "secretsmanager",
+            Self::Sns => "sns",
             Self::Sqs => "sqs",
             Self::Sts => "sts",
         }
@@ -163,7 +169,8 @@ impl Class {
             Service::Inspector2 => Self::Inspector,
             Service::Organizations => Self::Organizations,
             Service::Sts => Self::Sts,
-            Service::Sqs => return None,
+            // Few calls, all of the hub's own: a secret is read once, a notice is published once.
+            Service::Sqs | Service::Sns | Service::SecretsManager => return None,
         })
     }
 

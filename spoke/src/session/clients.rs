@@ -153,6 +153,8 @@ enum Client {
     Ssm(aws_sdk_ssm::Client),
     Inspector2(aws_sdk_inspector2::Client),
     Organizations(aws_sdk_organizations::Client),
+    SecretsManager(aws_sdk_secretsmanager::Client),
+    Sns(aws_sdk_sns::Client),
     Sqs(aws_sdk_sqs::Client),
     Sts(aws_sdk_sts::Client),
 }
@@ -320,6 +322,14 @@ impl Clients {
     client!(
         /// AWS Organizations.
         organizations, Organizations, aws_sdk_organizations
+    );
+    client!(
+        /// AWS Secrets Manager.
+        secrets_manager, SecretsManager, aws_sdk_secretsmanager
+    );
+    client!(
+        /// Amazon Simple Notification Service.
+        sns, Sns, aws_sdk_sns
     );
     client!(
         /// Amazon Simple Queue Service.

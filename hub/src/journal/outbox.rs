@@ -1,0 +1,261 @@
+//! The outbox: notices that are written with the entries they tell of, and what became of sending them.
+//!
+//! Only the process that holds the lease sends. A run's notices go to each destination in their order: the next one waits until the one
+//! before is sent or given up. Other runs do not wait.
+
+use cordon_shared::{id::IncidentId, journal::JournalError, notice::Notice, plan::StepKey};
+use jiff::Timestamp;
+use rusqlite::{Connection, Row, params};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    rows::{all, failed, json, known, nanos, natural, one, stamp, strange, whole},
+    sqlite::SqliteStore,
+};
+
+/// Where a message stands in Slack.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The channel's id.
+    pub channel: String,
+    /// The message's time stamp, which is its id there.
+    pub ts: String,
+}
+
+/// A notice that is to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Due {
+    /// Its number.
+    pub id: i64,
+    /// What it tells.
+    pub notice: Notice,
+    /// How often it was tried.
+    pub tries: u32,
+    /// Whether an attempt may have come through.
+    pub unsure: bool,
+    /// Where it stands, where it was posted already.
+    pub place: Option<Place>,
+}
+
+/// Who was turned away.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TurnedAway {
+    /// When.
+    pub at: Timestamp,
+    /// Where: `slack`, `outbox`.
+    pub door: String,
+    /// Who, as far as that is known.
+    pub who: String,
+    /// What was asked.
+    pub what: String,
+    /// Why it was not done.
+    pub why: String,
+}
+
+/// The first that is not sent of each run. `?1`: the destination.
+const HEADS: &str = "FROM outbox o WHERE o.target = ?1 AND o.done IS NULL AND NOT EXISTS \
+                     (SELECT 1 FROM outbox p WHERE p.target = o.target AND p.run = o.run AND p.done IS NULL AND p.id < o.id)";
+
+fn due(row: &Row<'_>) -> Result<Due, JournalError> {
+    let notice: String = row.get(1).map_err(failed)?;
+    let place: Option<String> = row.get(4).map_err(failed)?;
+    Ok(Due {
+        id: row.get(0).map_err(failed)?,
+        notice: serde_json::from_str(&notice).map_err(|error| strange("a notice", error))?,
+        tries: u32::try_from(natural(row.get(2).map_err(failed)?)).unwrap_or(u32::MAX),
+        unsure: row.get(3).map_err(failed)?,
+        place: place.map(|text| read_place(&text)).transpose()?,
+    })
+}
+
+fn read_place(text: &str) -> Result<Place, JournalError> {
+    serde_json::from_str(text).map_err(|error| strange("a message's place", error))
+}
+
+fn change(conn: &Connection, sql: &str, params: impl rusqlite::Params) -> Result<(), JournalError> {
+    conn.prepare_cached(sql).and_then(|mut statement| statement.execute(params)).map(drop).map_err(failed)
+}
+
+/// Puts a notice in for each destination.
+pub(super) fn put(conn: &Connection, notice: &Notice) -> Result<(), JournalError> {
+    let id = known(conn, notice.run)?;
+    change(
+        conn,
+        "INSERT INTO outbox (run, key, target, notice, due) SELECT ?1, ?2, name, ?3, ?4 FROM outbox_targets WHERE true ON CONFLICT DO NOTHING",
+        params![id, notice.key, json(notice)?, nanos(notice.at)],
+    )
+}
+
+impl SqliteStore {
+    /// Sets where notices go from now on. What is not sent to a destination that is no more is given up.
+    ///
+    /// # Errors
+    /// Those of the store, as of all here.
+    pub async fn set_targets(&self, targets: &[String], now: Timestamp) -> Result<(), JournalError> {
+        let targets = targets.to_vec();
+        self.execute(move |conn| {
+            change(conn, "DELETE FROM outbox_targets", [])?;
+            for target in &targets {
+                change(conn, "INSERT INTO outbox_targets (name) VALUES (?1)", [target])?;
+            }
+            let gone = "UPDATE outbox SET done = ?1, gave_up = 'the destination is not configured any more' \
+                        WHERE done IS NULL AND target NOT IN (SELECT name FROM outbox_targets)";
+            change(conn, gone, [nanos(now)])
+        })
+        .await
+    }
+
+    /// What is to be sent to a destination now, the oldest first, one at most of each run.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn outbox_due(&self, target: &str, now: Timestamp, limit: usize) -> Result<Vec<Due>, JournalError> {
+        let target = target.to_owned();
+        self.read(move |conn| {
+            let sql = format!("SELECT o.id, o.notice, o.tries, o.unsure, o.place {HEADS} AND o.due <= ?2 ORDER BY o.id LIMIT ?3");
+            all(conn, &sql, params![target, nanos(now), whole(limit)], due)
+        })
+        .await
+    }
+
+    /// When the next notice to a destination is due, which may be in the past; `None`: all are sent.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn outbox_next(&self, target: &str) -> Result<Option<Timestamp>, JournalError> {
+        let target = target.to_owned();
+        self.read(move |conn| {
+            let sql = format!("SELECT min(o.due) {HEADS}");
+            Ok(one(conn, &sql, [target], |row| row.get::<_, Option<i64>>(0).map_err(failed))?.flatten().map(stamp))
+        })
+        .await
+    }
+
+    /// How many notices are not sent, to all destinations.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn outbox_left(&self) -> Result<u64, JournalError> {
+        self.read(|conn| {
+            let count = one(conn, "SELECT count(*) FROM outbox WHERE done IS NULL", [], |row| row.get(0).map_err(failed))?;
+            Ok(natural(count.unwrap_or_default()))
+        })
+        .await
+    }
+
+    /// An attempt begins: until it is known to have failed it may have come through.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn outbox_begun(&self, id: i64) -> Result<(), JournalError> {
+        self.execute(move |conn| change(conn, "UPDATE outbox SET unsure = 1, tries = tries + 1 WHERE id = ?1", [id])).await
+    }
+
+    /// It was posted, and stands there.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn outbox_placed(&self, id: i64, place: &Place) -> Result<(), JournalError> {
+        let place = json(place)?;
+        self.execute(move |conn| change(conn, "UPDATE outbox SET place = ?2, unsure = 0 WHERE id = ?1", params![id, place])).await
+    }
+
+    /// It is sent.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn outbox_done(&self, id: i64, now: Timestamp) -> Result<(), JournalError> {
+        self.execute(move |conn| {
+            change(conn, "UPDATE outbox SET done = ?2, unsure = 0, last = NULL WHERE id = ?1", params![id, nanos(now)])
+        })
+        .await
+    }
+
+    /// It is tried again. `unsure`: this attempt may have come through all the same.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn outbox_again(&self, id: i64, due: Timestamp, unsure: bool, why: &str) -> Result<(), JournalError> {
+        let why = why.to_owned();
+        let sql = "UPDATE outbox SET due = ?2, unsure = ?3, last = ?4 WHERE id = ?1";
+        self.execute(move |conn| change(conn, sql, params![id, nanos(due), unsure, why])).await
+    }
+
+    /// It is not tried any more; who looks at what was turned away finds it.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn outbox_gave_up(&self, id: i64, target: &str, notice: &Notice, why: &str, now: Timestamp) -> Result<(), JournalError> {
+        let (target, why, what) = (target.to_owned(), why.to_owned(), format!("{} {}", notice.run, notice.key));
+        self.execute(move |conn| {
+            change(conn, "UPDATE outbox SET done = ?2, gave_up = ?3, unsure = 0 WHERE id = ?1", params![id, nanos(now), why])?;
+            turn_away(conn, &TurnedAway { at: now, door: "outbox".to_owned(), who: target, what, why })
+        })
+        .await
+    }
+
+    /// Where a run's thread begins at a destination: its first message there.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn thread_of(&self, run: IncidentId, target: &str) -> Result<Option<Place>, JournalError> {
+        let target = target.to_owned();
+        self.read(move |conn| {
+            let sql = "SELECT o.place FROM outbox o JOIN runs r ON r.id = o.run WHERE r.run = ?1 AND o.target = ?2 AND o.place IS NOT NULL \
+                       ORDER BY o.id LIMIT 1";
+            one(conn, sql, params![run.to_string(), target], |row| read_place(&row.get::<_, String>(0).map_err(failed)?))
+        })
+        .await
+    }
+
+    /// The questions of a run about a step that were posted at a destination, the newest first, and where they stand.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn cards_of(&self, run: IncidentId, target: &str, step: &StepKey) -> Result<Vec<(Notice, Place)>, JournalError> {
+        let (target, key, step) = (target.to_owned(), format!("asks/{step}/%"), step.clone());
+        self.read(move |conn| {
+            let sql = "SELECT o.notice, o.place FROM outbox o JOIN runs r ON r.id = o.run \
+                       WHERE r.run = ?1 AND o.target = ?2 AND o.key LIKE ?3 AND o.place IS NOT NULL ORDER BY o.id DESC";
+            let mut cards: Vec<(Notice, Place)> = all(conn, sql, params![run.to_string(), target, key], |row| {
+                let notice: String = row.get(0).map_err(failed)?;
+                let notice = serde_json::from_str(&notice).map_err(|error| strange("a notice", error))?;
+                Ok((notice, read_place(&row.get::<_, String>(1).map_err(failed)?)?))
+            })?;
+            cards.retain(|(notice, _)| notice.step.as_ref() == Some(&step));
+            Ok(cards)
+        })
+        .await
+    }
+
+    /// Remembers somebody who was turned away.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn turn_away(&self, entry: TurnedAway) -> Result<(), JournalError> {
+        self.execute(move |conn| turn_away(conn, &entry)).await
+    }
+
+    /// Who was turned away, the newest first, at most so many.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn turned_away(&self, limit: usize) -> Result<Vec<TurnedAway>, JournalError> {
+        self.read(move |conn| {
+            all(conn, "SELECT at, door, who, what, why FROM turned_away ORDER BY id DESC LIMIT ?1", [whole(limit)], |row| {
+                let text = |column: usize| row.get::<_, String>(column).map_err(failed);
+                Ok(TurnedAway { at: stamp(row.get(0).map_err(failed)?), door: text(1)?, who: text(2)?, what: text(3)?, why: text(4)? })
+            })
+        })
+        .await
+    }
+}
+
+fn turn_away(conn: &Connection, entry: &TurnedAway) -> Result<(), JournalError> {
+    let cut = |text: &str| crate::text::cut(text, 500);
+    change(
+        conn,
+        "INSERT INTO turned_away (at, door, who, what, why) VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![nanos(entry.at), entry.door, cut(&entry.who), cut(&entry.what), cut(&entry.why)],
+    )
+}

@@ -1,0 +1,201 @@
+//! Telling people: takes notices out of the outbox and sends them, each destination in a task of its own beside the driving of incidents.
+//!
+//! A destination that is slow, refuses or is down delays nobody else and no containment: what it was to be told waits in the outbox.
+
+mod plain;
+
+use std::{sync::Arc, time::Duration};
+
+use cordon_shared::journal::JournalError;
+use jiff::{SignedDuration, Timestamp};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::{Config, notify::Notify},
+    driver::Hub,
+    journal::outbox::Due,
+    slack::{Poster, SLACK},
+};
+
+pub use plain::{SIGNATURE, TIMESTAMP, payload};
+
+/// How often the outbox is looked into.
+const LOOK: Duration = Duration::from_millis(200);
+/// How many notices are taken at a time.
+const BATCH: usize = 64;
+/// How long a command that ends goes on sending what is left.
+pub const DRAIN: SignedDuration = SignedDuration::from_secs(10);
+/// The longest time between two tries.
+const SELDOM: Duration = Duration::from_secs(60);
+/// The longest that a destination is obeyed that says when to come back.
+const OBEYED: Duration = Duration::from_secs(3_600);
+
+/// Why a notice was not sent.
+#[derive(Debug)]
+pub(crate) enum Unsent {
+    /// The destination says when to come back; nothing came through.
+    Limited(Duration),
+    /// It may work later.
+    Later {
+        /// What happened.
+        why: String,
+        /// Whether it may have come through all the same.
+        unsure: bool,
+    },
+    /// It will not work, however often it is tried.
+    Never(String),
+    /// The journal failed.
+    Journal(JournalError),
+}
+
+impl From<JournalError> for Unsent {
+    fn from(error: JournalError) -> Self {
+        Self::Journal(error)
+    }
+}
+
+enum Way {
+    Slack(Poster),
+    Webhook(plain::Hook),
+    Topic(plain::Topic),
+    Stdout,
+}
+
+struct Destination {
+    name: String,
+    way: Way,
+}
+
+/// The names of the destinations of a configuration. Standard output is told only where nothing else is written there.
+#[must_use]
+pub fn targets(notify: &Notify, stdout: bool) -> Vec<String> {
+    let slack = notify.slack.iter().map(|_| SLACK.to_owned());
+    let hooks = notify.webhooks.iter().map(|hook| format!("webhook:{}", hook.name));
+    let topics = notify.topics.iter().map(|arn| format!("sns:{arn}"));
+    let out = Some("stdout".to_owned()).filter(|_| notify.stdout && stdout);
+    slack.chain(hooks).chain(topics).chain(out).collect()
+}
+
+fn destinations(hub: &Hub, config: &Config) -> Vec<Destination> {
+    let notify = &config.notify;
+    let slack = notify.slack.iter().map(|slack| Destination { name: SLACK.to_owned(), way: Way::Slack(Poster::new(hub, slack)) });
+    let hooks = notify.webhooks.iter().map(|hook| {
+        let way = Way::Webhook(plain::Hook::new(hub, hook));
+        Destination { name: format!("webhook:{}", hook.name), way }
+    });
+    let topics =
+        notify.topics.iter().map(|arn| Destination { name: format!("sns:{arn}"), way: Way::Topic(plain::Topic { arn: arn.clone() }) });
+    let out = Some(Destination { name: "stdout".to_owned(), way: Way::Stdout }).filter(|_| notify.stdout);
+    slack.chain(hooks).chain(topics).chain(out).collect()
+}
+
+/// Sends until `enough`, then what is due within [`DRAIN`]. Gives back how many notices are left for the next command or service.
+///
+/// # Errors
+/// Those of the journal, when what is left cannot be counted.
+pub async fn send(hub: Arc<Hub>, enough: CancellationToken) -> Result<u64, JournalError> {
+    let mut tasks = tokio::task::JoinSet::new();
+    for destination in destinations(&hub, &hub.config) {
+        tasks.spawn(serve(Arc::clone(&hub), destination, enough.clone()));
+    }
+    if tasks.is_empty() {
+        return Ok(0);
+    }
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!(%error, "a task that tells people died");
+        }
+    }
+    hub.store.outbox_left().await
+}
+
+async fn serve(hub: Arc<Hub>, destination: Destination, enough: CancellationToken) {
+    let mut until: Option<Timestamp> = None;
+    loop {
+        let now = hub.clock.now();
+        if enough.is_cancelled() {
+            let until = *until.get_or_insert_with(|| now.checked_add(DRAIN).unwrap_or(now));
+            match hub.store.outbox_next(&destination.name).await {
+                Ok(Some(next)) if next < until && now < until && hub.lease.held() => {}
+                _ => return,
+            }
+        }
+        let due = match hub.store.outbox_due(&destination.name, now, BATCH).await {
+            Ok(due) => due,
+            Err(error) => {
+                tracing::error!(%error, "the outbox cannot be read");
+                Vec::new()
+            }
+        };
+        let mut again = false;
+        for due in due {
+            let left = until.map_or(OBEYED, |until| until.duration_since(hub.clock.now()).unsigned_abs());
+            if !hub.lease.held() || until.is_some_and(|until| hub.clock.now() >= until) {
+                return;
+            }
+            // What is broken off in the middle is found to be unsure when it is taken up again.
+            match tokio::time::timeout(left, one(&hub, &destination, due)).await {
+                Ok(Ok(None)) => again = true,
+                Ok(Ok(Some(pause))) => {
+                    rest(&enough, pause).await;
+                    break;
+                }
+                Ok(Err(error)) => tracing::error!(%error, "what became of a notice cannot be written"),
+                Err(_) => return,
+            }
+        }
+        if !again {
+            rest(&enough, LOOK).await;
+        }
+    }
+}
+
+/// Waits; not longer than a command that ends has time for.
+async fn rest(enough: &CancellationToken, pause: Duration) {
+    if enough.is_cancelled() {
+        tokio::time::sleep(pause.min(LOOK)).await;
+    } else {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = enough.cancelled() => {}
+        }
+    }
+}
+
+/// One try. `Some`: nothing more is to be sent there for so long.
+async fn one(hub: &Hub, destination: &Destination, due: Due) -> Result<Option<Duration>, JournalError> {
+    hub.store.outbox_begun(due.id).await?;
+    let sent = match &destination.way {
+        Way::Slack(poster) => poster.send(hub, &due).await,
+        Way::Webhook(hook) => hook.send(hub, &due).await,
+        Way::Topic(topic) => topic.send(hub, &due).await,
+        Way::Stdout => {
+            crate::cli::output::line(&payload(&due.notice).to_string());
+            Ok(())
+        }
+    };
+    let now = hub.clock.now();
+    let later = |pause: Duration| now.checked_add(SignedDuration::try_from(pause).unwrap_or(SignedDuration::MAX)).unwrap_or(Timestamp::MAX);
+    let (target, run, key) = (destination.name.as_str(), due.notice.run, due.notice.key.as_str());
+    match sent {
+        Ok(()) => hub.store.outbox_done(due.id, now).await.map(|()| None),
+        Err(Unsent::Limited(pause)) => {
+            let pause = pause.clamp(Duration::from_secs(1), OBEYED);
+            tracing::warn!(target, %run, key, seconds = pause.as_secs(), "a notice waits: too many messages");
+            // What may have come through before is as unsure as it was.
+            hub.store.outbox_again(due.id, later(pause), due.unsure, "too many messages").await?;
+            Ok(Some(pause))
+        }
+        Err(Unsent::Later { why, unsure }) => {
+            let pause = Duration::from_secs(1).saturating_mul(1 << due.tries.min(9)).min(SELDOM);
+            tracing::warn!(target, %run, key, %why, seconds = pause.as_secs(), "a notice is not sent and tried again");
+            hub.store.outbox_again(due.id, later(pause), unsure || due.unsure, &why).await?;
+            Ok(None)
+        }
+        Err(Unsent::Never(why)) => {
+            tracing::error!(target, %run, key, %why, "a notice is given up");
+            hub.store.outbox_gave_up(due.id, target, &due.notice, &why, now).await.map(|()| None)
+        }
+        Err(Unsent::Journal(error)) => Err(error),
+    }
+}

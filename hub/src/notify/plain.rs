@@ -1,0 +1,105 @@
+//! Destinations that are told the notice itself, as one JSON object: signed requests, SNS topics, standard output.
+
+use std::time::Duration;
+
+use cordon_shared::{arn::Arn, notice::Notice};
+use cordon_spoke::{action::ActionError, aws::topic, http::Http};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::Unsent;
+use crate::{config::notify::Webhook, driver::Hub, journal::outbox::Due, secret::Kept};
+
+/// The name and version of the object's shape.
+pub const SCHEMA: &str = "cordon.notice/1";
+/// The header with the time of signing, in seconds since the Unix epoch.
+pub const TIMESTAMP: &str = "cordon-timestamp";
+/// The header with the signature: `v1=` and HMAC-SHA256, in hexadecimal, of the timestamp, a full stop and the body.
+pub const SIGNATURE: &str = "cordon-signature";
+/// How long a webhook may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A notice as others read it. Its `id` stays the same however often it is sent.
+#[must_use]
+pub fn payload(notice: &Notice) -> Value {
+    let mut value = json!(notice);
+    if let Some(fields) = value.as_object_mut() {
+        fields.remove("run");
+        fields.insert("schema".to_owned(), json!(SCHEMA));
+        fields.insert("id".to_owned(), json!(format!("{}/{}", notice.run, notice.key)));
+        fields.insert("incident".to_owned(), json!(notice.run));
+    }
+    value
+}
+
+pub(super) struct Hook {
+    http: Http,
+    url: String,
+    secret: Kept,
+}
+
+impl Hook {
+    pub(super) fn new(hub: &Hub, hook: &Webhook) -> Self {
+        let secret = Kept::new(hook.secret.clone(), hub.sessions.clone(), hub.config.hub.home_region.clone());
+        Self { http: Http::new(), url: hook.url.clone(), secret }
+    }
+
+    pub(super) async fn send(&self, hub: &Hub, due: &Due) -> Result<(), Unsent> {
+        let later = |why: String, unsure| Unsent::Later { why, unsure };
+        let secret = self.secret.get().await.map_err(|why| later(why, false))?;
+        let (time, body) = (hub.clock.now().as_second().to_string(), payload(&due.notice).to_string());
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(secret.expose().as_bytes()).map_err(|_| Unsent::Never("its secret is no key".to_owned()))?;
+        mac.update(time.as_bytes());
+        mac.update(b".");
+        mac.update(body.as_bytes());
+        let headers = [
+            ("content-type", "application/json; charset=utf-8".to_owned()),
+            (TIMESTAMP, time),
+            (SIGNATURE, format!("v1={}", hex::encode(mac.finalize().into_bytes()))),
+        ];
+        let answer =
+            self.http.post(&self.url, &headers, body.into_bytes(), PATIENCE).await.map_err(|error| later(error.to_string(), true))?;
+        match (answer.status, answer.retry_after) {
+            (200..=299, _) => Ok(()),
+            (429 | 503, Some(pause)) => Err(Unsent::Limited(pause)),
+            (408 | 425 | 429 | 500..=599, _) => Err(later(format!("it answered {}", answer.status), true)),
+            (status, _) => Err(Unsent::Never(format!("it answered {status}"))),
+        }
+    }
+}
+
+pub(super) struct Topic {
+    pub(super) arn: Arn,
+}
+
+impl Topic {
+    pub(super) async fn send(&self, hub: &Hub, due: &Due) -> Result<(), Unsent> {
+        let notice = &due.notice;
+        let region = self.arn.region().unwrap_or_else(|| hub.config.hub.home_region.clone());
+        let (clients, run) = (hub.sessions.hub(&region), notice.run.to_string());
+        let subject = format!("Cordon: {} {} in {}", notice.kind.as_str(), run, notice.account);
+        let key = hex::encode(Sha256::digest(format!("{run}/{}", notice.key)));
+        let sent = topic::publish(&clients, &self.arn.to_string(), &subject, &payload(notice).to_string(), &run, &key).await;
+        sent.map_err(|error| match error {
+            error if error.may_pass() => Unsent::Later { why: error.to_string(), unsure: !matches!(error, ActionError::NotSent(_)) },
+            error => Unsent::Never(error.to_string()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_object_names_the_incident_and_has_an_id_that_stays() {
+        let notice = crate::slack::testing::notice(cordon_shared::notice::NoticeKind::Asks);
+        let value = payload(&notice);
+        assert_eq!(value, payload(&notice));
+        assert_eq!(value["schema"], SCHEMA);
+        assert_eq!(value["id"], format!("{}/{}", notice.run, notice.key));
+        assert_eq!((value["incident"].as_str(), value.get("run")), (Some(notice.run.to_string().as_str()), None));
+    }
+}

@@ -1,0 +1,106 @@
+//! Signed HTTPS requests: what ends TLS stands before this.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{ConnectInfo, DefaultBodyLimit, State},
+    http::{HeaderMap, StatusCode},
+    routing::post,
+};
+use serde_json::Value;
+use tokio::net::TcpListener;
+
+use super::{
+    press::Desk,
+    sign::{Checker, SIGNATURE, TIMESTAMP},
+};
+use crate::{config::notify::SecretRef, secret::Kept};
+
+/// The path that Slack is told of as the app's "Request URL".
+pub(super) const PATH: &str = "/slack/interactions";
+/// The longest request that is read. A payload carries the message that the button is in.
+const MOST: usize = 1 << 20;
+
+struct Door {
+    desk: Arc<Desk>,
+    secret: Kept,
+    checker: Checker,
+}
+
+/// Serves until the hub is stopped.
+pub(super) async fn serve(desk: Arc<Desk>, listener: TcpListener, secret: SecretRef) {
+    let hub = Arc::clone(&desk.hub);
+    let secret = Kept::new(secret, hub.sessions.clone(), hub.config.hub.home_region.clone());
+    let door = Arc::new(Door { desk, secret, checker: Checker::default() });
+    let router = Router::new().route(PATH, post(take)).layer(DefaultBodyLimit::max(MOST)).with_state(door);
+    let service = router.into_make_service_with_connect_info::<std::net::SocketAddr>();
+    let stop = hub.stop.clone();
+    if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(async move { stop.cancelled().await }).await {
+        tracing::error!(%error, "what listens for Slack ended");
+    }
+}
+
+async fn take(
+    State(door): State<Arc<Door>>,
+    ConnectInfo(from): ConnectInfo<std::net::SocketAddr>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> StatusCode {
+    let secret = match door.secret.get().await {
+        Ok(secret) => secret,
+        Err(why) => {
+            tracing::error!(%why, "what comes from Slack cannot be checked");
+            return StatusCode::SERVICE_UNAVAILABLE;
+        }
+    };
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let checked = door.checker.check(secret, header(TIMESTAMP), header(SIGNATURE), &body, door.desk.hub.clock.now());
+    if let Err(why) = checked {
+        door.desk.turn_away(&from.to_string(), "a request to Slack's door", &why.to_string()).await;
+        return StatusCode::UNAUTHORIZED;
+    }
+    let Some(payload) = payload(&body) else { return StatusCode::BAD_REQUEST };
+    // Slack waits for three seconds, and the answer goes to the person another way.
+    tokio::spawn(async move { door.desk.take(&payload).await });
+    StatusCode::OK
+}
+
+/// The form's `payload`.
+fn payload(body: &[u8]) -> Option<Value> {
+    let text = std::str::from_utf8(body).ok()?;
+    let field = text.split('&').find_map(|pair| pair.strip_prefix("payload="))?;
+    serde_json::from_slice(&decoded(field)?).ok()
+}
+
+/// A form's value, decoded (<https://url.spec.whatwg.org/#urlencoded-parsing>).
+fn decoded(text: &str) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        out.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let digits = [bytes.next()?, bytes.next()?];
+                u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
+            }
+            byte => byte,
+        });
+    }
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forms_payload_is_read_and_what_is_none_is_not() {
+        let read = payload(b"payload=%7B%22type%22%3A+%22block_actions%22%2C%22a%22%3A%22%C3%A4%2B%22%7D&x=1").unwrap();
+        assert_eq!((read["type"].as_str(), read["a"].as_str()), (Some("block_actions"), Some("ä+")));
+        for wrong in ["", "payload=", "payload=%7", "payload=%zz", "other=%7B%7D", "payload=%7B"] {
+            assert_eq!(payload(wrong.as_bytes()), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! Notices of the outbox, posted once and updated in place.
+
+use cordon_shared::{
+    engine::View,
+    journal::{JournalError, Sealed, ops},
+    notice::NoticeKind,
+};
+use serde_json::{Value, json};
+
+use super::{
+    SLACK,
+    card::{self, Card},
+    client::{Api, CallError},
+};
+use crate::{
+    config::notify::{Route, Slack},
+    driver::Hub,
+    journal::outbox::{Due, Place},
+    notify::Unsent,
+};
+
+/// What the metadata of a message is called, by which it is found again.
+pub(crate) const METADATA: &str = "cordon_notice";
+/// How many messages are looked through for one that may have come through.
+const LOOKED: &str = "200";
+
+/// Posts to Slack.
+#[derive(Debug)]
+pub(crate) struct Poster {
+    client: Api,
+    channel: String,
+    routes: Vec<Route>,
+}
+
+impl Poster {
+    pub(crate) fn new(hub: &Hub, slack: &Slack) -> Self {
+        let client = Api::new(hub, &slack.url, &slack.token);
+        Self { client, channel: slack.channel.clone(), routes: slack.routes.clone() }
+    }
+
+    /// Sends a notice. Posting is one step, done once; updating in place may be repeated.
+    pub(crate) async fn send(&self, hub: &Hub, due: &Due) -> Result<(), Unsent> {
+        let entries = hub.store.entries(due.notice.run).await?;
+        let view = match ops::fold(due.notice.run, &entries) {
+            Ok(view) => view,
+            Err(error @ JournalError::Store(_)) => return Err(error.into()),
+            Err(error) => return Err(Unsent::Never(error.to_string())),
+        };
+        if due.notice.kind == NoticeKind::Answered {
+            return self.settle(hub, due, &view, &entries).await;
+        }
+        let thread = hub.store.thread_of(view.run, SLACK).await?;
+        let place = match &due.place {
+            Some(place) => place.clone(),
+            None => {
+                let card = match due.notice.kind {
+                    NoticeKind::Detected => card::detected(&view),
+                    NoticeKind::Asks => card::question(&view, &entries, &due.notice, hub.clock.now()),
+                    _ => card::outcome(&view, &entries, &due.notice),
+                };
+                let place = self.post(due, &view, thread.as_ref(), &card).await?;
+                hub.store.outbox_placed(due.id, &place).await?;
+                place
+            }
+        };
+        match thread {
+            Some(root) if root != place => self.update(&root, &card::detected(&view)).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// The channel for an incident.
+    fn channel(&self, view: &View) -> &str {
+        route(&self.routes, view).unwrap_or(&self.channel)
+    }
+
+    async fn post(&self, due: &Due, view: &View, thread: Option<&Place>, card: &Card) -> Result<Place, Unsent> {
+        let channel = thread.map_or_else(|| self.channel(view), |thread| &thread.channel);
+        let key = format!("{}/{}", due.notice.run, due.notice.key);
+        if due.unsure
+            && let Some(place) = self.find(channel, thread, due, &key).await?
+        {
+            return Ok(place);
+        }
+        let mut body = json!({
+            "channel": channel, "text": card.text, "blocks": card.blocks, "unfurl_links": false, "unfurl_media": false,
+            "metadata": { "event_type": METADATA, "event_payload": { "key": key } },
+        });
+        if let (Some(thread), Some(fields)) = (thread, body.as_object_mut()) {
+            fields.insert("thread_ts".to_owned(), json!(thread.ts));
+        }
+        self.client.turn(channel).await;
+        let said = self.client.call("chat.postMessage", &body).await?;
+        let text = |key: &str| said.get(key).and_then(Value::as_str).map(str::to_owned);
+        match (text("channel"), text("ts")) {
+            (Some(channel), Some(ts)) => Ok(Place { channel, ts }),
+            _ => Err(Unsent::Later { why: "chat.postMessage: the answer says not where the message is".to_owned(), unsure: true }),
+        }
+    }
+
+    /// Looks for a message whose answer was lost.
+    async fn find(&self, channel: &str, thread: Option<&Place>, due: &Due, key: &str) -> Result<Option<Place>, Unsent> {
+        let oldest = due.notice.at.as_second().saturating_sub(300).to_string();
+        let mut fields = vec![("channel", channel), ("include_all_metadata", "true"), ("limit", LOOKED), ("oldest", &oldest)];
+        let method = match thread {
+            Some(thread) => {
+                fields.push(("ts", &thread.ts));
+                "conversations.replies"
+            }
+            None => "conversations.history",
+        };
+        let said = match self.client.ask(method, &fields).await {
+            Ok(said) => said,
+            // Without the right to look, telling twice is better than not at all.
+            Err(CallError::Refused(word)) => {
+                tracing::warn!(%word, method, "Slack does not let the app look for its own message, so one may come twice: give it channels:history");
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let messages = said.get("messages").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let found = messages.iter().find(|message| message.pointer("/metadata/event_payload/key").and_then(Value::as_str) == Some(key));
+        let ts = found.and_then(|message| message.get("ts")).and_then(Value::as_str);
+        Ok(ts.map(|ts| Place { channel: channel.to_owned(), ts: ts.to_owned() }))
+    }
+
+    async fn update(&self, place: &Place, card: &Card) -> Result<(), Unsent> {
+        let body = json!({ "channel": place.channel, "ts": place.ts, "text": card.text, "blocks": card.blocks });
+        self.client.turn(&place.channel).await;
+        match self.client.call("chat.update", &body).await {
+            Ok(_) => Ok(()),
+            // Somebody deleted it: there is nothing left to be pressed.
+            Err(CallError::Refused(word)) if word == "message_not_found" => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A question stands no more: its card says so, and its buttons go.
+    async fn settle(&self, hub: &Hub, due: &Due, view: &View, entries: &[Sealed]) -> Result<(), Unsent> {
+        let Some(step) = &due.notice.step else { return Ok(()) };
+        let cards = hub.store.cards_of(view.run, SLACK, step).await?;
+        let asked = cards.into_iter().find(|(asked, _)| asked.digest == due.notice.digest && asked.expires == due.notice.expires);
+        let Some((asked, place)) = asked else { return Ok(()) };
+        self.update(&place, &card::question(view, entries, &asked, hub.clock.now())).await?;
+        match hub.store.thread_of(view.run, SLACK).await? {
+            Some(root) if root != place => self.update(&root, &card::detected(view)).await,
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The first route that fits.
+fn route<'r>(routes: &'r [Route], view: &View) -> Option<&'r str> {
+    let severity = view.finding().get("severity").and_then(Value::as_u64).unwrap_or_default();
+    let path: Vec<&str> = view
+        .account
+        .as_ref()
+        .and_then(|account| account.get("path"))
+        .and_then(Value::as_array)
+        .map(|path| path.iter().filter_map(Value::as_str).collect())
+        .unwrap_or_default();
+    let fits = |route: &&Route| {
+        let below = route.ou.len() <= path.len() && route.ou.iter().zip(&path).all(|(wanted, unit)| wanted == unit);
+        severity >= route.severity && below
+    };
+    routes.iter().find(fits).map(|route| route.channel.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::slack::testing;
+
+    #[test]
+    fn the_first_route_that_fits_by_ou_and_severity_counts() {
+        let route_of = |ou: &[&str], severity: u64, channel: &str| Route {
+            ou: ou.iter().map(|unit| (*unit).to_owned()).collect(),
+            severity,
+            channel: channel.to_owned(),
+        };
+        let routes =
+            [route_of(&["Root", "Production"], 70, "CHIGH"), route_of(&["Root", "Production"], 0, "CPROD"), route_of(&[], 90, "CALL")];
+        let mut view = testing::view();
+        view.account = Some(json!({ "path": ["Root", "Production", "Web"] }));
+        assert_eq!(route(&routes, &view), Some("CPROD"));
+        view.findings[0].finding["severity"] = json!(80);
+        assert_eq!(route(&routes, &view), Some("CHIGH"));
+        view.account = Some(json!({ "path": ["Root"] }));
+        assert_eq!(route(&routes, &view), None);
+        view.findings[0].finding["severity"] = json!(95);
+        view.account = None;
+        assert_eq!(route(&routes, &view), Some("CALL"));
+    }
+}

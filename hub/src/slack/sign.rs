@@ -1,0 +1,118 @@
+//! Whether a request is Slack's (<https://docs.slack.dev/authentication/verifying-requests-from-slack>).
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use jiff::{SignedDuration, Timestamp};
+use sha2::Sha256;
+
+use crate::secret::Secret;
+
+/// The header with the signature.
+pub const SIGNATURE: &str = "x-slack-signature";
+/// The header with the time of signing.
+pub const TIMESTAMP: &str = "x-slack-request-timestamp";
+/// How old a request may be, and how far ahead of our clock.
+pub const WINDOW: SignedDuration = SignedDuration::from_mins(5);
+
+/// Why a request is turned away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Forged {
+    /// A header is missing.
+    #[error("it carries no signature, or no time of signing")]
+    Unsigned,
+    /// Older or newer than the window.
+    #[error("it was signed more than five minutes from now")]
+    Old,
+    /// The signature is not that of the body.
+    #[error("its signature is wrong")]
+    Wrong,
+    /// It was here before.
+    #[error("it was received before")]
+    Replayed,
+}
+
+/// Checks requests, and remembers those of the window.
+#[derive(Debug, Default)]
+pub struct Checker {
+    /// Signatures that came, and when they are old anyway.
+    seen: Mutex<BTreeMap<Vec<u8>, Timestamp>>,
+}
+
+impl Checker {
+    /// Whether a request is Slack's, recent, and here for the first time.
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub fn check(&self, secret: &Secret, time: Option<&str>, signature: Option<&str>, body: &[u8], now: Timestamp) -> Result<(), Forged> {
+        let (Some(time), Some(signature)) = (time, signature) else { return Err(Forged::Unsigned) };
+        let signed: i64 = time.parse().map_err(|_| Forged::Unsigned)?;
+        let signed = Timestamp::from_second(signed).map_err(|_| Forged::Old)?;
+        if now.duration_since(signed).abs() > WINDOW {
+            return Err(Forged::Old);
+        }
+        let given = signature.strip_prefix("v0=").and_then(|text| hex::decode(text).ok()).ok_or(Forged::Wrong)?;
+        let mut mac = mac(secret).ok_or(Forged::Wrong)?;
+        for part in [b"v0:".as_slice(), time.as_bytes(), b":", body] {
+            mac.update(part);
+        }
+        // In constant time.
+        mac.verify_slice(&given).map_err(|_| Forged::Wrong)?;
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.retain(|_, until| *until >= now);
+        let until = signed.checked_add(WINDOW).unwrap_or(Timestamp::MAX);
+        if seen.insert(given, until).is_some() { Err(Forged::Replayed) } else { Ok(()) }
+    }
+}
+
+fn mac(secret: &Secret) -> Option<Hmac<Sha256>> {
+    Hmac::<Sha256>::new_from_slice(secret.expose().as_bytes()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // The example of Slack's documentation.
+    const SECRET: &str = "8f742231b10e8888abcd99yyyzzz85a5";
+    const TIME: &str = "1531420618";
+    const BODY: &str = "token=xyzz0WbapA4vBCDEFasx0q6G&team_id=T1DC2JH3J&team_domain=testteamnow&channel_id=G8PSS9T3V&channel_name=foobar&user_id=U2CERLKJA&user_name=roadrunner&command=%2Fwebhook-collect&text=&response_url=https%3A%2F%2Fhooks.slack.com%2Fcommands%2FT1DC2JH3J%2F397700885554%2F96rGlfmibIGlgcZRskXaIFfN&trigger_id=398738663015.47445629121.803a0bc887a14d10d2c447fce8b6703c";
+    const SIGNED: &str = "v0=a2114d57b48eac39b9ad189dd8316235a7b4a8d21a10bd27519666489c69b503";
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn check(checker: &Checker, time: Option<&str>, signature: Option<&str>, body: &str, now: i64) -> Result<(), Forged> {
+        checker.check(&Secret::for_test(SECRET), time, signature, body.as_bytes(), at(now))
+    }
+
+    #[test]
+    fn the_example_of_slacks_documentation_is_slacks_and_only_once() {
+        let checker = Checker::default();
+        let now = 1_531_420_618;
+        assert_eq!(check(&checker, Some(TIME), Some(SIGNED), BODY, now), Ok(()));
+        assert_eq!(check(&checker, Some(TIME), Some(SIGNED), BODY, now + 200), Err(Forged::Replayed));
+        assert_eq!(check(&checker, Some(TIME), Some(&SIGNED.to_uppercase().replace("V0", "v0")), BODY, now), Err(Forged::Replayed));
+    }
+
+    #[test]
+    fn what_is_missing_old_of_the_future_or_changed_is_not_slacks() {
+        let checker = Checker::default();
+        let now = 1_531_420_618;
+        assert_eq!(check(&checker, None, Some(SIGNED), BODY, now), Err(Forged::Unsigned));
+        assert_eq!(check(&checker, Some(TIME), None, BODY, now), Err(Forged::Unsigned));
+        assert_eq!(check(&checker, Some("soon"), Some(SIGNED), BODY, now), Err(Forged::Unsigned));
+        assert_eq!(check(&checker, Some(TIME), Some(SIGNED), BODY, now + 301), Err(Forged::Old));
+        assert_eq!(check(&checker, Some(TIME), Some(SIGNED), BODY, now - 301), Err(Forged::Old));
+        assert_eq!(check(&checker, Some("1531420619"), Some(SIGNED), BODY, now), Err(Forged::Wrong));
+        assert_eq!(check(&checker, Some(TIME), Some(SIGNED), &BODY.replace("foobar", "foobaz"), now), Err(Forged::Wrong));
+        for wrong in ["", "v0=", "v1=a2114d57", "v0=zz", SIGNED.get(..20).unwrap()] {
+            assert_eq!(check(&checker, Some(TIME), Some(wrong), BODY, now), Err(Forged::Wrong), "{wrong}");
+        }
+        assert_eq!(check(&checker, Some(TIME), Some(SIGNED), BODY, now), Ok(()), "what was turned away is not remembered");
+    }
+}

@@ -1,0 +1,160 @@
+//! The outbox: nothing is lost, nothing told twice, and nobody waits for it.
+
+use cordon_lab::slack::Trouble;
+use serde_json::json;
+
+use super::*;
+
+/// The keys of the notices of a contained incident.
+fn contained(world: &World) -> bool {
+    world.message("/contained/").is_some()
+}
+
+#[tokio::test]
+async fn slack_that_is_down_delays_no_containment_and_each_message_comes_once_in_the_end() {
+    let world = World::new(Door::Requests, |_| {}).await;
+    world.slack.down(true);
+    let service = world.serve().await;
+    world.attack().await;
+    let begun = Instant::now();
+    while world.state().await != "contained" {
+        assert!(begun.elapsed() < PATIENCE, "{}", service.log());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert!(world.closed().await && world.slack.messages().is_empty());
+
+    // It comes back, badly: too many calls, an error, an answer that is lost, and one that never comes.
+    let bad = [Trouble::Limited(2), Trouble::Lost, Trouble::Silence, Trouble::Status(500)];
+    world.slack.trouble(bad);
+    world.slack.down(false);
+    until(&service, "all is told", || contained(&world)).await;
+    let messages = world.one_thread();
+    assert!(messages.len() >= 2, "{messages:#?}");
+    let looked = world.slack.calls().iter().filter(|call| call.method.starts_with("conversations.")).count();
+    assert!(looked >= 1, "what may have come through is looked for first");
+}
+
+#[tokio::test]
+async fn a_service_that_is_killed_between_journal_and_slack_loses_nothing_and_tells_nothing_twice() {
+    let world = World::new(Door::Requests, |_| {}).await;
+    // The first message is posted, and no answer comes before the end.
+    world.slack.trouble([Trouble::Silence]);
+    let mut service = world.serve().await;
+    world.attack().await;
+    until(&service, "it posts", || !world.slack.messages().is_empty()).await;
+    let begun = Instant::now();
+    while world.state().await != "contained" {
+        assert!(begun.elapsed() < PATIENCE, "{}", service.log());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    service.kill();
+    assert_eq!(service.wait(PATIENCE).await, Some(137));
+    assert_eq!(world.slack.messages().len(), 1);
+
+    let again = world.serve().await;
+    until(&again, "all is told", || contained(&world)).await;
+    world.one_thread();
+}
+
+#[tokio::test]
+async fn what_slack_refuses_is_given_up_with_the_reason_and_the_rest_is_told() {
+    let world = World::new(Door::Requests, |_| {}).await;
+    world.slack.trouble([Trouble::Refused("channel_not_found".to_owned())]);
+    let service = world.serve().await;
+    world.attack().await;
+    until(&service, "the rest is told", || contained(&world)).await;
+    let away = world.turned_away().await;
+    assert_eq!(away.len(), 1, "{away:#?}");
+    assert!(away[0]["why"].as_str().unwrap().contains("channel_not_found") && away[0]["who"] == "slack", "{away:#?}");
+    assert!(away[0]["what"].as_str().unwrap().ends_with(" detected"), "{away:#?}");
+}
+
+#[tokio::test]
+async fn a_command_that_ends_sends_what_it_can_and_the_next_one_sends_the_rest() {
+    let world = World::new(Door::Requests, |settings| settings.confirm_findings = false).await;
+    world.slack.down(true);
+    let output = world.cordon.run(&["respond", "-", "--format", "json"], &world.attacked()).await.unwrap();
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(output.stderr.contains("notices are not sent yet"), "{}", output.stderr);
+    assert!(world.closed().await && world.slack.messages().is_empty());
+
+    world.slack.down(false);
+    let begun = Instant::now();
+    while !contained(&world) {
+        assert!(begun.elapsed() < PATIENCE, "{:#?}", world.slack.messages());
+        let output = world.cordon.run(&["respond", "-"], &world.attacked()).await.unwrap();
+        assert_eq!(output.code, Some(0), "{output:?}");
+    }
+    world.one_thread();
+}
+
+/// A webhook whose secret is in the Parameter Store, a topic, and standard output; Slack's token is in Secrets Manager.
+#[tokio::test]
+async fn a_signed_webhook_a_topic_and_standard_output_are_told_the_same() {
+    let secret = "0123456789abcdef0123456789abcdefHook";
+    secrets::remember(secret);
+    let world = World::new(Door::Requests, |_| {}).await;
+    let security = world.organization.security.clone();
+    let hand = async |service: &str, operation: &str, params: Value| {
+        let answer = world.lab.hand.call(&security, HOME, service, operation, params).await;
+        answer.unwrap_or_else(|error| panic!("{service} {operation}: {error}"))
+    };
+    hand("ssm", "put_parameter", json!({ "Name": "/cordon/hook", "Value": secret, "Type": "SecureString" })).await;
+    hand("secretsmanager", "create_secret", json!({ "Name": "cordon/slack", "SecretString": slack::TOKEN })).await;
+    let topic = hand("sns", "create_topic", json!({ "Name": "incidents" })).await["TopicArn"].as_str().unwrap().to_owned();
+    let queue = hand("sqs", "create_queue", json!({ "QueueName": "told" })).await["QueueUrl"].as_str().unwrap().to_owned();
+    let queue_arn = format!("arn:aws:sqs:{HOME}:{security}:told");
+    hand("sns", "subscribe", json!({ "TopicArn": topic, "Protocol": "sqs", "Endpoint": queue_arn })).await;
+
+    let text = std::fs::read_to_string(&world.cordon.config).unwrap();
+    let more = format!(
+        "\n[[webhook]]\nname = \"pager\"\nurl = \"{}\"\nsecret = \"ssm:/cordon/hook\"\n[[sns]]\ntopic = \"{topic}\"\n[notices]\nstdout = true\n",
+        world.slack.hook()
+    );
+    world.cordon.configured(&(text.replace("env:SLACK_BOT_TOKEN", "secretsmanager:cordon/slack") + &more)).unwrap();
+    let mut service = world.serve().await;
+    world.attack().await;
+    until(&service, "Slack is told", || contained(&world)).await;
+    let hooked = || world.slack.hooks().iter().any(|(_, body)| String::from_utf8_lossy(body).contains("/contained/"));
+    until(&service, "the webhook is told", hooked).await;
+
+    let mut ids = Vec::new();
+    for (headers, body) in world.slack.hooks() {
+        let header = |name: &str| headers[name].to_str().unwrap().to_owned();
+        let body = String::from_utf8(body.to_vec()).unwrap();
+        let signed = hmac(secret, &format!("{}.{body}", header("cordon-timestamp")));
+        assert_eq!(header("cordon-signature"), format!("v1={signed}"));
+        let notice: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!((notice["schema"].as_str(), notice["account"].as_str()), (Some("cordon.notice/1"), Some(world.web.account.as_str())));
+        ids.push(notice["id"].as_str().unwrap().to_owned());
+    }
+    let keys: Vec<String> = world.slack.messages().into_iter().map(|message| message.key).collect();
+    assert_eq!(ids, keys, "in the same order, each once");
+
+    let mut published = BTreeSet::new();
+    let begun = Instant::now();
+    while published.len() < keys.len() {
+        assert!(begun.elapsed() < PATIENCE, "{published:?}\n{}", service.log());
+        let received = hand("sqs", "receive_message", json!({ "QueueUrl": queue, "MaxNumberOfMessages": 10 })).await;
+        for message in received["Messages"].as_array().into_iter().flatten() {
+            let envelope: Value = serde_json::from_str(message["Body"].as_str().unwrap()).unwrap();
+            let notice: Value = serde_json::from_str(envelope["Message"].as_str().unwrap()).unwrap();
+            published.insert(notice["id"].as_str().unwrap().to_owned());
+        }
+    }
+    assert_eq!(published, keys.iter().cloned().collect());
+    let (mut printed, begun) = (Vec::new(), Instant::now());
+    while printed.len() < keys.len() && begun.elapsed() < PATIENCE {
+        let lines: Vec<Value> = service.lines().iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        printed.extend(lines.iter().filter_map(|line| line["id"].as_str()).map(str::to_owned));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(printed, keys);
+}
+
+fn hmac(secret: &str, text: &str) -> String {
+    use hmac::{KeyInit as _, Mac as _};
+    let mut mac = hmac::Hmac::<sha2::Sha256>::new_from_slice(secret.as_bytes()).unwrap();
+    mac.update(text.as_bytes());
+    hex::encode(mac.finalize().into_bytes())
+}
