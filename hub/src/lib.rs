@@ -10,6 +10,7 @@ pub mod infra;
 pub mod intake;
 pub mod journal;
 pub mod org;
+pub mod policy;
 pub mod refused;
 pub mod report;
 pub mod serve;

@@ -27,6 +27,7 @@ use crate::{
     evidence::{FsEvidence, MemEvidence},
     journal::{lease::LeaseError, sqlite::SqliteStore},
     org::Org,
+    policy::{Keeper, LoadError},
     refused::Protected,
 };
 
@@ -64,6 +65,9 @@ pub enum SetupError {
         /// Why.
         why: String,
     },
+    /// Policies that cannot be used.
+    #[error(transparent)]
+    Policies(#[from] LoadError),
     /// The evidence folder cannot be used.
     #[error(transparent)]
     Evidence(#[from] cordon_shared::evidence::EvidenceError),
@@ -164,6 +168,7 @@ pub fn session_settings(config: &Config) -> SessionSettings {
 pub async fn hub(config: Config, wanted: Wanted) -> Result<Arc<Hub>, SetupError> {
     let registry = registry()?;
     let playbooks = playbooks(&config, &registry)?;
+    let policies = Keeper::load(config.policy.dir.as_deref(), &registry)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let (store, evidence): (Arc<SqliteStore>, Arc<dyn Evidence>) = if wanted.rehearsal {
         (SqliteStore::in_memory()?, Arc::new(MemEvidence::default()))
@@ -212,6 +217,7 @@ pub async fn hub(config: Config, wanted: Wanted) -> Result<Arc<Hub>, SetupError>
         org,
         registry,
         playbooks,
+        policies,
         read_parts: ReadParts::default(),
         evidence,
         slots,
