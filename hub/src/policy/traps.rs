@@ -30,7 +30,7 @@ fn a_misspelt_attribute_is_rejected_with_its_place() {
 #[test]
 fn what_is_no_policy_is_rejected_with_its_place() {
     let told = wrong("broken.cedar", "permit (principal, action, resource)\n\nforbid (principal, action, resource);");
-    assert!(told.contains("--> broken.cedar:3:1"), "{told}");
+    assert!(told.contains("--> broken.cedar:3:8"), "{told}");
 }
 
 #[test]
