@@ -9,6 +9,7 @@ mod infra;
 mod open;
 pub(crate) mod output;
 mod playbook_plan;
+mod policy;
 mod respond;
 mod serve;
 mod sweep;
@@ -81,6 +82,9 @@ enum Command {
     /// The playbooks
     #[command(subcommand)]
     Playbook(catalogue::PlaybookCommand),
+    /// What may be done, in Cedar
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
     /// What a team deploys
     #[command(subcommand)]
     Infra(infra::Infra),
@@ -130,6 +134,7 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Account(command) => account::account(&common, command).await,
         Command::Action(command) => catalogue::action(&common, command),
         Command::Playbook(command) => catalogue::playbook(&common, command),
+        Command::Policy(command) => policy::policy(&common, command).await,
         Command::Infra(command) => infra::infra(&common, command),
         Command::Audit(command) => audit::audit(&common, command).await,
     }

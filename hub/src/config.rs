@@ -16,7 +16,7 @@ use cordon_shared::{
     mode::Mode,
 };
 use ipnet::IpNet;
-use jiff::{SignedDuration, civil::Date};
+use jiff::{SignedDuration, civil::Date, tz::TimeZone};
 
 pub use file::{File, LogKind};
 pub use problem::{ConfigError, SMALLEST, Warning};
@@ -47,6 +47,8 @@ pub struct Config {
     pub poll_every: Option<SignedDuration>,
     /// A folder of playbooks that override the built-in ones.
     pub playbooks_dir: Option<PathBuf>,
+    /// What may be done.
+    pub policy: Policy,
     /// The KMS key that copies of snapshots are made under, `{region}` not yet replaced; `None`: none are made.
     pub copy_key: Option<String>,
     /// Names or ARNs of roles and users that are never touched.
@@ -140,6 +142,15 @@ pub struct Queue {
     pub receivers: u32,
 }
 
+/// Where policies come from, and by which clocks they reckon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// A folder of policies beside the built-in ones.
+    pub dir: Option<PathBuf>,
+    /// The time zone of `hour` and `weekday`.
+    pub time_zone: TimeZone,
+}
+
 /// A known source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Known {
@@ -203,7 +214,7 @@ impl Config {
     /// The JSON Schema of `cordon.toml`, as it stands in `docs/config.schema.json`.
     #[must_use]
     pub fn schema() -> serde_json::Value {
-        schemars::schema_for!(File).to_value()
+        cordon_shared::words::canonical(schemars::schema_for!(File).to_value())
     }
 
     /// The known networks.

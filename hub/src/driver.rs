@@ -6,6 +6,7 @@
 mod apply;
 mod begin;
 mod confirm;
+mod judge;
 mod post;
 mod reads;
 mod requests;
@@ -35,7 +36,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::{config::Config, journal::sqlite::SqliteStore, org::Org, refused::Protected};
+use crate::{config::Config, journal::sqlite::SqliteStore, org::Org, policy::Keeper, refused::Protected};
 
 pub use self::reads::ReadParts;
 pub use requests::serve_requests;
@@ -64,6 +65,8 @@ pub struct Hub {
     pub registry: Registry,
     /// The playbooks, in the order they are asked.
     pub playbooks: Vec<Arc<Playbook>>,
+    /// The policies in force.
+    pub policies: Keeper,
     /// What the read sessions of playbooks may do.
     pub read_parts: ReadParts,
     /// Where evidence goes.

@@ -248,7 +248,7 @@ impl IncidentJson {
 /// The JSON Schema of a line, as it stands in `docs/incident.schema.json`.
 #[must_use]
 pub fn schema() -> Value {
-    schemars::schema_for!(Line).to_value()
+    cordon_shared::words::canonical(schemars::schema_for!(Line).to_value())
 }
 
 /// What waits for a person. A person who closed the incident has answered everything.

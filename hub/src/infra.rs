@@ -88,7 +88,7 @@ pub fn spoke_role(registry: &Registry) -> String {
         },
         "Outputs": { "SpokeRoleArn": { "Value": { "Fn::GetAtt": ["SpokeRole", "Arn"] } } }
     });
-    let mut text = serde_json::to_string_pretty(&template).unwrap_or_default();
+    let mut text = serde_json::to_string_pretty(&cordon_shared::words::canonical(template)).unwrap_or_default();
     text.push('\n');
     text
 }

@@ -11,6 +11,7 @@ pub mod intake;
 pub mod journal;
 pub mod notify;
 pub mod org;
+pub mod policy;
 pub mod refused;
 pub mod report;
 pub mod secret;

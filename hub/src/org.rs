@@ -45,6 +45,8 @@ pub struct AccountFacts {
     pub path: OuPath,
     /// The account's tags.
     pub tags: BTreeMap<String, String>,
+    /// The tags of the OUs above it and of the root, by id.
+    pub unit_tags: BTreeMap<String, BTreeMap<String, String>>,
     /// Opt-out tags on the account and the OUs above it.
     pub opt_outs: Vec<OptOutFact>,
     /// When the oldest of it was read.
@@ -144,7 +146,7 @@ impl Org {
         if let Some(value) = tags.get(&*self.tag_key) {
             opt_outs.push(OptOutFact { whose: format!("account {id}"), value: value.clone() });
         }
-        let mut path = Vec::new();
+        let (mut path, mut unit_tags) = (Vec::new(), BTreeMap::new());
         let mut above = Some(organization::parent(&clients, id.as_str()).await.map_err(wrong)?);
         while let Some(parent) = above {
             if path.len() > organization::DEPTH {
@@ -157,12 +159,13 @@ impl Org {
             if let Some(value) = unit.tags.get(&*self.tag_key) {
                 opt_outs.push(OptOutFact { whose: format!("OU {} ({})", unit.name, parent.id()), value: value.clone() });
             }
+            unit_tags.insert(parent.id().to_owned(), unit.tags.clone());
             path.push(Unit { id: parent.id().to_owned(), name: unit.name.clone() });
             above = unit.above.clone();
         }
         path.reverse();
         let path = OuPath(path);
-        Ok(Arc::new(AccountFacts { account, path, tags, opt_outs, read_at }))
+        Ok(Arc::new(AccountFacts { account, path, tags, unit_tags, opt_outs, read_at }))
     }
 }
 

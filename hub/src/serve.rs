@@ -11,6 +11,8 @@ use crate::driver::{self, Hub, serve_requests};
 
 /// How often requests of other processes are looked for.
 const REQUESTS: Duration = Duration::from_millis(250);
+/// How often the folder of policies is looked at.
+const POLICIES: Duration = Duration::from_secs(2);
 /// How often the chains' heads are anchored.
 const ANCHOR: Duration = Duration::from_secs(60);
 
@@ -29,6 +31,9 @@ pub async fn serve(hub: Arc<Hub>) -> Result<(), JournalError> {
         tasks.spawn(poll::poll(Arc::clone(&hub), every.unsigned_abs()));
     }
     crate::slack::receive(&hub, &mut tasks).await.map_err(JournalError::Refused)?;
+    if hub.policies.has_folder() {
+        tasks.spawn(policies(Arc::clone(&hub)));
+    }
     tasks.spawn(requests(Arc::clone(&hub)));
     tasks.spawn(anchors(Arc::clone(&hub)));
     let result = driver::drive(Arc::clone(&hub), async |_: &Hub| Ok(false)).await;
@@ -45,6 +50,22 @@ async fn requests(hub: Arc<Hub>) {
     while wait(&hub, REQUESTS).await {
         if let Err(error) = serve_requests(&hub).await {
             tracing::error!(%error, "requests cannot be answered");
+        }
+    }
+}
+
+/// Takes changed policies over; of a broken set it is said what is wrong, and the last sound one stays in force.
+async fn policies(hub: Arc<Hub>) {
+    while wait(&hub, POLICIES).await {
+        let keeper = Arc::clone(&hub);
+        match tokio::task::spawn_blocking(move || keeper.policies.look()).await {
+            Ok(None) => {}
+            Ok(Some(Ok(policies))) => tracing::warn!(set = %policies.digest, "changed policies are in force"),
+            Ok(Some(Err(error))) => {
+                let set = hub.policies.in_force().digest.clone();
+                tracing::error!(%set, "changed policies cannot be used, the last sound ones stay in force:\n{error}");
+            }
+            Err(error) => tracing::error!(%error, "the look after the policies died"),
         }
     }
 }

@@ -28,6 +28,7 @@ use crate::{
     journal::{lease::LeaseError, sqlite::SqliteStore},
     notify,
     org::Org,
+    policy::{Keeper, LoadError},
     refused::Protected,
 };
 
@@ -65,6 +66,9 @@ pub enum SetupError {
         /// Why.
         why: String,
     },
+    /// Policies that cannot be used.
+    #[error(transparent)]
+    Policies(#[from] LoadError),
     /// The evidence folder cannot be used.
     #[error(transparent)]
     Evidence(#[from] cordon_shared::evidence::EvidenceError),
@@ -165,6 +169,7 @@ pub fn session_settings(config: &Config) -> SessionSettings {
 pub async fn hub(config: Config, wanted: Wanted) -> Result<Arc<Hub>, SetupError> {
     let registry = registry()?;
     let playbooks = playbooks(&config, &registry)?;
+    let policies = Keeper::load(config.policy.dir.as_deref(), &registry)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let (store, evidence): (Arc<SqliteStore>, Arc<dyn Evidence>) = if wanted.rehearsal {
         (SqliteStore::in_memory()?, Arc::new(MemEvidence::default()))
@@ -216,6 +221,7 @@ pub async fn hub(config: Config, wanted: Wanted) -> Result<Arc<Hub>, SetupError>
         org,
         registry,
         playbooks,
+        policies,
         read_parts: ReadParts::default(),
         evidence,
         slots,

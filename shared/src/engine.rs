@@ -21,3 +21,5 @@ pub use view::{Illegal, View};
 mod history;
 #[cfg(test)]
 mod history_tests;
+#[cfg(test)]
+mod policy_tests;

@@ -4,6 +4,7 @@
 //! start of the change, all in **one** transaction. A [`Warrant`] is what that commit returns: it cannot exist without the entry,
 //! cannot be cloned, and dies with the process. Nothing else in Cordon makes one.
 
+mod policy;
 mod rule;
 mod warrant;
 
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
+pub use policy::{MOST_PEOPLE, PolicyAnswer, PolicyVerdict};
 pub use rule::{Caps, Facts, OptOutFact, Ruling, rule};
 pub use warrant::{Lease, Purpose, Warrant, Watch};
 
@@ -49,6 +51,8 @@ pub struct Ask {
     pub planned_at: Timestamp,
     /// What is known of account, subject and sources.
     pub facts: Facts,
+    /// What the policies say. It can make the decision stricter, never milder.
+    pub policy: PolicyAnswer,
     /// The hard caps.
     pub caps: Caps,
     /// How long a question stands.
@@ -138,7 +142,8 @@ fn begun(ruling: Ruling) -> Ruling {
 fn rehearsed(ruling: Ruling, mode: Mode) -> Ruling {
     match ruling {
         Ruling::Go => Ruling::Observe { why: format!("would be done: mode {mode}") },
-        Ruling::Ask { why } => Ruling::Observe { why: format!("would ask a person: {why}") },
+        Ruling::Ask { why, people: 0 | 1 } => Ruling::Observe { why: format!("would ask a person: {why}") },
+        Ruling::Ask { why, people } => Ruling::Observe { why: format!("would ask {people} persons: {why}") },
         Ruling::Observe { .. } => Ruling::Observe { why: "would only be observed: mode observe".to_owned() },
         other => other,
     }
@@ -157,21 +162,27 @@ fn entries(view: &View, ask: &Ask, digest: &str, ruling: &Ruling, also: Vec<Clai
             region: ask.region.clone(),
         });
     }
+    // Policies that were not asked (of an account that nobody knows) said nothing.
+    if !ask.policy.asked.is_null() && matches!(ruling, Ruling::Go | Ruling::Observe { .. } | Ruling::Ask { .. } | Ruling::Hold(_)) {
+        entries.push(Entry::Judged { step: step.clone(), answer: Box::new(ask.policy.clone()) });
+    }
     match ruling {
         Ruling::Go => {
             let attempt = known.map_or(0, |known| known.attempts).saturating_add(1);
-            let by =
-                known.and_then(|known| known.approval.as_ref()).map(|approval| format!("{} said yes to exactly this plan", approval.by.0));
-            let because =
-                by.unwrap_or_else(|| format!("mode {} allows a {} change; no opt-out, caps not spent", ask.mode, risk_word(ask.risk)));
+            let by: Vec<&str> = known.into_iter().flat_map(|known| &known.approvals).map(|yes| yes.by.0.as_str()).collect();
+            let because = if by.is_empty() {
+                format!("mode {} allows a {} change; no opt-out, caps not spent", ask.mode, risk_word(ask.risk))
+            } else {
+                format!("{} said yes to exactly this plan", by.join(" and "))
+            };
             entries.push(Entry::Decided { step: step.clone(), because });
             entries.push(Entry::ApplyStarted { step, attempt, epoch: pace.epoch, also });
         }
         Ruling::AlreadyDone { claims } => entries.push(Entry::AlreadyDone { step, claims: claims.clone() }),
         Ruling::Observe { why } => entries.push(Entry::Observed { step, why: why.clone() }),
-        Ruling::Ask { why } => {
+        Ruling::Ask { why, people } => {
             let expires = now.checked_add(ask.question_lasts).unwrap_or(Timestamp::MAX);
-            entries.push(Entry::Asked { step, digest: digest.to_owned(), why: why.clone(), expires });
+            entries.push(Entry::Asked { step, digest: digest.to_owned(), why: why.clone(), expires, people: *people });
         }
         Ruling::Skip { why } => entries.push(Entry::Skipped { step, why: why.clone() }),
         Ruling::Hold(hold) => entries.push(Entry::Held { step: Some(step), hold: hold.clone() }),

@@ -214,7 +214,9 @@ impl Journal {
     }
 }
 
-/// A canonical JSON text: keys sorted (serde_json's map is), no white space.
+/// A canonical JSON text: keys sorted, no white space.
 pub(crate) fn canonical(value: &impl Serialize) -> Result<Value, JournalError> {
-    serde_json::to_value(value).map_err(|error| JournalError::Store(format!("an entry cannot be written as JSON: {error}")))
+    serde_json::to_value(value)
+        .map(crate::words::canonical)
+        .map_err(|error| JournalError::Store(format!("an entry cannot be written as JSON: {error}")))
 }

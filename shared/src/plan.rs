@@ -1,6 +1,10 @@
 //! What an action means to change, and what it found: the currency between actions, gate and journal.
 
-use std::{collections::BTreeSet, fmt, str::FromStr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    str::FromStr,
+};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -154,6 +158,9 @@ pub struct Plan {
     /// Opt-out tags met on the subject, on what would be changed, or on what shares it.
     #[serde(default)]
     pub opt_outs: Vec<TagSeen>,
+    /// The tags of the subject and of what would be changed, by ARN, as far as the plan read them: policies look at them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, BTreeMap<String, String>>,
     /// What a reader of the report should know: neighbours, limits met, what was left alone and why.
     #[serde(default)]
     pub notes: Vec<String>,
@@ -164,7 +171,7 @@ impl Plan {
     #[must_use]
     pub fn digest(&self, action: &str, with: &Value) -> String {
         let body = serde_json::json!({ "action": action, "with": with, "changes": self.changes, "touches": self.touches, "ask": self.ask });
-        hex::encode(Sha256::digest(body.to_string().as_bytes()))
+        hex::encode(Sha256::digest(crate::words::canonical(body).to_string().as_bytes()))
     }
 
     /// The ARNs that count against the caps.

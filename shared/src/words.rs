@@ -1,5 +1,12 @@
 //! Guessing which word was meant.
 
+/// A JSON value with the keys of all its objects sorted: one text for one value, in whatever order it was put together.
+#[must_use]
+pub fn canonical(mut value: serde_json::Value) -> serde_json::Value {
+    value.sort_all_objects();
+    value
+}
+
 /// The candidate nearest to `word`, if one is near enough to be worth suggesting: no more than a third of its letters
 /// differ (Damerau and Levenshtein's distance with adjacent transpositions, "optimal string alignment").
 #[must_use]

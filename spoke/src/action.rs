@@ -6,7 +6,12 @@
 mod error;
 mod registry;
 
-use std::{future::Future, net::IpAddr};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    net::IpAddr,
+    sync::{Mutex, PoisonError},
+};
 
 use cordon_shared::{
     clock::Clock,
@@ -54,6 +59,23 @@ pub trait Reach: std::fmt::Debug + Send + Sync {
     fn read<'a>(&'a self, cell: &'a CellId) -> BoxFuture<'a, Result<Clients, ActionError>>;
 }
 
+/// The tags that a plan has read, by ARN.
+#[derive(Debug, Default)]
+pub struct TagsRead(Mutex<BTreeMap<String, BTreeMap<String, String>>>);
+
+impl TagsRead {
+    fn note(&self, resource: &str, tags: BTreeMap<String, String>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(resource.to_owned(), tags);
+    }
+
+    /// What was read of the resources that `wanted` lets through.
+    #[must_use]
+    pub fn of(&self, wanted: impl Fn(&str) -> bool) -> BTreeMap<String, BTreeMap<String, String>> {
+        let read = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        read.iter().filter(|(resource, _)| wanted(resource)).map(|(resource, tags)| (resource.clone(), tags.clone())).collect()
+    }
+}
+
 /// What an action works with: the read session of its cell, and what the hub knows.
 #[derive(Debug, Clone, Copy)]
 pub struct Cx<'a> {
@@ -86,16 +108,19 @@ pub struct Cx<'a> {
     pub copy_key: Option<&'a str>,
     /// Read sessions in other accounts.
     pub reach: &'a dyn Reach,
+    /// The tags that a plan reads are noted here.
+    pub tags: &'a TagsRead,
     /// When the finding says it began and was last seen.
     pub window: (Option<Timestamp>, Option<Timestamp>),
 }
 
 impl Cx<'_> {
-    /// The opt-out tag among a resource's tags.
+    /// The opt-out tag among a resource's tags. The others are noted for the policies.
     pub fn opt_out<'t>(&self, resource: &str, tags: impl IntoIterator<Item = (&'t str, &'t str)>) -> Option<TagSeen> {
-        tags.into_iter()
-            .find(|(key, _)| *key == self.opt_out_key)
-            .map(|(_, value)| TagSeen { resource: resource.to_owned(), value: value.to_owned() })
+        let tags: BTreeMap<String, String> = tags.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        let seen = tags.get(self.opt_out_key).map(|value| TagSeen { resource: resource.to_owned(), value: value.clone() });
+        self.tags.note(resource, tags);
+        seen
     }
 
     /// Whether an address is a known source.
@@ -149,6 +174,7 @@ impl<'a> Write<'a> {
 
 /// A plan, or why there is none.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "nearly always it is a plan, made once for each step")]
 pub enum Plan<B> {
     /// This would be changed; `changes` empty: all is as wanted. `before` of the inner plan is left empty by the action.
     Ready {

@@ -29,6 +29,8 @@ mod isolation;
 mod machinery;
 #[path = "lab/older_sessions.rs"]
 mod older_sessions;
+#[path = "lab/policy.rs"]
+mod policy;
 #[path = "lab/respond.rs"]
 mod respond;
 #[path = "lab/secrets.rs"]

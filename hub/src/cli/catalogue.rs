@@ -78,7 +78,7 @@ pub(super) fn action(common: &Common, command: ActionCommand) -> Result<Exit, Fa
                 let names: Vec<&str> = registry.iter().map(|action| action.name).collect();
                 return Err(unknown("action", &name, &names));
             };
-            let described = describe(action);
+            let described = cordon_shared::words::canonical(describe(action));
             match common.format {
                 Format::Json => output::object(&described)?,
                 Format::Table => output::line(&serde_json::to_string_pretty(&described).unwrap_or_default()),

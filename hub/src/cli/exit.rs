@@ -65,9 +65,11 @@ impl Failure {
 impl From<SetupError> for Failure {
     fn from(error: SetupError) -> Self {
         match error {
-            SetupError::Lease(_) | SetupError::Playbooks(_) | SetupError::PlaybookFolder { .. } | SetupError::Session(_) => {
-                Self::usage(error.to_string())
-            }
+            SetupError::Lease(_)
+            | SetupError::Playbooks(_)
+            | SetupError::PlaybookFolder { .. }
+            | SetupError::Policies(_)
+            | SetupError::Session(_) => Self::usage(error.to_string()),
             _ => Self::other(error.to_string()),
         }
     }

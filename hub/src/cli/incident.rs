@@ -217,7 +217,7 @@ pub(super) async fn approval(common: &Common, command: Approval) -> Result<Exit,
                 let view = store.view(row.run).await?;
                 waiting.extend(view.steps.iter().filter_map(|step| asked(&view, step)));
             }
-            output::rows(common.format, &waiting, &["incident", "step", "digest", "expires", "why", "changes"], |asked| {
+            output::rows(common.format, &waiting, &["incident", "step", "digest", "expires", "yes", "why", "changes"], |asked| {
                 let changes =
                     asked.changes.iter().map(|change| format!("{} {}", change.resource, change.attribute)).collect::<Vec<_>>().join("\n");
                 let digest = asked.digest.chars().take(12).collect();
@@ -226,6 +226,7 @@ pub(super) async fn approval(common: &Common, command: Approval) -> Result<Exit,
                     asked.step.to_string(),
                     digest,
                     asked.expires.clone(),
+                    format!("{} of {}", asked.said_yes.len(), asked.people),
                     crate::text::safe(&asked.why),
                     changes,
                 ]
@@ -256,11 +257,14 @@ struct Asked {
     digest: String,
     why: String,
     expires: String,
+    /// The persons who have to say yes, and who has.
+    people: u8,
+    said_yes: Vec<String>,
     changes: Vec<cordon_shared::plan::Change>,
 }
 
 fn asked(view: &View, step: &cordon_shared::engine::StepView) -> Option<Asked> {
-    let StepState::Asked { digest, why, expires } = &step.state else { return None };
+    let StepState::Asked { digest, why, expires, people } = &step.state else { return None };
     let changes = step.plan.as_ref().map(|plan| plan.changes.clone()).unwrap_or_default();
     Some(Asked {
         incident: view.run,
@@ -268,6 +272,8 @@ fn asked(view: &View, step: &cordon_shared::engine::StepView) -> Option<Asked> {
         digest: digest.clone(),
         why: why.clone(),
         expires: format!("{expires:.0}"),
+        people: *people,
+        said_yes: step.approvals.iter().map(|yes| yes.by.0.clone()).collect(),
         changes,
     })
 }

@@ -17,7 +17,7 @@ use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 use toml::Spanned;
 
 use super::{
-    Caps, Config, ConfigError, Hub, Known, Limits, LogKind, Logs, Queue, Spoke, Warning,
+    Caps, Config, ConfigError, Hub, Known, Limits, LogKind, Logs, Policy, Queue, Spoke, Warning,
     file::{self, File},
     problem::Problems,
 };
@@ -46,6 +46,7 @@ pub(super) fn check(file: &File, mut problems: Problems, folder: &Path, now: Tim
     for spot in file.protected.principals.iter().filter(|spot| spot.get_ref().trim().is_empty()) {
         p.error(spot.span(), "an empty name protects nobody", Some("a role's or user's name, or its ARN".to_owned()));
     }
+    let policy = policy(p, &file.policy, folder);
     let copy_key = copy_key(p, &file.snapshots.copy_key, hub.as_ref());
     let known: Vec<Option<Known>> = file.known.iter().map(|known| self::known(p, known, now)).collect();
     let logs: Vec<Option<Logs>> = file.logs.iter().map(|logs| self::logs(p, logs)).collect();
@@ -62,6 +63,7 @@ pub(super) fn check(file: &File, mut problems: Problems, folder: &Path, now: Tim
             queue: queue?,
             poll_every: every?,
             playbooks_dir: Some(file.playbooks.dir.get_ref()).filter(|dir| !dir.is_empty()).map(|dir| folder.join(dir)),
+            policy: policy?,
             copy_key,
             protected: file.protected.principals.iter().map(|spot| spot.get_ref().trim().to_owned()).collect(),
             known: known.into_iter().flatten().collect(),
@@ -320,6 +322,18 @@ fn duration(p: &mut Problems, spot: &Text, (least, most): (SignedDuration, Signe
             None
         }
     }
+}
+
+fn policy(p: &mut Problems, policy: &file::Policy, folder: &Path) -> Option<Policy> {
+    let name = policy.time_zone.get_ref();
+    let Ok(time_zone) = TimeZone::get(name) else {
+        let names: Vec<String> = jiff::tz::db().available().map(|name| name.to_string()).collect();
+        let near = closest(name, names).map(|near| format!("did you mean `{near}`?"));
+        let help = near.unwrap_or_else(|| "a name of the IANA database: `UTC`, `Europe/Berlin`, `America/New_York`".to_owned());
+        p.error(policy.time_zone.span(), format!("`{name}` is no time zone"), Some(help));
+        return None;
+    };
+    Some(Policy { dir: Some(policy.dir.get_ref()).filter(|dir| !dir.is_empty()).map(|dir| folder.join(dir)), time_zone })
 }
 
 /// `Some(None)`: no queue is read.

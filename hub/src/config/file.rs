@@ -44,6 +44,9 @@ pub struct File {
     /// Playbooks beside the built-in ones.
     #[serde(default)]
     pub playbooks: Playbooks,
+    /// What may be done, in Cedar.
+    #[serde(default)]
+    pub policy: Policy,
     /// Who is never touched.
     #[serde(default)]
     pub protected: Protected,
@@ -223,6 +226,21 @@ pub struct Playbooks {
     pub dir: Text,
 }
 
+/// What may be done, in Cedar.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// A folder of `.cedar` files beside those built in; one with a built-in's name replaces it. `cordon serve` takes changes over while it
+    /// runs. Relative paths count from the folder of the configuration file.
+    #[serde(default = "nothing")]
+    #[schemars(with = "String")]
+    pub dir: Text,
+    /// The time zone of a policy's `hour` and `weekday`: a name of the IANA database.
+    #[serde(default = "utc")]
+    #[schemars(with = "String")]
+    pub time_zone: Text,
+}
+
 /// A source that is recorded and not acted on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -328,6 +346,7 @@ defaults! {
     attempt_timeout: String = "10s";
     question_lasts: String = "4h";
     every: String = "5m";
+    utc: String = "UTC";
 }
 
 fn yes() -> bool {
@@ -378,6 +397,11 @@ impl Default for Poll {
 impl Default for Snapshots {
     fn default() -> Self {
         Self { copy_key: nothing() }
+    }
+}
+impl Default for Policy {
+    fn default() -> Self {
+        Self { dir: nothing(), time_zone: utc() }
     }
 }
 impl Default for Playbooks {

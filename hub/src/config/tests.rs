@@ -39,6 +39,9 @@ receivers = 2
 every = "5m"
 [playbooks]
 dir = ""
+[policy]
+dir = ""
+time_zone = "UTC"
 "#;
 
 fn clock() -> ManualClock {
@@ -172,6 +175,8 @@ fn each_wrong_value_is_refused_for_its_reason() {
         ("[limits]\nattempt_timeout = \"soon\"".into(), "not a duration"),
         ("[approval]\nquestion_lasts = \"8d\"".into(), "not a duration"),
         ("[approval]\nquestion_lasts = \"200h\"".into(), "out of range"),
+        ("[policy]\ntime_zone = \"Europe/Berlln\"".into(), "did you mean `Europe/Berlin`?"),
+        ("[policy]\ntime_zone = \"tomorrow o'clock\"".into(), "is no time zone"),
         ("[queue]\nurl = \"findings\"".into(), "not the URL of a queue"),
         ("[queue]\nurl = \"https://q/1/a\"\ndead_letter_url = \"https://q/1/a\"".into(), "the queue itself"),
         ("[queue]\nreceivers = 33".into(), "out of range"),

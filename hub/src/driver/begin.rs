@@ -18,6 +18,7 @@ use serde_json::Value;
 use super::{
     apply::{Deed, apply},
     confirm::{Doubt, doubt},
+    judge::{self, judge},
     post::{Post, cell},
     run::Run,
     work::{TRIES, after, backoff, put_off, underway},
@@ -120,6 +121,16 @@ impl Beginning<'_> {
 
     async fn look(&self, action: &Action, probe: &Arc<dyn DynProbe>, order: Order) -> Result<(), JournalError> {
         let Self { run, view, step, definition, .. } = *self;
+        match judge(run, view, (definition, action), None, judge::mode(run, view)).await {
+            Err(why) => return self.later("organization-unreadable", format!("the policies cannot be asked: {why}")).await,
+            Ok(answer) => {
+                if let Some((code, why)) = judge::refused(&answer).filter(|_| !answer.asked.is_null()) {
+                    let judged = Entry::Judged { step: self.key(), answer: Box::new(answer) };
+                    let held = Entry::Held { step: Some(self.key()), hold: hold(code, why) };
+                    return run.append_of(view.generation, vec![judged, held]).await;
+                }
+            }
+        }
         let found = async {
             let post = Post::open(run, view, action, order.region.as_ref()).await?;
             probe.run(post.cx(view, &step.key), &order.with).await
@@ -143,7 +154,11 @@ impl Beginning<'_> {
         let Self { run, view, step, .. } = *self;
         let planned = async {
             let post = Post::open(run, view, action, order.region.as_ref()).await?;
-            change.plan(post.cx(view, &step.key), &order.with).await
+            let mut planned = change.plan(post.cx(view, &step.key), &order.with).await?;
+            if let Planned::Ready { plan, .. } = &mut planned {
+                plan.tags = judge::tags_of(view, plan, &post.tags);
+            }
+            Ok(planned)
         };
         match planned.await {
             Ok(Planned::Ready { plan, .. }) => self.decide(action, change, order, plan).await,
@@ -174,7 +189,11 @@ impl Beginning<'_> {
                 return self.later("organization-unreadable", why).await;
             }
         };
-        let mode = hub.config.hub.mode.strictest(view.playbook.mode);
+        let mode = judge::mode(run, view);
+        let policy = match judge(run, view, (definition, action), Some(&plan), mode).await {
+            Ok(policy) => policy,
+            Err(why) => return self.later("organization-unreadable", format!("the policies cannot be asked: {why}")).await,
+        };
         // What the hub writes about a finding changes nothing of a member's: neither its opt-out nor a known source forbids it.
         if action.seat == Seat::Hub {
             facts.opt_outs.clear();
@@ -209,6 +228,7 @@ impl Beginning<'_> {
             ask: definition.ask,
             planned_at: at,
             facts,
+            policy,
             caps: hub.caps(),
             question_lasts: hub.config.question_lasts,
             stand_down: gate::stand_down_key(view),

@@ -6,7 +6,7 @@ use cordon_shared::{
     plan::{Seat, StepKey},
 };
 use cordon_spoke::{
-    action::{Action, ActionError, Cx, Reach},
+    action::{Action, ActionError, Cx, Reach, TagsRead},
     permission::Permission,
     session::Clients,
 };
@@ -31,6 +31,8 @@ pub(super) struct Post<'a> {
     read: Clients,
     copy_key: Option<String>,
     elsewhere: Elsewhere<'a>,
+    /// What plans read of tags.
+    pub(super) tags: TagsRead,
 }
 
 impl<'a> Post<'a> {
@@ -44,7 +46,7 @@ impl<'a> Post<'a> {
             Seat::Member => hub.sessions.read(&cell, &view.playbook.name, &reads).await?,
         };
         let elsewhere = Elsewhere { hub, playbook: &view.playbook.name, reads };
-        Ok(Self { run, copy_key: hub.config.copy_key_in(&cell.region), cell, read, elsewhere })
+        Ok(Self { run, copy_key: hub.config.copy_key_in(&cell.region), cell, read, elsewhere, tags: TagsRead::default() })
     }
 
     /// What an action works with here.
@@ -69,6 +71,7 @@ impl<'a> Post<'a> {
             hub: &hub.config.hub.account,
             copy_key: self.copy_key.as_deref(),
             reach: &self.elsewhere,
+            tags: &self.tags,
             window: (moment("first_seen"), moment("last_seen")),
         }
     }

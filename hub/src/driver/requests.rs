@@ -76,7 +76,7 @@ fn entries(
     match request {
         Request::Grant { step, digest, .. } => {
             let known = instance(view, step)?;
-            let StepState::Asked { digest: asked, expires, .. } = &known.state else {
+            let StepState::Asked { digest: asked, expires, people, .. } = &known.state else {
                 return no(format!("`{step}` of {run} asks nothing now: it is {}", known.word()));
             };
             if digest.len() < 8 || !asked.starts_with(digest.as_str()) {
@@ -88,8 +88,17 @@ fn entries(
             if now >= *expires {
                 return no(format!("the question expired at {expires:.0}; release the step to have it asked anew"));
             }
+            if known.approvals.iter().any(|yes| yes.by == *by) {
+                return no(format!("{} has said yes to `{step}` already: another person has to", by.0));
+            }
             let entry = Entry::Approved { step: step.clone(), digest: asked.clone(), by: by.clone(), expires: *expires };
-            Ok((vec![entry], format!("`{step}` of {run} may be done as planned ({})", short(asked))))
+            let missing = usize::from(*people).saturating_sub(known.approvals.len().saturating_add(1));
+            let text = match missing {
+                0 => format!("`{step}` of {run} may be done as planned ({})", short(asked)),
+                1 => format!("`{step}` of {run} waits for one more person"),
+                more => format!("`{step}` of {run} waits for {more} more persons"),
+            };
+            Ok((vec![entry], text))
         }
         Request::Deny { step, why, digest, .. } => {
             let known = instance(view, step)?;

@@ -44,7 +44,7 @@ fn each_hold_prints_the_command_that_answers_it() {
     run.held("record", "opted-out", "the account is opted out");
     let digest = run.planned("close-ingress", closing());
     let expires = "2026-11-24T16:00:00Z".parse().unwrap();
-    run.add(Entry::Asked { step: step("close-ingress"), digest: digest.clone(), why: "mode ask".into(), expires });
+    run.add(Entry::Asked { step: step("close-ingress"), digest: digest.clone(), why: "mode ask".into(), expires, people: 1 });
     let value = json_of(&run);
     let (id, short) = (run.id, digest.chars().take(12).collect::<String>());
     assert_eq!(value["holds"][0]["release"], json!(format!("cordon incident release {id} --step record")));

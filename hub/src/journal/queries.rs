@@ -200,6 +200,22 @@ impl SqliteStore {
         ops::fold(run, &self.entries(run).await?)
     }
 
+    /// How many resources were changed since a time, in an account and in the whole organization.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn spent_since(&self, since: Timestamp, account: &str) -> Result<(u64, u64), JournalError> {
+        let account = account.to_owned();
+        self.read(move |conn| {
+            let sql = "SELECT count(DISTINCT CASE WHEN account = ?2 THEN resource END), count(DISTINCT resource) FROM spent WHERE at > ?1";
+            one(conn, sql, params![nanos(since), account], |row| {
+                Ok((rows::natural(row.get(0).map_err(failed)?), rows::natural(row.get(1).map_err(failed)?)))
+            })
+            .map(Option::unwrap_or_default)
+        })
+        .await
+    }
+
     /// How many runs stand where, by cell, of one sweep or of all.
     ///
     /// # Errors

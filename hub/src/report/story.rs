@@ -187,6 +187,7 @@ fn words(entry: &Entry) -> String {
             format!("the undo failed: {error}{again}")
         }
         Entry::Stuck { why, .. } => format!("the effect is unknown: {why}"),
+        Entry::Judged { answer, .. } => format!("policies: {}", answer.why),
         Entry::Asked { .. }
         | Entry::Approved { .. }
         | Entry::Refused { .. }
@@ -223,8 +224,9 @@ pub(super) fn people(entries: &[Sealed]) -> Vec<PersonSaid> {
 fn said(entry: &Entry) -> Option<(Option<String>, String)> {
     let short = |digest: &str| digest.chars().take(crate::incident::DIGEST_LETTERS).collect::<String>();
     Some(match entry {
-        Entry::Asked { digest, why, expires, .. } => {
-            (None, format!("a person is asked about plan {} until {expires:.0}: {why}", short(digest)))
+        Entry::Asked { digest, why, expires, people, .. } => {
+            let who = if *people == 1 { "a person is asked".to_owned() } else { format!("{people} different persons are asked") };
+            (None, format!("{who} about plan {} until {expires:.0}: {why}", short(digest)))
         }
         Entry::Approved { digest, by, expires, .. } => {
             (Some(by.0.clone()), format!("said yes to plan {}; it counts until {expires:.0}", short(digest)))

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::{
     finding::{FindingId, ResourceRole, Subject, Version},
+    gate::PolicyAnswer,
     id::Region,
     mode::Mode,
     plan::{Change, ChangeKey, Effect, Plan, StepKey, Verdict},
@@ -144,7 +145,14 @@ pub enum Entry {
         /// Attributes of ours that it now has a claim on.
         claims: Vec<ClaimFrom>,
     },
-    /// A person is asked.
+    /// The policies were asked about it, before the gate decided.
+    Judged {
+        /// The step.
+        step: StepKey,
+        /// What they said, and to what.
+        answer: Box<PolicyAnswer>,
+    },
+    /// Persons are asked.
     Asked {
         /// The step.
         step: StepKey,
@@ -154,6 +162,9 @@ pub enum Entry {
         why: String,
         /// After this the question is void.
         expires: Timestamp,
+        /// How many different persons have to say yes.
+        #[serde(default = "one", skip_serializing_if = "is_one")]
+        people: u8,
     },
     /// A person said yes to exactly this plan.
     Approved {
@@ -360,6 +371,15 @@ pub enum Entry {
     },
 }
 
+fn one() -> u8 {
+    1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_one(people: &u8) -> bool {
+    *people == 1
+}
+
 /// An attribute, and the step whose `before` restores it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ClaimFrom {
@@ -386,6 +406,7 @@ impl Entry {
             | Self::Planned { step, .. }
             | Self::Observed { step, .. }
             | Self::AlreadyDone { step, .. }
+            | Self::Judged { step, .. }
             | Self::Asked { step, .. }
             | Self::Approved { step, .. }
             | Self::Refused { step, .. }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{Command, Entry, FindingNote, Pace, Person, StepState, UndoCause, View, next};
 use crate::{
     finding::{FindingId, ResourceRole, Subject, SubjectKind, Version},
-    gate::{self, Ask, Caps, Decision, Facts, Lease, UndoDecision},
+    gate::{self, Ask, Caps, Decision, Facts, Lease, PolicyAnswer, UndoDecision},
     id::{CellId, IncidentId},
     journal::{Accepted, Journal, JournalError, mem::MemStore, ops},
     mode::Mode,
@@ -92,6 +92,8 @@ pub(super) struct Lab {
     pub(super) since: Timestamp,
     pub(super) mode: Mode,
     pub(super) caps: Caps,
+    /// What the policies say to every change.
+    pub(super) policy: PolicyAnswer,
     pub(super) runs: Vec<IncidentId>,
     /// The switches that are on, and who turned each one on.
     pub(super) world: BTreeMap<String, String>,
@@ -119,6 +121,7 @@ impl Lab {
             since: "2026-11-24T00:00:00Z".parse().unwrap(),
             mode,
             caps: Caps { per_account_hour: 2, per_organization_hour: 3 },
+            policy: PolicyAnswer::allow("toy"),
             runs: Vec::new(),
             world: BTreeMap::new(),
             first: BTreeMap::new(),
@@ -292,6 +295,7 @@ impl Lab {
             ask: false,
             planned_at: self.now + SignedDuration::from_nanos(1),
             facts: Facts { read_at: self.now - self.facts_age, ..Facts::default() },
+            policy: self.policy.clone(),
             caps: self.caps,
             question_lasts: SignedDuration::from_hours(1),
             stand_down: gate::stand_down_key(view),
@@ -399,8 +403,10 @@ impl Lab {
             for step in &view.steps {
                 let entry = match (&step.state, what) {
                     (StepState::Asked { digest, .. }, Move::Approve) => {
+                        // Another person each time.
+                        let by = Person(["ann", "ben", "cleo"].get(step.approvals.len()).copied().unwrap_or("dora").into());
                         let expires = self.now + SignedDuration::from_hours(1);
-                        Entry::Approved { step: step.key.clone(), digest: digest.clone(), by: by.clone(), expires }
+                        Entry::Approved { step: step.key.clone(), digest: digest.clone(), by, expires }
                     }
                     (StepState::Held(_), Move::Release) => Entry::Released { step: Some(step.key.clone()), by: by.clone() },
                     (StepState::InEffect | StepState::AlreadyDone, Move::Undo) => {

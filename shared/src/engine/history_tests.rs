@@ -45,9 +45,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_happens_every_run_ends_in_a_state_that_says_why(ask in any::<bool>(), login in any::<bool>(), moves in moves()) {
+    fn whatever_happens_every_run_ends_in_a_state_that_says_why(ask in any::<bool>(), login in any::<bool>(), people in 0_u8..3, moves in moves()) {
         let mut lab = Lab::new(if ask { Mode::Ask } else { Mode::Act });
         lab.login = login;
+        if people > 0 {
+            lab.policy.verdict = gate::PolicyVerdict::Ask { people };
+        }
         lab.arrive(0, false, false, false);
         for (instance, what) in moves {
             match what {

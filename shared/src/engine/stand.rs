@@ -11,7 +11,7 @@ use crate::plan::Effect;
 pub enum StepState {
     /// Not begun: its needs are not met, or its turn has not come.
     Waiting,
-    /// A person is asked.
+    /// Persons are asked.
     Asked {
         /// What the answer is bound to.
         digest: String,
@@ -19,6 +19,8 @@ pub enum StepState {
         why: String,
         /// When the question becomes void.
         expires: Timestamp,
+        /// How many different persons have to say yes.
+        people: u8,
     },
     /// A person is needed.
     Held(Hold),

@@ -59,8 +59,8 @@ pub struct StepView {
     pub deferred: Option<String>,
     /// How often in a row its turn did not come.
     pub waits: u32,
-    /// A person's yes.
-    pub approval: Option<Approval>,
+    /// The yes of each person who has said so to the plan that is asked about.
+    pub approvals: Vec<Approval>,
     /// A person's release of a hold that the playbook wrote, or of this hold code.
     pub released: Option<Hold>,
     /// When the first warrant was given.
@@ -96,7 +96,7 @@ impl StepView {
             not_before: None,
             deferred: None,
             waits: 0,
-            approval: None,
+            approvals: Vec::new(),
             released: None,
             first_change: None,
             effective: None,
@@ -177,18 +177,28 @@ impl StepView {
                 }
                 _ => return cannot("already-done"),
             },
-            Entry::Asked { digest, why, expires, .. } => match self.state {
+            Entry::Judged { .. } => match self.state {
+                S::Waiting | S::Reapply => {}
+                _ => return cannot("judged"),
+            },
+            Entry::Asked { digest, why, expires, people, .. } => match self.state {
                 S::Waiting | S::Reapply => {
-                    self.approval = None;
-                    self.state = S::Asked { digest: digest.clone(), why: why.clone(), expires: *expires };
+                    self.approvals.clear();
+                    self.state = S::Asked { digest: digest.clone(), why: why.clone(), expires: *expires, people: *people };
                 }
                 _ => return cannot("asked"),
             },
             Entry::Approved { digest, by, expires, .. } => match &self.state {
-                S::Asked { digest: asked, .. } if asked == digest => {
-                    self.approval = Some(Approval { digest: digest.clone(), by: by.clone(), expires: *expires });
-                    self.state = if self.fixed { S::Reapply } else { S::Waiting };
-                    self.not_before = None;
+                S::Asked { digest: asked, people, .. } if asked == digest => {
+                    if self.approvals.iter().any(|yes| yes.by == *by) {
+                        return cannot("a second yes of one person");
+                    }
+                    let enough = self.approvals.len().saturating_add(1) >= usize::from(*people);
+                    self.approvals.push(Approval { digest: digest.clone(), by: by.clone(), expires: *expires });
+                    if enough {
+                        self.state = if self.fixed { S::Reapply } else { S::Waiting };
+                        self.not_before = None;
+                    }
                 }
                 _ => return cannot("approved"),
             },
@@ -211,7 +221,7 @@ impl StepView {
                     self.attempts = *attempt;
                     self.waits = 0;
                     self.fixed = true;
-                    self.approval = None;
+                    self.approvals.clear();
                     self.first_change.get_or_insert(at);
                     if self.claims.is_empty() {
                         let plan = self.plan.as_ref().map(|plan| &plan.changes);

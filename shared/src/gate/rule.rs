@@ -1,5 +1,7 @@
 //! The rule itself: what the gate says, from what it reads in its own transaction.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -68,10 +70,12 @@ pub enum Ruling {
         /// Why.
         why: String,
     },
-    /// A person must say yes.
+    /// Persons must say yes.
     Ask {
         /// Why.
         why: String,
+        /// How many different ones, at least 1.
+        people: u8,
     },
     /// It is not done, and nobody need do anything.
     Skip {
@@ -130,23 +134,25 @@ pub fn rule(tx: &mut dyn Tx, view: &View, ask: &Ask, digest: &str, now: Timestam
         return Ok(Ruling::Observe { why: why.clone() });
     }
     let fixed = view.step(&ask.step).is_some_and(|step| step.fixed);
-    let approved = view
-        .step(&ask.step)
-        .and_then(|step| step.approval.as_ref())
-        .is_some_and(|approval| approval.digest == digest && now.max(view.updated_at) < approval.expires);
+    if ask.mode == Mode::Observe {
+        return Ok(Ruling::Observe { why: "mode observe: a plan and no more".to_owned() });
+    }
+    if let Some(no) = ask.policy.refusal() {
+        return Ok(Ruling::Hold(no));
+    }
     let wants_person = match ask.mode {
-        Mode::Observe => return Ok(Ruling::Observe { why: "mode observe: a plan and no more".to_owned() }),
+        Mode::Observe => None,
         Mode::Ask | Mode::Act if ask.uncounted => None,
         Mode::Ask => Some("mode ask".to_owned()),
         Mode::Act if ask.ask => Some("the playbook asks for this step".to_owned()),
         Mode::Act => ask.plan.ask.clone(),
     };
     // A step that once had its warrant has had its yes: it is only finished, from the same plan.
-    if let Some(why) = wants_person
-        && !approved
-        && !fixed
-    {
-        return Ok(Ruling::Ask { why });
+    let people = ask.policy.people().max(u8::from(wants_person.is_some()));
+    if people > said_yes(view, ask, digest, now) && !fixed {
+        let of_policy = Some(ask.policy.why.clone()).filter(|_| ask.policy.people() > 0);
+        let why = wants_person.into_iter().chain(of_policy).collect::<Vec<_>>().join("; ");
+        return Ok(Ruling::Ask { why, people });
     }
     if !ask.uncounted
         && let Some(spent) = cap_spent(tx, view, ask, now)?
@@ -154,6 +160,14 @@ pub fn rule(tx: &mut dyn Tx, view: &View, ask: &Ask, digest: &str, now: Timestam
         return Ok(Ruling::Hold(spent));
     }
     Ok(Ruling::Go)
+}
+
+/// How many different persons have said yes to exactly this plan, and not too long ago.
+fn said_yes(view: &View, ask: &Ask, digest: &str, now: Timestamp) -> u8 {
+    let now = now.max(view.updated_at);
+    let counts = view.step(&ask.step).into_iter().flat_map(|step| &step.approvals).filter(|yes| yes.digest == digest && now < yes.expires);
+    let people: BTreeSet<&str> = counts.map(|yes| yes.by.0.as_str()).collect();
+    u8::try_from(people.len()).unwrap_or(u8::MAX)
 }
 
 /// Whether another step works on a resource of the plan, or has since the plan was made: then it is planned again.

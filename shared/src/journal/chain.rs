@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::{JournalError, canonical};
@@ -35,23 +36,26 @@ pub struct Sealed {
 }
 
 impl Sealed {
-    /// Seals an entry behind `prev`.
+    /// Seals an entry behind `prev`. The keys of what it holds are sorted from here on: it is one text, whoever put it together.
     ///
     /// # Errors
-    /// When the entry cannot be written as JSON.
+    /// When the entry cannot be written as JSON, or would not read back.
     pub fn new(run: IncidentId, seq: u64, at: Timestamp, entry: Entry, prev: &str) -> Result<Self, JournalError> {
-        let hash = digest(run, seq, at, &entry, prev)?;
+        let body = canonical(&entry)?;
+        let hash = digest(run, seq, at, &body, prev);
+        let entry = serde_json::from_value(body)
+            .map_err(|error| JournalError::Store(format!("entry {seq} of {run} would not read back: {error}")))?;
         Ok(Self { seq, at, entry, prev: prev.to_owned(), hash })
     }
 }
 
-fn digest(run: IncidentId, seq: u64, at: Timestamp, entry: &Entry, prev: &str) -> Result<String, JournalError> {
-    let body = canonical(entry)?.to_string();
+fn digest(run: IncidentId, seq: u64, at: Timestamp, body: &Value, prev: &str) -> String {
+    let body = body.to_string();
     let mut sha = Sha256::new();
     for part in [run.to_string().as_str(), "\n", &seq.to_string(), "\n", &at.to_string(), "\n", prev, "\n", &body] {
         sha.update(part.as_bytes());
     }
-    Ok(hex::encode(sha.finalize()))
+    hex::encode(sha.finalize())
 }
 
 /// Checks a run's whole chain and gives back its head.
@@ -68,7 +72,7 @@ pub fn verify(run: IncidentId, entries: &[Sealed]) -> Result<String, JournalErro
         if sealed.prev != prev {
             return Err(broken("it does not follow the entry before it".to_owned()).into());
         }
-        if digest(run, sealed.seq, sealed.at, &sealed.entry, &prev)? != sealed.hash {
+        if digest(run, sealed.seq, sealed.at, &canonical(&sealed.entry)?, &prev) != sealed.hash {
             return Err(broken("its content was changed".to_owned()).into());
         }
         prev.clone_from(&sealed.hash);

@@ -40,7 +40,8 @@ const RESERVED: [&str; 14] = [
 pub(super) fn parse(json: &Value) -> Result<Vec<Alternative>, Vec<PatternError>> {
     let mut parser = Parser { path: Vec::new(), errors: Vec::new() };
     let mut alternatives = vec![Alternative::new()];
-    match json {
+    // In one order, whatever the text's: what is found first is told first.
+    match &crate::words::canonical(json.clone()) {
         Value::Object(object) => parser.object(object, "", &mut alternatives, false),
         _ => parser.error("a pattern is an object: field names, each with a list of values"),
     }

@@ -231,7 +231,7 @@ pub fn change<C: Change>(change: C) -> Action {
         reads: C::READS,
         writes: C::WRITES,
         undo_only_named: C::UNDO_ONLY_NAMED,
-        schema: schemars::schema_for!(C::Params).to_value(),
+        schema: cordon_shared::words::canonical(schemars::schema_for!(C::Params).to_value()),
         kind: Kind::Change(Arc::new(Typed(change))),
     }
 }
@@ -246,7 +246,7 @@ pub fn probe<P: Probe>(probe: P) -> Action {
         reads: P::READS,
         writes: &[],
         undo_only_named: false,
-        schema: schemars::schema_for!(P::Params).to_value(),
+        schema: cordon_shared::words::canonical(schemars::schema_for!(P::Params).to_value()),
         kind: Kind::Probe(Arc::new(Typed(probe))),
     }
 }

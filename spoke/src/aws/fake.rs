@@ -15,7 +15,7 @@ use cordon_shared::{
     engine::{Entry, FindingNote, Pace},
     evidence::{Evidence, EvidenceError, Item},
     finding::{FindingId, Subject, SubjectKind, Version},
-    gate::{self, Ask, Caps, Decision, Facts, Lease, Warrant},
+    gate::{self, Ask, Caps, Decision, Facts, Lease, PolicyAnswer, Warrant},
     id::{AccountId, CellId, IncidentId, Region},
     journal::{Journal, mem::MemStore, ops},
     mode::Mode,
@@ -26,7 +26,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::{
-    action::{ActionError, Cx, LogSource, Reach},
+    action::{ActionError, Cx, LogSource, Reach, TagsRead},
     limits::{Limits, Rates},
     session::{Clients, SessionSettings, Sessions},
 };
@@ -171,6 +171,7 @@ pub(crate) struct World {
     pub(crate) hub: AccountId,
     pub(crate) copy_key: Option<String>,
     pub(crate) reach: Elsewhere,
+    pub(crate) tags: TagsRead,
 }
 
 /// Other cells are answered by the same stand-in.
@@ -197,6 +198,7 @@ impl World {
         Self {
             fake,
             reach: Elsewhere(clients.clone()),
+            tags: TagsRead::default(),
             clients,
             clock,
             kept: Kept::default(),
@@ -227,6 +229,7 @@ impl World {
             hub: &self.hub,
             copy_key: self.copy_key.as_deref(),
             reach: &self.reach,
+            tags: &self.tags,
         }
     }
 
@@ -275,6 +278,7 @@ impl World {
             ask: false,
             planned_at: now,
             facts: Facts { read_at: now, ..Facts::default() },
+            policy: PolicyAnswer::allow("none"),
             caps: Caps { per_account_hour: 9, per_organization_hour: 9 },
             question_lasts: SignedDuration::from_hours(1),
             stand_down: gate::stand_down_key(&view),

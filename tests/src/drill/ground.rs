@@ -15,7 +15,7 @@ use cordon_shared::{
     plan::{Seat, StepKey},
 };
 use cordon_spoke::{
-    action::{Action, ActionError, Cx, LogSource, Reach, Registry},
+    action::{Action, ActionError, Cx, LogSource, Reach, Registry, TagsRead},
     limits::{Limits, Rates},
     permission::{Bindings, Permission, Scope},
     session::{Clients, SessionSettings, Sessions},
@@ -106,6 +106,7 @@ pub struct Ground {
     security: AccountId,
     copy_keys: BTreeMap<String, String>,
     reach: Elsewhere,
+    tags: TagsRead,
 }
 
 /// Read sessions in any account of the organization, with what these permissions read.
@@ -156,6 +157,7 @@ impl Ground {
         Ok(Self {
             // Logs that another account keeps are CloudTrail's.
             reach: Elsewhere { sessions: member.clone(), reads: reads("cloudtrail.trace-credentials") },
+            tags: TagsRead::default(),
             member,
             hub: sessions(MADE_UP_ACCOUNT, Some(ACTION_ROLE))?,
             registry,
@@ -252,6 +254,7 @@ impl Ground {
             hub: &self.security,
             copy_key: self.copy_keys.get(cell.region.as_str()).map(String::as_str),
             reach: &self.reach,
+            tags: &self.tags,
         }
     }
 }

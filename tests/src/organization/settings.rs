@@ -21,6 +21,8 @@ pub struct Settings {
     pub poll_every: String,
     /// `[caps]`: of an account, and of the organization.
     pub caps: (u32, u32),
+    /// `[policy] dir`; the lab's own let an instance in production be contained without a question. `None`: the shipped policies alone.
+    pub policies: Option<PathBuf>,
     /// `[limits] attempt_timeout`.
     pub attempt_timeout: String,
     /// More text, for the end of the file.
@@ -39,6 +41,7 @@ impl Settings {
             queue: false,
             poll_every: "0s".to_owned(),
             caps: (1_000, 10_000),
+            policies: Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("policies")),
             attempt_timeout: "10s".to_owned(),
             more: String::new(),
         }
@@ -78,6 +81,9 @@ impl Organization {
         let (account, organization) = settings.caps;
         text.push_str(&format!("\n[caps]\nchanges_per_account_hour = {account}\nchanges_per_organization_hour = {organization}\n"));
         text.push_str(&format!("\n[limits]\nattempt_timeout = \"{}\"\n", settings.attempt_timeout));
+        if let Some(dir) = &settings.policies {
+            text.push_str(&format!("\n[policy]\ndir = {}\n", quoted(&dir.display().to_string())));
+        }
         if let (true, Some(queue)) = (settings.queue, &self.queue) {
             text.push_str(&format!("\n[queue]\nurl = \"{}\"\ndead_letter_url = \"{}\"\n", queue.url, queue.dead_letter_url));
         }

@@ -1,0 +1,70 @@
+//! Asking the policies about a step: its case is put together from what is known now, and answered by the set in force.
+
+use std::collections::BTreeMap;
+
+use cordon_shared::{
+    engine::View,
+    gate::{PolicyAnswer, PolicyVerdict},
+    mode::Mode,
+    plan::Plan,
+    playbook::Step,
+};
+use cordon_spoke::action::{Action, TagsRead};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+use super::run::Run;
+use crate::{
+    org::OrgError,
+    policy::{Case, case::Matter},
+};
+
+/// The window of what was spent, as the caps have it.
+const WINDOW: SignedDuration = SignedDuration::from_hours(1);
+
+/// What the policies say to a step: `Err` when what they are asked about cannot be read now.
+pub(super) async fn judge(
+    run: &Run,
+    view: &View,
+    (step, action): (&Step, &Action),
+    plan: Option<&Plan>,
+    mode: Mode,
+) -> Result<PolicyAnswer, String> {
+    let hub = &run.hub;
+    let policies = hub.policies.in_force();
+    let facts = match hub.org.facts(&view.subject.cell.account).await {
+        Ok(facts) => facts,
+        Err(OrgError::Passing(why)) => return Err(why),
+        // The gate holds for that reason; the policies are not asked about an account that nobody knows.
+        Err(OrgError::Unfit(hold)) => {
+            let (verdict, why, set) = (PolicyVerdict::Failed, hold.why, policies.digest.clone());
+            return Ok(PolicyAnswer { verdict, why, policies: Vec::new(), set, asked: Value::Null });
+        }
+    };
+    let now = hub.clock.now();
+    let since = now.checked_sub(WINDOW).unwrap_or(Timestamp::MIN);
+    let spent = hub.store.spent_since(since, view.subject.cell.account.as_str()).await.map_err(|error| error.to_string())?;
+    let matter = Matter { view, step, action, plan, mode, facts: &facts, spent, caps: hub.caps() };
+    Ok(policies.judge(&Case::new(matter, now, &hub.config.policy.time_zone)))
+}
+
+/// The mode that a run's steps are decided under.
+pub(super) fn mode(run: &Run, view: &View) -> Mode {
+    run.hub.config.hub.mode.strictest(view.playbook.mode)
+}
+
+/// The tags of the subject and of what a plan would change, as the plan read them.
+pub(super) fn tags_of(view: &View, plan: &Plan, read: &TagsRead) -> BTreeMap<String, BTreeMap<String, String>> {
+    let changed = plan.resources();
+    read.of(|resource| resource == view.subject.name() || changed.contains(resource) || plan.touches.contains(resource))
+}
+
+/// Why a probe may not look: code and sentence. A probe has no plan that a person could say yes to, so that a question is a no.
+pub(super) fn refused(answer: &PolicyAnswer) -> Option<(&'static str, String)> {
+    match answer.verdict {
+        PolicyVerdict::Allow => None,
+        PolicyVerdict::Ask { .. } => Some(("policy", format!("{}; a probe has no plan that one could say yes to", answer.why))),
+        PolicyVerdict::Deny => Some(("policy", answer.why.clone())),
+        PolicyVerdict::Failed => Some(("policy-error", answer.why.clone())),
+    }
+}

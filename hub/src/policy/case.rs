@@ -1,0 +1,283 @@
+//! What policies are asked about: a step and its circumstances, as data that is journalled and can be asked about again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cordon_shared::{
+    engine::View,
+    gate::Caps,
+    mode::Mode,
+    plan::{Plan, Risk, Seat},
+    playbook::Step,
+};
+use cordon_spoke::action::Action;
+use jiff::{Timestamp, civil::Weekday, tz::TimeZone};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::load::group;
+use crate::org::AccountFacts;
+
+type Tags = BTreeMap<String, String>;
+
+/// A step that policies are asked about.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Case {
+    /// The playbook's name.
+    pub playbook: String,
+    /// The action's name.
+    pub action: String,
+    /// The action's risk.
+    pub risk: Risk,
+    /// What the incident is about.
+    pub subject: Subject,
+    /// Its account.
+    pub account: Account,
+    /// The values of the tags `environment` on it and above it, in lower case.
+    pub environments: BTreeSet<String>,
+    /// The values of the tags `criticality`, likewise.
+    pub criticalities: BTreeSet<String>,
+    /// The circumstances.
+    pub around: Around,
+}
+
+/// What the incident is about.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Subject {
+    /// Its ARN, or its id.
+    pub name: String,
+    /// `instance`, …
+    pub kind: String,
+    /// The service's own id.
+    pub id: String,
+    /// Its Region.
+    pub region: String,
+    /// Its tags, as far as the plan read them.
+    #[serde(default)]
+    pub tags: Tags,
+}
+
+/// An account and where it hangs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Account {
+    /// 12 digits.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Its tags.
+    #[serde(default)]
+    pub tags: Tags,
+    /// The root and the OUs down to the one that holds it.
+    pub path: Vec<Unit>,
+}
+
+/// An OU, or the root.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Unit {
+    /// `ou-…` or `r-…`.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Its tags.
+    #[serde(default)]
+    pub tags: Tags,
+}
+
+/// Circumstances; `cordon.cedarschema` says what each is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Around {
+    /// The step's phase.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<String>,
+    /// Where it works.
+    pub seat: Seat,
+    /// The strictest mode that applies.
+    pub mode: Mode,
+    /// The provider's severity, 0 to 100.
+    pub severity: u8,
+    /// The finding's type.
+    pub finding_type: String,
+    /// `TARGET` or `ACTOR`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<String>,
+    /// Seconds since the provider first saw it.
+    pub finding_age: i64,
+    /// Seconds since the oldest opt-out that counts was first seen, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opt_out_age: Option<i64>,
+    /// The resources that it would change, as the caps count them.
+    pub blast_radius: u64,
+    /// Resources changed in the last hour in the account, and in the organization.
+    pub spent: (u64, u64),
+    /// The caps on them.
+    pub caps: (u32, u32),
+    /// The local hour.
+    pub hour: i8,
+    /// The local minute.
+    pub minute: i8,
+    /// `monday` to `sunday`.
+    pub weekday: String,
+}
+
+/// What a case is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Matter<'a> {
+    /// The run.
+    pub view: &'a View,
+    /// The playbook's step.
+    pub step: &'a Step,
+    /// Its action.
+    pub action: &'a Action,
+    /// Its plan; a probe has none.
+    pub plan: Option<&'a Plan>,
+    /// The strictest of the modes that apply.
+    pub mode: Mode,
+    /// The account.
+    pub facts: &'a AccountFacts,
+    /// Resources changed in the last hour in the account, and in the organization.
+    pub spent: (u64, u64),
+    /// The caps on them.
+    pub caps: Caps,
+}
+
+impl Case {
+    /// The case of a step now, by the clocks of a time zone.
+    #[must_use]
+    pub fn new(matter: Matter<'_>, now: Timestamp, zone: &TimeZone) -> Self {
+        let Matter { view, step, action, plan, mode, facts, spent, caps } = matter;
+        let local = zone.to_datetime(now);
+        let finding = view.finding();
+        let text = |name: &str| finding.get(name).and_then(Value::as_str).map(str::to_owned);
+        let seen = text("first_seen").or_else(|| text("updated_at")).and_then(|at| at.parse().ok()).unwrap_or(view.detected_at);
+        let word = |value: Value| value.as_str().map(str::to_owned);
+        let of_plan = plan.map(|plan| &plan.tags);
+        let path: Vec<Unit> = facts
+            .path
+            .0
+            .iter()
+            .map(|unit| Unit {
+                id: unit.id.clone(),
+                name: unit.name.clone(),
+                tags: facts.unit_tags.get(&unit.id).cloned().unwrap_or_default(),
+            })
+            .collect();
+        let everywhere = || {
+            let above = path.iter().map(|unit| &unit.tags).chain([&facts.tags]);
+            above.chain(of_plan.into_iter().flat_map(BTreeMap::values))
+        };
+        let (environments, criticalities) = (values(everywhere(), "environment"), values(everywhere(), "criticality"));
+        Self {
+            playbook: view.playbook.name.clone(),
+            action: action.name.to_owned(),
+            risk: action.risk,
+            subject: Subject {
+                name: view.subject.name().to_owned(),
+                kind: word(json!(view.subject.kind)).unwrap_or_default(),
+                id: view.subject.id.clone(),
+                region: view.subject.cell.region.to_string(),
+                tags: of_plan.and_then(|tags| tags.get(view.subject.name())).cloned().unwrap_or_default(),
+            },
+            account: Account { id: facts.account.id.to_string(), name: facts.account.name.clone(), tags: facts.tags.clone(), path },
+            environments,
+            criticalities,
+            around: Around {
+                phase: step.phase.and_then(|phase| word(json!(phase))),
+                seat: action.seat,
+                mode,
+                severity: finding.get("severity").and_then(Value::as_u64).and_then(|severity| u8::try_from(severity).ok()).unwrap_or(0),
+                finding_type: text("type").unwrap_or_default(),
+                part: view.role().and_then(|role| word(json!(role))),
+                finding_age: now.duration_since(seen).as_secs().max(0),
+                opt_out_age: None,
+                blast_radius: plan.map_or(0, |plan| u64::try_from(plan.counted().len()).unwrap_or(u64::MAX)),
+                spent,
+                caps: (caps.per_account_hour, caps.per_organization_hour),
+                hour: local.hour(),
+                minute: local.minute(),
+                weekday: weekday(local.weekday()).to_owned(),
+            },
+        }
+    }
+
+    /// The risk as policies call it.
+    #[must_use]
+    pub fn risk_word(&self) -> &'static str {
+        group(self.risk)
+    }
+
+    /// Type and id of principal, action and resource.
+    pub(super) fn who_what_on(&self) -> [(&'static str, &str); 3] {
+        [("Playbook", self.playbook.as_str()), ("Action", self.action.as_str()), ("Resource", self.subject.name.as_str())]
+    }
+
+    /// The entities, as Cedar reads them.
+    pub(super) fn entities(&self) -> Value {
+        let uid = |kind: &str, id: &str| json!({ "type": kind, "id": id });
+        let mut entities = vec![json!({ "uid": uid("Playbook", &self.playbook), "attrs": {}, "parents": [] })];
+        let mut above: Option<Value> = None;
+        for (place, unit) in self.account.path.iter().enumerate() {
+            let here = uid(if place == 0 { "Organization" } else { "OrgUnit" }, &unit.id);
+            let attrs = if place == 0 { json!({}) } else { json!({ "name": unit.name }) };
+            let parents: Vec<Value> = above.into_iter().collect();
+            entities.push(json!({ "uid": here, "attrs": attrs, "parents": parents, "tags": unit.tags }));
+            above = Some(here);
+        }
+        let account = uid("Account", &self.account.id);
+        let parents: Vec<Value> = above.into_iter().collect();
+        entities.push(json!({ "uid": account, "attrs": { "name": self.account.name }, "parents": parents, "tags": self.account.tags }));
+        let units: BTreeSet<String> = self.account.path.iter().skip(1).map(|unit| unit.name.to_lowercase()).collect();
+        let attrs = json!({
+            "kind": self.subject.kind, "id": self.subject.id, "region": self.subject.region, "account": account,
+            "units": units, "environments": self.environments, "criticalities": self.criticalities,
+        });
+        let resource = uid("Resource", &self.subject.name);
+        entities.push(json!({ "uid": resource, "attrs": attrs, "parents": [account], "tags": self.subject.tags }));
+        Value::Array(entities)
+    }
+
+    /// The circumstances when so many persons have said yes, as Cedar reads them.
+    pub(super) fn context(&self, approvals: u8) -> Value {
+        let around = &self.around;
+        let mut context = Map::new();
+        let mut set = |name: &str, value: Value| drop(context.insert(name.to_owned(), value));
+        set("approvals", json!(approvals));
+        set("risk", json!(self.risk_word()));
+        set("seat", json!(around.seat));
+        set("mode", json!(around.mode.as_str()));
+        set("severity", json!(around.severity));
+        set("finding_type", json!(around.finding_type));
+        set("finding_age", json!(around.finding_age));
+        set("blast_radius", json!(around.blast_radius));
+        set("spent", json!({ "account": around.spent.0, "organization": around.spent.1 }));
+        set("caps", json!({ "account": around.caps.0, "organization": around.caps.1 }));
+        set("hour", json!(around.hour));
+        set("minute", json!(around.minute));
+        set("weekday", json!(around.weekday));
+        for (name, value) in [("phase", &around.phase), ("part", &around.part)] {
+            if let Some(value) = value {
+                set(name, json!(value));
+            }
+        }
+        if let Some(age) = around.opt_out_age {
+            set("opt_out_age", json!(age));
+        }
+        Value::Object(context)
+    }
+}
+
+/// The values of all tags with this key, whatever its case, in lower case.
+fn values<'t>(tags: impl Iterator<Item = &'t Tags>, key: &str) -> BTreeSet<String> {
+    let all = tags.flatten().filter(|(name, _)| name.eq_ignore_ascii_case(key));
+    all.map(|(_, value)| value.trim().to_lowercase()).collect()
+}
+
+fn weekday(day: Weekday) -> &'static str {
+    match day {
+        Weekday::Monday => "monday",
+        Weekday::Tuesday => "tuesday",
+        Weekday::Wednesday => "wednesday",
+        Weekday::Thursday => "thursday",
+        Weekday::Friday => "friday",
+        Weekday::Saturday => "saturday",
+        Weekday::Sunday => "sunday",
+    }
+}

@@ -1,0 +1,244 @@
+//! What each of the shipped policies says, and what an operator's own do beside them.
+
+use std::collections::BTreeMap;
+
+use cordon_shared::{
+    gate::{PolicyAnswer, PolicyVerdict},
+    mode::Mode,
+    plan::{Risk, Seat},
+};
+use jiff::{Timestamp, tz::TimeZone};
+use serde_json::json;
+
+use super::{
+    BUILT_IN, Case, LoadError, Policies, Texts,
+    case::{Account, Around, Subject, Unit},
+    load::{read, schema},
+};
+use crate::setup::registry;
+
+/// A case in an account of the OU `Workloads/Development`, on a Tuesday at noon.
+pub(super) fn case(action: &str) -> Case {
+    let risk = registry().unwrap().get(action).map_or(Risk::Reversible, |action| action.risk);
+    let unit = |id: &str, name: &str| Unit { id: id.into(), name: name.into(), tags: BTreeMap::new() };
+    Case {
+        playbook: "ec2-brute-force".into(),
+        action: action.into(),
+        risk,
+        subject: Subject {
+            name: "arn:aws:ec2:us-east-1:111122223333:instance/i-0abc".into(),
+            kind: "instance".into(),
+            id: "i-0abc".into(),
+            region: "us-east-1".into(),
+            tags: BTreeMap::new(),
+        },
+        account: Account {
+            id: "111122223333".into(),
+            name: "payments".into(),
+            tags: BTreeMap::new(),
+            path: vec![unit("r-a1b2", "Root"), unit("ou-a1b2-11111111", "Workloads"), unit("ou-a1b2-22222222", "Development")],
+        },
+        environments: [].into(),
+        criticalities: [].into(),
+        around: Around {
+            phase: Some("contain".into()),
+            seat: Seat::Member,
+            mode: Mode::Act,
+            severity: 80,
+            finding_type: "UnauthorizedAccess:EC2/SSHBruteForce".into(),
+            part: Some("ACTOR".into()),
+            finding_age: 60,
+            opt_out_age: None,
+            blast_radius: 1,
+            spent: (0, 0),
+            caps: (5, 25),
+            hour: 12,
+            minute: 0,
+            weekday: "tuesday".into(),
+        },
+    }
+}
+
+fn in_production(mut case: Case) -> Case {
+    case.account.path[2].name = "Production".into();
+    case
+}
+
+pub(super) fn load(files: &[(&str, &str)]) -> Result<Policies, LoadError> {
+    let texts: Texts = files.iter().map(|(file, text)| ((*file).to_owned(), (*text).to_owned())).collect();
+    read(&texts, &schema(&registry().unwrap()).unwrap())
+}
+
+/// The shipped policies, with these files beside or instead of them.
+pub(super) fn with(files: &[(&str, &str)]) -> Policies {
+    let mut all: Texts = BUILT_IN.iter().map(|(file, text)| ((*file).to_owned(), (*text).to_owned())).collect();
+    all.extend(files.iter().map(|(file, text)| ((*file).to_owned(), (*text).to_owned())));
+    read(&all, &schema(&registry().unwrap()).unwrap()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn verdict(policies: &Policies, case: &Case) -> PolicyVerdict {
+    policies.judge(case).verdict
+}
+
+fn shipped(case: &Case) -> PolicyAnswer {
+    with(&[]).judge(case)
+}
+
+#[test]
+fn probes_are_always_allowed() {
+    for case in [case("ec2.find-instance"), in_production(case("ec2.record-all"))] {
+        let answer = shipped(&case);
+        assert_eq!((answer.verdict, answer.policies.as_slice()), (PolicyVerdict::Allow, ["probes".to_owned()].as_slice()), "{answer:?}");
+    }
+}
+
+#[test]
+fn reversible_changes_may_be_made_everywhere() {
+    for case in [case("ec2.close-open-ingress"), in_production(case("ec2.block-source-in-nacl"))] {
+        let answer = shipped(&case);
+        assert_eq!((answer.verdict, answer.why.as_str()), (PolicyVerdict::Allow, "policy `reversible` allows it"));
+    }
+}
+
+#[test]
+fn disruptive_changes_ask_one_person_in_production_and_nowhere_else() {
+    let isolate = || case("ec2.isolate-instance");
+    assert_eq!(shipped(&isolate()).verdict, PolicyVerdict::Allow);
+    let answer = shipped(&in_production(isolate()));
+    assert_eq!(answer.verdict, PolicyVerdict::Ask { people: 1 });
+    let why = "policy `disruptive-in-production` (it interrupts who uses it rightfully, in production) asks one person";
+    assert_eq!(answer.why, why);
+    for value in ["production", "prod"] {
+        let tagged = Case { environments: [value.to_owned()].into(), ..isolate() };
+        assert_eq!(shipped(&tagged).verdict, PolicyVerdict::Ask { people: 1 }, "{value}");
+    }
+    let test = Case { environments: ["test".to_owned()].into(), ..isolate() };
+    assert_eq!(shipped(&test).verdict, PolicyVerdict::Allow);
+}
+
+#[test]
+fn destructive_changes_always_ask_two_persons() {
+    // None of today's actions is destructive: one is made so.
+    let text = super::schema_text(&registry().unwrap())
+        .replace("\"ec2.isolate-instance\" in [disruptive]", "\"ec2.isolate-instance\" in [destructive]");
+    let schema = std::sync::Arc::new(cedar_policy::Schema::from_cedarschema_str(&text).unwrap().0);
+    let texts: Texts = BUILT_IN.iter().map(|(file, text)| ((*file).to_owned(), (*text).to_owned())).collect();
+    let policies = read(&texts, &schema).unwrap_or_else(|error| panic!("{error}"));
+    for case in [case("ec2.isolate-instance"), in_production(case("ec2.isolate-instance"))] {
+        let answer = policies.judge(&Case { risk: Risk::Destructive, ..case });
+        assert_eq!(
+            (answer.verdict, answer.policies.as_slice()),
+            (PolicyVerdict::Ask { people: 2 }, ["destructive-asks-two".to_owned()].as_slice())
+        );
+        assert_eq!(answer.people(), 2);
+    }
+}
+
+#[test]
+fn an_account_above_which_nothing_is_tagged_has_no_environment_and_a_missing_tag_is_no_error() {
+    let policies = with(&[(
+        "critical.cedar",
+        "@id(\"critical\")\nforbid (principal, action in Action::\"change\", resource)\nwhen { resource.hasTag(\"criticality\") && resource.getTag(\"criticality\") == \"high\" };",
+    )]);
+    let mut case = case("ec2.close-open-ingress");
+    assert_eq!(verdict(&policies, &case), PolicyVerdict::Allow, "no tag, no error");
+    case.subject.tags.insert("criticality".into(), "low".into());
+    assert_eq!(verdict(&policies, &case), PolicyVerdict::Allow);
+    case.subject.tags.insert("criticality".into(), "high".into());
+    let answer = policies.judge(&case);
+    assert_eq!((answer.verdict, answer.why.as_str()), (PolicyVerdict::Deny, "policy `critical` forbids it"));
+}
+
+#[test]
+fn a_no_overrides_every_yes_whatever_else_permits_it() {
+    let policies = with(&[
+        ("all.cedar", "permit (principal, action, resource);"),
+        (
+            "sandbox.cedar",
+            "@id(\"not-there\")\n@why(\"the team answers itself\")\nforbid (principal, action in Action::\"change\", resource in OrgUnit::\"ou-a1b2-22222222\");",
+        ),
+    ]);
+    let answer = policies.judge(&case("ec2.close-open-ingress"));
+    assert_eq!((answer.verdict, answer.why.as_str()), (PolicyVerdict::Deny, "policy `not-there` (the team answers itself) forbids it"));
+    assert_eq!(verdict(&policies, &case("ec2.find-instance")), PolicyVerdict::Allow, "looking is no change");
+    let mut elsewhere = case("ec2.close-open-ingress");
+    elsewhere.account.path.pop();
+    assert_eq!(verdict(&policies, &elsewhere), PolicyVerdict::Allow);
+}
+
+#[test]
+fn what_no_policy_permits_is_a_no() {
+    let answer = load(&[("probes.cedar", BUILT_IN[2].1)]).unwrap().judge(&case("ec2.isolate-instance"));
+    assert_eq!(answer.verdict, PolicyVerdict::Deny);
+    assert!(
+        answer.policies.is_empty() && answer.why.starts_with("no policy permits `ec2.isolate-instance` (`disruptive`)"),
+        "{}",
+        answer.why
+    );
+}
+
+#[test]
+fn the_strictest_of_several_questions_counts_and_all_that_ask_are_named() {
+    let policies = with(&[(
+        "many.cedar",
+        "@id(\"wide\")\nforbid (principal, action in Action::\"change\", resource)\nwhen { context.blast_radius > 3 && context.approvals < 2 };",
+    )]);
+    let mut case = in_production(case("ec2.isolate-instance"));
+    assert_eq!(verdict(&policies, &case), PolicyVerdict::Ask { people: 1 });
+    case.around.blast_radius = 4;
+    let answer = policies.judge(&case);
+    assert_eq!(answer.verdict, PolicyVerdict::Ask { people: 2 });
+    assert_eq!(answer.policies, ["disruptive-in-production", "wide"]);
+}
+
+#[test]
+fn every_step_can_be_made_to_ask() {
+    let policies = with(&[("proceed.cedar", "forbid (principal, action in Action::\"change\", resource) when { context.approvals < 1 };")]);
+    for action in ["ec2.close-open-ingress", "ec2.isolate-instance", "securityhub.update-finding"] {
+        let answer = policies.judge(&case(action));
+        assert_eq!(
+            (answer.verdict, answer.policies.as_slice()),
+            (PolicyVerdict::Ask { people: 1 }, ["proceed".to_owned()].as_slice()),
+            "{action}"
+        );
+    }
+}
+
+#[test]
+fn a_freeze_window_goes_by_the_local_clock_also_where_it_is_changed() {
+    let night = "@id(\"night\")\nforbid (principal, action in Action::\"disruptive\", resource)\nwhen { context.hour >= 22 || context.hour < 3 || [\"saturday\", \"sunday\"].contains(context.weekday) };";
+    let policies = with(&[("night.cedar", night)]);
+    let at = |zone: &str, time: &str| {
+        let local = TimeZone::get(zone).unwrap().to_datetime(time.parse::<Timestamp>().unwrap());
+        let mut case = case("ec2.isolate-instance");
+        (case.around.hour, case.around.minute) = (local.hour(), local.minute());
+        case.around.weekday = format!("{:?}", local.weekday()).to_lowercase();
+        (case.around.hour, verdict(&policies, &case))
+    };
+    // Berlin leaves summer time on 25 October 2026 at 01:00 UTC, a Sunday; the Tuesdays around it show the hour that it moves.
+    assert_eq!(at("Europe/Berlin", "2026-10-20T20:30:00Z"), (22, PolicyVerdict::Deny), "summer: 22:30");
+    assert_eq!(at("Europe/Berlin", "2026-10-27T20:30:00Z"), (21, PolicyVerdict::Allow), "winter: 21:30");
+    assert_eq!(at("UTC", "2026-10-20T20:30:00Z"), (20, PolicyVerdict::Allow));
+    assert_eq!(at("Europe/Berlin", "2026-10-24T22:30:00Z"), (0, PolicyVerdict::Deny), "Sunday has begun");
+}
+
+#[test]
+fn what_was_asked_can_be_asked_again_from_the_journal() {
+    let answer = shipped(&in_production(case("ec2.isolate-instance")));
+    let text = serde_json::to_string(&answer).unwrap();
+    let back: PolicyAnswer = serde_json::from_str(&text).unwrap();
+    assert_eq!(back, answer);
+    let again: Case = serde_json::from_value(back.asked).unwrap();
+    assert_eq!(shipped(&again), answer);
+}
+
+#[test]
+fn every_action_is_in_the_group_of_its_risk() {
+    let registry = registry().unwrap();
+    let policies = with(&[]);
+    for action in registry.iter() {
+        let answer = policies.judge(&case(action.name));
+        assert_eq!(answer.verdict, PolicyVerdict::Allow, "{}: {}", action.name, answer.why);
+    }
+    assert_eq!(json!(Risk::ReadOnly), json!("read-only"));
+}

@@ -1,0 +1,212 @@
+//! Policies in the gate: they make it stricter and never milder, and so many persons as they ask for have to say yes to one plan.
+
+use futures::executor::block_on;
+use jiff::SignedDuration;
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::{
+    Entry, Person, RunState, StepState, View,
+    history::{Fate, Lab},
+    summary,
+};
+use crate::{
+    gate::{self, Ask, Caps, Facts, OptOutFact, PolicyAnswer, PolicyVerdict, Ruling},
+    journal::JournalError,
+    mode::Mode,
+    plan::{Risk, StepKey},
+};
+
+fn says(verdict: PolicyVerdict) -> PolicyAnswer {
+    let (why, policies) = ("policy `careful` says so".to_owned(), vec!["careful".to_owned()]);
+    PolicyAnswer { verdict, why, policies, asked: json!({ "case": 1 }), ..PolicyAnswer::allow("set") }
+}
+
+/// A run whose step `first` is about to be decided.
+fn about_to_decide(policy: PolicyAnswer, mode: Mode) -> Lab {
+    let mut lab = Lab::new(mode);
+    lab.policy = policy;
+    lab.arrive(0, false, false, false);
+    for _ in 0..2 {
+        assert!(lab.step(Fate::Well));
+    }
+    assert!(matches!(first(&lab).state, StepState::Waiting));
+    lab
+}
+
+fn first(lab: &Lab) -> super::StepView {
+    view(lab).latest("first").unwrap().clone()
+}
+
+fn view(lab: &Lab) -> View {
+    lab.view(lab.runs[0])
+}
+
+fn yes(lab: &Lab, by: &str, digest: &str) -> Result<(), JournalError> {
+    let entry = Entry::Approved {
+        step: StepKey::first("first"),
+        digest: digest.to_owned(),
+        by: Person(by.into()),
+        expires: lab.now + SignedDuration::from_hours(1),
+    };
+    lab.append(lab.runs[0], vec![entry])
+}
+
+fn digest(lab: &Lab) -> String {
+    match first(lab).state {
+        StepState::Asked { digest, .. } => digest,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn verdicts() -> impl Strategy<Value = PolicyVerdict> {
+    prop_oneof![
+        Just(PolicyVerdict::Allow),
+        (1..=gate::MOST_PEOPLE).prop_map(|people| PolicyVerdict::Ask { people }),
+        Just(PolicyVerdict::Deny),
+        Just(PolicyVerdict::Failed),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn a_policy_makes_the_gate_stricter_and_never_milder(
+        verdict in verdicts(),
+        mode in prop_oneof![Just(Mode::Observe), Just(Mode::Ask), Just(Mode::Act)],
+        (ask, plan_asks, opted_out, refused, known, uncounted) in any::<(bool, bool, bool, bool, bool, bool)>(),
+        cap in 0_u32..2,
+        said in 0_usize..4,
+        other_plan in any::<bool>(),
+    ) {
+        let lab = about_to_decide(PolicyAnswer::allow("toy"), mode);
+        let mut view = view(&lab);
+        let mut plan = lab.plan(&json!({ "switches": ["a"] }));
+        plan.ask = plan_asks.then(|| "it breaks something".to_owned());
+        let question = |policy: PolicyAnswer| Ask {
+            step: StepKey::first("first"),
+            action: "toy.switch",
+            risk: Risk::Reversible,
+            with: json!({}),
+            region: None,
+            plan: plan.clone(),
+            mode,
+            ask,
+            planned_at: lab.now + SignedDuration::from_nanos(1),
+            facts: Facts {
+                read_at: lab.now,
+                opt_outs: opted_out.then(|| OptOutFact { whose: "account".into(), value: "true".into() }).into_iter().collect(),
+                known: known.then(|| "known".to_owned()),
+                refused: refused.then(|| "refused".to_owned()),
+                ..Facts::default()
+            },
+            policy,
+            caps: Caps { per_account_hour: cap, per_organization_hour: cap },
+            question_lasts: SignedDuration::from_hours(1),
+            stand_down: "none".into(),
+            uncounted,
+            rehearsal: false,
+        };
+        let digest = plan.digest("toy.switch", &json!({}));
+        let of = if other_plan { "another".to_owned() } else { digest.clone() };
+        let step = view.steps.iter_mut().find(|step| step.key.id == "first").unwrap();
+        let expires = lab.now + SignedDuration::from_hours(1);
+        // Three voices of two persons.
+        step.approvals = ["ann", "ben", "ann"].iter().take(said).map(|by| super::Approval { digest: of.clone(), by: Person((*by).into()), expires }).collect();
+        let persons = if other_plan { 0 } else { [0_u8, 1, 2, 2][said] };
+        let rule = |policy: PolicyAnswer| {
+            let (question, view, digest, now) = (question(policy), view.clone(), digest.clone(), lab.now);
+            block_on(lab.journal.with(move |tx| gate::rule(tx, &view, &question, &digest, now))).unwrap()
+        };
+        let (with, without) = (rule(says(verdict)), rule(PolicyAnswer::allow("toy")));
+        let fits = match (&without, &with) {
+            (Ruling::Go, Ruling::Go | Ruling::Ask { .. } | Ruling::Hold(_)) => true,
+            (Ruling::Ask { people: least, .. }, Ruling::Ask { people, .. }) => people >= least,
+            (Ruling::Ask { .. }, Ruling::Hold(_)) => true,
+            // People are asked before the caps are looked at.
+            (Ruling::Hold(hold), Ruling::Ask { .. } | Ruling::Hold(_)) if hold.code == "cap-spent" => true,
+            (without, with) => without == with,
+        };
+        prop_assert!(fits, "{:?} beside {:?}", with, without);
+        if verdict == PolicyVerdict::Allow {
+            prop_assert_eq!(&with, &without);
+        }
+        if with == Ruling::Go {
+            prop_assert!(says(verdict).people() <= persons && says(verdict).refusal().is_none());
+        }
+        // And each no of the policies that is reached says whose it is.
+        if let (Ruling::Hold(hold), Ruling::Go | Ruling::Ask { .. }) = (&with, &without) {
+            prop_assert!(["policy", "policy-error", "cap-spent"].contains(&hold.code.as_str()), "{:?}", hold);
+        }
+    }
+}
+
+#[test]
+fn a_policys_no_holds_and_is_journalled_with_what_it_was_asked() {
+    for (verdict, code) in [(PolicyVerdict::Deny, "policy"), (PolicyVerdict::Failed, "policy-error")] {
+        let mut lab = about_to_decide(says(verdict), Mode::Act);
+        while lab.step(Fate::Well) {}
+        let StepState::Held(hold) = first(&lab).state else { panic!("{:?}", first(&lab)) };
+        assert_eq!((hold.code.as_str(), hold.why.as_str()), (code, "policy `careful` says so"));
+        assert!(!lab.world.contains_key("a"));
+        let entries = lab.store.entries_of(lab.runs[0]);
+        let judged = entries.iter().find_map(|sealed| match &sealed.entry {
+            Entry::Judged { answer, .. } => Some((**answer).clone()),
+            _ => None,
+        });
+        assert_eq!(judged.unwrap(), lab.policy);
+    }
+}
+
+#[test]
+fn two_different_persons_have_to_say_yes_to_one_plan() {
+    let mut lab = about_to_decide(says(PolicyVerdict::Ask { people: 2 }), Mode::Act);
+    while lab.step(Fate::Well) {}
+    let plan = digest(&lab);
+    assert!(yes(&lab, "ann", "another plan").is_err());
+    yes(&lab, "ann", &plan).unwrap();
+    assert!(!lab.step(Fate::Well), "one is not enough");
+    assert!(yes(&lab, "ann", &plan).is_err(), "nor is the same person twice");
+    assert_eq!(summary(&view(&lab)).state, RunState::Waiting);
+    yes(&lab, "ben", &plan).unwrap();
+    while lab.step(Fate::Well) {}
+    let step = first(&lab);
+    assert_eq!(step.state, StepState::InEffect);
+    assert_eq!(step.because.as_deref(), Some("ann and ben said yes to exactly this plan"));
+    assert!(step.approvals.is_empty(), "a yes is used once");
+}
+
+#[test]
+fn a_plan_that_has_become_another_voids_every_yes_and_is_asked_about_anew() {
+    let mut lab = about_to_decide(says(PolicyVerdict::Ask { people: 2 }), Mode::Act);
+    while lab.step(Fate::Well) {}
+    let plan = digest(&lab);
+    yes(&lab, "ann", &plan).unwrap();
+    // A later finding brings a second switch.
+    lab.arrive(0, false, true, false);
+    while lab.step(Fate::Well) {}
+    let other = digest(&lab);
+    assert_ne!(plan, other);
+    assert!(first(&lab).approvals.is_empty() && yes(&lab, "ben", &plan).is_err());
+    yes(&lab, "ben", &other).unwrap();
+    assert!(!lab.step(Fate::Well), "the yes to the old plan does not count");
+    yes(&lab, "ann", &other).unwrap();
+    while lab.step(Fate::Well) {}
+    assert_eq!(first(&lab).state, StepState::InEffect);
+}
+
+#[test]
+fn a_question_that_is_not_answered_by_all_in_time_is_held_and_asked_from_nothing() {
+    let mut lab = about_to_decide(says(PolicyVerdict::Ask { people: 2 }), Mode::Act);
+    while lab.step(Fate::Well) {}
+    let plan = digest(&lab);
+    yes(&lab, "ann", &plan).unwrap();
+    lab.now += SignedDuration::from_mins(61);
+    while lab.step(Fate::Well) {}
+    let StepState::Held(hold) = first(&lab).state else { panic!("{:?}", first(&lab)) };
+    assert_eq!(hold.code, "ask-expired");
+    assert!(yes(&lab, "ben", &plan).is_err(), "too late");
+    lab.append(lab.runs[0], vec![Entry::Released { step: Some(StepKey::first("first")), by: Person("ann".into()) }]).unwrap();
+    while lab.step(Fate::Well) {}
+    assert!(first(&lab).approvals.is_empty());
+    assert!(matches!(first(&lab).state, StepState::Asked { people: 2, .. }));
+}
