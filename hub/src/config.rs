@@ -5,6 +5,7 @@
 
 mod check;
 mod file;
+mod findings;
 mod problem;
 
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use ipnet::IpNet;
 use jiff::{SignedDuration, civil::Date};
 
 pub use file::{File, LogKind};
+pub use findings::Findings;
 pub use problem::{ConfigError, SMALLEST, Warning};
 
 /// The file that is read where none is named.
@@ -34,6 +36,8 @@ pub struct Config {
     pub spoke: Spoke,
     /// The key of the opt-out tag.
     pub opt_out_key: String,
+    /// Which findings are believed.
+    pub findings: Findings,
     /// Hard caps on what is changed in an hour.
     pub caps: Caps,
     /// How much is done at the same time.

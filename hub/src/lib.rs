@@ -17,3 +17,4 @@ pub mod setup;
 pub mod show;
 pub mod table;
 pub mod text;
+pub mod truth;

@@ -189,10 +189,11 @@ impl Playbook {
         check::check(self, catalogue)
     }
 
-    /// Which of the finding's subjects this playbook is about: the first one of its kind.
+    /// Which of the finding's subjects this playbook is about: the first one of its kind, those of the finding's own account before others.
     #[must_use]
     pub fn subject_of<'f>(&self, finding: &'f Finding) -> Option<&'f Subject> {
-        finding.subjects.iter().find(|subject| subject.kind == self.subject)
+        let fits = || finding.subjects.iter().filter(|subject| subject.kind == self.subject);
+        fits().find(|subject| subject.cell.account == finding.cell.account).or_else(|| fits().next())
     }
 
     /// Whether it answers this finding, given as it is serialised.

@@ -43,5 +43,7 @@ mod stage;
 mod sweep;
 #[path = "lab/trail.rs"]
 mod trail;
+#[path = "lab/truth.rs"]
+mod truth;
 #[path = "lab/undo.rs"]
 mod undo;

@@ -24,6 +24,9 @@ pub struct File {
     /// How teams opt out.
     #[serde(default)]
     pub opt_out: OptOut,
+    /// Which findings are believed.
+    #[serde(default)]
+    pub findings: super::findings::File,
     /// Hard caps on what is changed.
     #[serde(default)]
     pub caps: Caps,

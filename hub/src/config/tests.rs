@@ -21,6 +21,9 @@ role_name = "CordonSpoke"
 external_id = "{account}"
 [opt_out]
 tag_key = "cordon:opt-out"
+[findings]
+stale_after = "168h"
+act_on_products = []
 [caps]
 changes_per_account_hour = 5
 changes_per_organization_hour = 25
@@ -162,6 +165,11 @@ fn each_wrong_value_is_refused_for_its_reason() {
         ("[spoke]\nexternal_id = \"{acount}\"".into(), "did you mean `{account}`?"),
         ("[opt_out]\ntag_key = \"aws:x\"".into(), "AWS's own"),
         ("[opt_out]\ntag_key = \"a|b\"".into(), "no tag key"),
+        ("[findings]\nstale_after = \"7d\"".into(), "not a duration"),
+        ("[findings]\nstale_after = \"5m\"".into(), "out of range"),
+        ("[findings]\nact_on_products = [\"scanner\"]".into(), "not the ARN of a Security Hub product"),
+        ("[findings]\nact_on_products = [\"arn:aws:securityhub:{regoin}:1:product/x/y\"]".into(), "did you mean `{region}`?"),
+        ("[findings]\nact_on_products = [\"arn:aws:securityhub:{region}::product/aws/guardduty\"]".into(), "AWS's own products need not"),
         ("[caps]\nchanges_per_account_hour = 0".into(), "mode = \"observe\""),
         ("[caps]\nchanges_per_organization_hour = -1".into(), "out of range"),
         ("[caps]\nchanges_per_organization_hour = \"5\"".into(), "invalid type"),

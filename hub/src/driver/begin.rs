@@ -20,6 +20,7 @@ use super::{
     confirm::{Doubt, doubt},
     post::{Post, cell},
     run::Run,
+    truth::{self, Suppression},
     work::{TRIES, after, backoff, put_off, underway},
 };
 
@@ -185,11 +186,20 @@ impl Beginning<'_> {
             && !plan.changes.is_empty()
             && facts.unfit.is_none()
         {
-            match doubt(run, view).await {
+            let doubt = match truth::suppressed(run, view).await {
+                Some(Suppression::Theirs(doubt)) => Some(doubt),
+                Some(Suppression::Ours(why)) => {
+                    facts.known.get_or_insert(why);
+                    None
+                }
+                None => doubt(run, view).await,
+            };
+            match doubt {
                 None => {}
                 Some(Doubt::Passing(why)) => return self.later("unconfirmed", why).await,
                 Some(Doubt::Standing(hold)) => facts.unfit = Some(hold),
             }
+            facts.unfit = facts.unfit.or_else(|| truth::foreign(view));
         }
         // The session's policy is made before anything is decided: what cannot be narrowed is not begun.
         let scopes = match change.policies(&cell(run, view, action, region.as_ref()), &with, &plan.before) {
