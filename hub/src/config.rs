@@ -3,6 +3,7 @@
 //! [`file::File`] is the text's own tree, unknown keys refused; [`Config`] is what it says once every value has been checked.
 //! Everything that is wrong is reported at once, each at its place.
 
+mod budgets;
 mod check;
 mod file;
 mod findings;
@@ -40,6 +41,8 @@ pub struct Config {
     pub findings: Findings,
     /// Hard caps on what is changed in an hour.
     pub caps: Caps,
+    /// How much may be changed in a window before a person is asked.
+    pub budgets: std::sync::Arc<[cordon_shared::gate::budget::Budget]>,
     /// How much is done at the same time.
     pub limits: Limits,
     /// How long a question to a person stands.

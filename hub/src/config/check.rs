@@ -36,6 +36,7 @@ pub(super) fn check(file: &File, mut problems: Problems, folder: &Path, now: Tim
     tag_key(p, &file.opt_out.tag_key);
     let findings = super::findings::check(p, &file.findings);
     let caps = caps(p, &file.caps);
+    let budgets = super::budgets::check(p, &file.budgets);
     let limits = limits(p, &file.limits);
     let question_lasts = duration(p, &file.approval.question_lasts, (SignedDuration::from_mins(1), SignedDuration::from_hours(7 * 24)));
     let queue = queue(p, &file.queue);
@@ -58,6 +59,7 @@ pub(super) fn check(file: &File, mut problems: Problems, folder: &Path, now: Tim
             opt_out_key: file.opt_out.tag_key.get_ref().clone(),
             findings: findings?,
             caps: caps?,
+            budgets: budgets?.into(),
             limits: limits?,
             question_lasts: question_lasts?,
             queue: queue?,

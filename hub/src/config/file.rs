@@ -30,6 +30,9 @@ pub struct File {
     /// Hard caps on what is changed.
     #[serde(default)]
     pub caps: Caps,
+    /// How much may be changed in a window before a person is asked.
+    #[serde(default)]
+    pub budgets: Vec<super::budgets::Entry>,
     /// How much is done at the same time.
     #[serde(default)]
     pub limits: Limits,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cordon_shared::{
     engine::{Entry, StepState, StepView, View},
-    gate::{self, Ask, Decision, hold},
+    gate::{self, Ask, Decision, budget::Spending, hold},
     id::Region,
     journal::JournalError,
     mode::Mode,
@@ -220,6 +220,7 @@ impl Beginning<'_> {
             planned_at: at,
             facts,
             caps: hub.caps(),
+            spending: Spending { budgets: hub.config.budgets.clone(), counts: action.counts },
             question_lasts: hub.config.question_lasts,
             stand_down: gate::stand_down_key(view),
             uncounted: action.seat == Seat::Hub,

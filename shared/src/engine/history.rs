@@ -293,6 +293,7 @@ impl Lab {
             planned_at: self.now + SignedDuration::from_nanos(1),
             facts: Facts { read_at: self.now - self.facts_age, ..Facts::default() },
             caps: self.caps,
+            spending: Default::default(),
             question_lasts: SignedDuration::from_hours(1),
             stand_down: gate::stand_down_key(view),
             uncounted: false,

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Ask, FACTS_LAST, hold};
+use super::{Ask, FACTS_LAST, budget, hold};
 use crate::{
     engine::{ClaimFrom, Hold, View},
     journal::{JournalError, Tx},
@@ -36,6 +36,8 @@ pub struct Facts {
     pub read_at: Timestamp,
     /// Opt-out tags of the account and the OUs above it. Those of resources are in the plan.
     pub opt_outs: Vec<OptOutFact>,
+    /// The ids of the root and the OUs above the account, from the root down.
+    pub path: Vec<String>,
     /// Something unknown or unfit that holds everything (account not active, organization unreadable).
     pub unfit: Option<Hold>,
     /// The source is a known one: recorded, not acted on.
@@ -140,6 +142,10 @@ pub fn rule(tx: &mut dyn Tx, view: &View, ask: &Ask, digest: &str, now: Timestam
         Mode::Ask => Some("mode ask".to_owned()),
         Mode::Act if ask.ask => Some("the playbook asks for this step".to_owned()),
         Mode::Act => ask.plan.ask.clone(),
+    };
+    let wants_person = match wants_person {
+        None => budget::asks(tx, view, ask, now)?,
+        other => other,
     };
     // A step that once had its warrant has had its yes: it is only finished, from the same plan.
     if let Some(why) = wants_person
