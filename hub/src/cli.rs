@@ -2,6 +2,7 @@
 
 mod account;
 mod audit;
+mod budget;
 mod catalogue;
 mod exit;
 mod incident;
@@ -73,6 +74,9 @@ enum Command {
     /// Answer what waits for a yes
     #[command(subcommand)]
     Approval(incident::Approval),
+    /// What may still be changed before a person is asked
+    #[command(subcommand)]
+    Budget(budget::BudgetCommand),
     /// The organization: accounts, OU paths, opt-outs, whether the spoke role lets Cordon in
     #[command(subcommand)]
     Account(account::Account),
@@ -131,6 +135,7 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Serve(serve) => serve::serve(&common, serve).await,
         Command::Incident(command) => incident::incident(&common, command).await,
         Command::Approval(command) => incident::approval(&common, command).await,
+        Command::Budget(command) => budget::budget(&common, command).await,
         Command::Account(command) => account::account(&common, command).await,
         Command::Action(command) => catalogue::action(&common, command),
         Command::Playbook(command) => catalogue::playbook(&common, command),

@@ -3,8 +3,10 @@
 //! [`file::File`] is the text's own tree, unknown keys refused; [`Config`] is what it says once every value has been checked.
 //! Everything that is wrong is reported at once, each at its place.
 
+mod budgets;
 mod check;
 mod file;
+mod findings;
 pub mod notify;
 mod problem;
 
@@ -19,6 +21,7 @@ use ipnet::IpNet;
 use jiff::{SignedDuration, civil::Date, tz::TimeZone};
 
 pub use file::{File, LogKind};
+pub use findings::Findings;
 pub use problem::{ConfigError, SMALLEST, Warning};
 
 /// The file that is read where none is named.
@@ -35,8 +38,12 @@ pub struct Config {
     pub spoke: Spoke,
     /// The key of the opt-out tag.
     pub opt_out_key: String,
+    /// Which findings are believed.
+    pub findings: Findings,
     /// Hard caps on what is changed in an hour.
     pub caps: Caps,
+    /// How much may be changed in a window before a person is asked.
+    pub budgets: std::sync::Arc<[cordon_shared::gate::budget::Budget]>,
     /// How much is done at the same time.
     pub limits: Limits,
     /// How long a question to a person stands.

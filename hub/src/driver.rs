@@ -11,6 +11,7 @@ mod post;
 mod reads;
 mod requests;
 pub(crate) mod run;
+mod truth;
 mod undo;
 mod work;
 

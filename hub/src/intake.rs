@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cordon_shared::{
     engine::{Entry, FindingNote},
     evidence::{EvidenceError, Item},
-    finding::{Finding, FindingId, Subject},
+    finding::{Finding, FindingId, Provider, Subject},
     id::IncidentId,
     intake::Origin,
     journal::{Accepted, JournalError, Tx, ops},
@@ -13,7 +13,7 @@ use cordon_shared::{
 };
 use serde_json::Value;
 
-use crate::driver::Hub;
+use crate::{driver::Hub, truth};
 
 /// Why a finding could not be taken in. It is not lost: the queue keeps it, a file's line is reported.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +29,7 @@ pub enum TakeError {
 /// Why a finding opens no incident.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ignored {
-    /// `sample`, `archived`, `no-playbook`, `no-subject`.
+    /// `sample`, `archived`, `stale`, `future-dated`, `not-the-providers`, `no-playbook`, `no-subject`.
     pub code: &'static str,
     /// For the reader.
     pub why: String,
@@ -54,6 +54,9 @@ pub fn answered<'p>(
         return Err(Ignored { code: "archived", why });
     }
     let Some(playbook) = playbooks.iter().find(|playbook| playbook.matches(document)) else {
+        if let Some(ignored) = truth::pretends(finding, |provider| would_answer(playbooks, document, provider)) {
+            return Err(ignored);
+        }
         let near = playbooks.iter().find_map(|playbook| near_miss(playbook, document));
         let why = near.unwrap_or_else(|| format!("no playbook answers findings of type `{}`", finding.kind));
         return Err(Ignored { code: "no-playbook", why });
@@ -65,6 +68,17 @@ pub fn answered<'p>(
         return Err(Ignored { code: "no-subject", why });
     }
     Ok((playbook, subjects))
+}
+
+/// The playbook that would answer the same finding of another provider.
+fn would_answer(playbooks: &[Arc<Playbook>], document: &Value, provider: Provider) -> Option<String> {
+    let mut document = document.clone();
+    *document.get_mut("provider")? = serde_json::to_value(provider).ok()?;
+    let own = document.get("type").and_then(Value::as_str).and_then(cordon_shared::intake::native_type);
+    if let Some(own) = own.filter(|_| provider == Provider::GuardDuty) {
+        *document.get_mut("type")? = Value::String(own);
+    }
+    playbooks.iter().find(|playbook| playbook.matches(&document)).map(|playbook| playbook.name.clone())
 }
 
 /// A playbook that wants this type of finding, but not this one.
@@ -101,12 +115,20 @@ pub async fn take(hub: &Hub, origin: &Origin, finding: &Finding, sweep: Option<S
         raw_sha256: finding.raw.sha256.clone(),
     };
     let now = hub.clock.now();
-    let answered = answered(&hub.playbooks, finding, &note.finding, hub.allow_samples);
+    let findings = &hub.config.findings;
+    let answered = truth::timely(finding, now, findings, sweep.is_some())
+        .and_then(|()| answered(&hub.playbooks, finding, &note.finding, hub.allow_samples));
     let ignored = answered.as_ref().err().cloned();
     let arrivals = match answered {
         Err(ignored) => vec![(note.id.clone(), ops::Arrival { note, opening: None, ignored: Some(ignored.why) })],
         Ok((playbook, subjects)) => {
             let millis = u64::try_from(now.as_millisecond()).unwrap_or(0);
+            let observe_only = match finding.sample {
+                true => Some("a sample finding is only observed".to_owned()),
+                false => truth::only_observed(finding, findings),
+            };
+            // What is only observed joins no run that acts, and takes no true finding into one that does not.
+            let apart = if observe_only.is_some() { format!("{} observed", playbook.name) } else { playbook.name.clone() };
             let arrival = |(number, subject): (usize, &Subject)| {
                 let entry = Entry::Opened {
                     playbook: playbook.name.clone(),
@@ -115,10 +137,10 @@ pub async fn take(hub: &Hub, origin: &Origin, finding: &Finding, sweep: Option<S
                     subject: subject.clone(),
                     finding: Box::new(note.clone()),
                     mode: hub.config.hub.mode,
-                    observe_only: finding.sample.then(|| "a sample finding is only observed".to_owned()),
+                    observe_only: observe_only.clone(),
                     detected_at: now,
                 };
-                let keys = ops::keys(&playbook.name, std::slice::from_ref(subject));
+                let keys = ops::keys(&apart, std::slice::from_ref(subject));
                 let opening = Some(ops::Opening { run: IncidentId::new(millis), entry, keys, sweep: sweep.clone() });
                 let known_as = match number {
                     0 => note.id.clone(),

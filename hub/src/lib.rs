@@ -21,3 +21,4 @@ pub mod show;
 pub mod slack;
 pub mod table;
 pub mod text;
+pub mod truth;

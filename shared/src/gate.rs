@@ -4,6 +4,7 @@
 //! start of the change, all in **one** transaction. A [`Warrant`] is what that commit returns: it cannot exist without the entry,
 //! cannot be cloned, and dies with the process. Nothing else in Cordon makes one.
 
+pub mod budget;
 mod policy;
 mod rule;
 mod warrant;
@@ -55,6 +56,8 @@ pub struct Ask {
     pub policy: PolicyAnswer,
     /// The hard caps.
     pub caps: Caps,
+    /// Budgets, and what the step counts as against them.
+    pub spending: budget::Spending,
     /// How long a question stands.
     pub question_lasts: SignedDuration,
     /// What a stand-down of this subject for this playbook is filed under.
@@ -98,6 +101,7 @@ pub async fn commit(
                     for resource in ask.plan.counted() {
                         tx.spend(now, moved.subject.cell.account.as_str(), &resource)?;
                     }
+                    budget::charge(tx, &moved, &ask, now)?;
                 }
                 ruling = rehearsed(ruling, ask.mode);
             }
@@ -113,6 +117,7 @@ pub async fn commit(
                 for resource in if ask.uncounted { Default::default() } else { ask.plan.counted() } {
                     tx.spend(now, moved.subject.cell.account.as_str(), &resource)?;
                 }
+                budget::charge(tx, &moved, &ask, now)?;
             }
             ops::append(tx, &mut moved, entries, now, pace)?;
             Ok((moved, ruling, digest))

@@ -24,6 +24,7 @@ mod guardduty;
 mod inspector;
 mod kind;
 mod ocsf;
+mod product;
 mod service;
 mod severity;
 mod subject;
@@ -36,6 +37,8 @@ mod tests;
 
 pub use document::{Document, Documents, MAX_DEPTH, MAX_DOCUMENT_BYTES, documents};
 pub use envelope::read;
+pub use kind::native as native_type;
+pub use product::{imported_by, reserved};
 
 /// Everything that an input holds, in its order: [`documents`] and [`read`] in one. What cannot be read is among the items, rejected;
 /// an input without any item is empty. Documents are read as the items are taken.

@@ -21,9 +21,10 @@ pub use ops::Accepted;
 use crate::{
     engine::{ClaimFrom, Illegal, RunState},
     finding::{FindingId, Version},
+    gate::budget::Charge,
     id::IncidentId,
     notice::Notice,
-    plan::{ChangeKey, StepKey},
+    plan::{ChangeKey, Counts, StepKey},
 };
 
 /// What a journal says no with.
@@ -162,6 +163,10 @@ pub trait Tx {
     fn spent(&mut self, since: Timestamp, account: Option<&str>) -> Result<BTreeSet<String>, JournalError>;
     /// Notes that resources are changed.
     fn spend(&mut self, at: Timestamp, account: &str, resource: &str) -> Result<(), JournalError>;
+    /// What was charged to budgets since a time, of one kind, oldest first.
+    fn charges(&mut self, since: Timestamp, counts: Counts) -> Result<Vec<Charge>, JournalError>;
+    /// Charges something to budgets.
+    fn charge(&mut self, charge: &Charge) -> Result<(), JournalError>;
     /// Until when a subject stands down for a playbook.
     fn stand_down(&mut self, key: &str) -> Result<Option<Timestamp>, JournalError>;
     /// Sets or lifts a stand-down.

@@ -125,6 +125,58 @@ impl Change {
     }
 }
 
+/// What a changed resource counts as against a budget, besides as a resource changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Counts {
+    /// A resource changed, of whatever kind.
+    Resources,
+    /// An instance isolated or stopped.
+    Instances,
+    /// A credential revoked.
+    Credentials,
+    /// A share of the members in service of an Auto Scaling group, a target group or a balancer.
+    InService,
+}
+
+impl Counts {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Resources, Self::Instances, Self::Credentials, Self::InService];
+
+    /// The word that stands for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Resources => "resources",
+            Self::Instances => "instances",
+            Self::Credentials => "credentials",
+            Self::InService => "in-service",
+        }
+    }
+
+    /// In a sentence.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Resources => "resources changed",
+            Self::Instances => "instances isolated or stopped",
+            Self::Credentials => "credentials revoked",
+            Self::InService => "percent of members in service",
+        }
+    }
+}
+
+/// A member that a change takes out of what it serves in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ShareTaken {
+    /// The ARN of the Auto Scaling group, target group or balancer.
+    pub group: String,
+    /// The ARN of what leaves it.
+    pub member: String,
+    /// How many were in service, it included where it was.
+    pub of: u32,
+}
+
 /// An opt-out tag that a plan met on a resource it looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TagSeen {
@@ -152,6 +204,9 @@ pub struct Plan {
     /// memberships. `None`: each resource changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counts: Option<BTreeSet<String>>,
+    /// What it takes out of service.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shares: Vec<ShareTaken>,
     /// Why a person must be asked, whatever the mode.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ask: Option<String>,

@@ -189,17 +189,17 @@ impl Playbook {
         check::check(self, catalogue)
     }
 
-    /// Which of the finding's subjects this playbook is about: the first one of its kind, and all others of its kind in the same account (an
-    /// attack sequence names several instances). Each is answered by an incident of its own. Of access keys only the first: what a finding
-    /// says of a credential is about that one.
+    /// Which of the finding's subjects this playbook is about: the first one of its kind, those of the finding's own account before others, and all
+    /// others of its kind in the same account (an attack sequence names several instances). Each is answered by an incident of its own. Of
+    /// access keys only the first: what a finding says of a credential is about that one.
     pub fn subjects_of<'f>(&self, finding: &'f Finding) -> impl Iterator<Item = &'f Subject> {
-        let mut of_kind = finding.subjects.iter().filter(|subject| subject.kind == self.subject);
-        let first = of_kind.next();
+        let fits = || finding.subjects.iter().filter(|subject| subject.kind == self.subject);
+        let first = fits().find(|subject| subject.cell.account == finding.cell.account).or_else(|| fits().next());
         let more = move |subject: &&Subject| {
             subject.kind != SubjectKind::AccessKey
                 && first.is_some_and(|first| first.cell.account == subject.cell.account && first != *subject)
         };
-        first.into_iter().chain(of_kind.filter(more))
+        first.into_iter().chain(fits().filter(more).collect::<Vec<_>>())
     }
 
     /// Whether it answers this finding, given as it is serialised.

@@ -18,7 +18,7 @@ use cordon_shared::{
     evidence::{Evidence, EvidenceError, Item},
     gate::Warrant,
     id::{AccountId, CellId, IncidentId, Region},
-    plan::{Change as Difference, ChangeKey, Plan as Planned, Risk, Seat, StepKey, TagSeen, Verdict},
+    plan::{Change as Difference, ChangeKey, Counts, Plan as Planned, Risk, Seat, StepKey, TagSeen, Verdict},
 };
 use futures::future::BoxFuture;
 use ipnet::IpNet;
@@ -238,6 +238,8 @@ pub trait Change: Send + Sync + 'static {
     const SETTLE: SignedDuration;
     /// Whether `cordon incident undo` puts it back only when its step is named: putting it back opens what an attacker used.
     const UNDO_ONLY_NAMED: bool = false;
+    /// What the resources that its plan counts are against a budget, besides resources changed.
+    const COUNTS: &'static [Counts] = &[];
     /// Parameters.
     type Params: DeserializeOwned + JsonSchema + Send + Sync;
     /// Captured state: all that undo needs.

@@ -148,6 +148,7 @@ async fn decide(bench: &Bench, run: IncidentId, subject: &str) -> Result<(), Lab
         facts: Facts { read_at: now, ..Facts::default() },
         policy: PolicyAnswer::allow("none"),
         caps: Caps { per_account_hour: u32::MAX, per_organization_hour: u32::MAX },
+        spending: Default::default(),
         question_lasts: SignedDuration::from_hours(1),
         stand_down: gate::stand_down_key(&view),
         uncounted: false,

@@ -7,6 +7,8 @@ mod golden;
 
 #[path = "lab/bad_input.rs"]
 mod bad_input;
+#[path = "lab/budget.rs"]
+mod budget;
 #[path = "lab/contain.rs"]
 mod contain;
 #[path = "lab/corpus.rs"]
@@ -47,5 +49,7 @@ mod stage;
 mod sweep;
 #[path = "lab/trail.rs"]
 mod trail;
+#[path = "lab/truth.rs"]
+mod truth;
 #[path = "lab/undo.rs"]
 mod undo;

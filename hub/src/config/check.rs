@@ -34,7 +34,9 @@ pub(super) fn check(file: &File, mut problems: Problems, folder: &Path, now: Tim
     let org_read_role = role_arn(p, &file.org.read_role);
     let spoke = spoke(p, &file.spoke);
     tag_key(p, &file.opt_out.tag_key);
+    let findings = super::findings::check(p, &file.findings);
     let caps = caps(p, &file.caps);
+    let budgets = super::budgets::check(p, &file.budgets);
     let limits = limits(p, &file.limits);
     let question_lasts = duration(p, &file.approval.question_lasts, (SignedDuration::from_mins(1), SignedDuration::from_hours(7 * 24)));
     let queue = queue(p, &file.queue);
@@ -57,7 +59,9 @@ pub(super) fn check(file: &File, mut problems: Problems, folder: &Path, now: Tim
             org_read_role,
             spoke,
             opt_out_key: file.opt_out.tag_key.get_ref().clone(),
+            findings: findings?,
             caps: caps?,
+            budgets: budgets?.into(),
             limits: limits?,
             question_lasts: question_lasts?,
             queue: queue?,
@@ -230,7 +234,7 @@ fn spoke(p: &mut Problems, spoke: &file::Spoke) -> Spoke {
 }
 
 /// Whether the text holds no other `{word}` than these.
-fn placeholders(p: &mut Problems, spot: &Text, known: &[&str]) -> bool {
+pub(super) fn placeholders(p: &mut Problems, spot: &Text, known: &[&str]) -> bool {
     let mut rest = spot.get_ref().as_str();
     while let Some((_, after)) = rest.split_once('{') {
         let (word, tail) = after.split_once('}').unwrap_or((after, ""));
@@ -305,7 +309,7 @@ fn limits(p: &mut Problems, limits: &file::Limits) -> Option<Limits> {
     Some(Limits { organization_slots: organization?, account_slots: account?, cell_slots: cell?, attempt_timeout: timeout? })
 }
 
-fn duration(p: &mut Problems, spot: &Text, (least, most): (SignedDuration, SignedDuration)) -> Option<SignedDuration> {
+pub(super) fn duration(p: &mut Problems, spot: &Text, (least, most): (SignedDuration, SignedDuration)) -> Option<SignedDuration> {
     let text = spot.get_ref();
     match text.parse::<SignedDuration>() {
         Ok(duration) if (least..=most).contains(&duration) => Some(duration),

@@ -26,9 +26,15 @@ pub struct File {
     /// How teams opt out.
     #[serde(default)]
     pub opt_out: OptOut,
+    /// Which findings are believed.
+    #[serde(default)]
+    pub findings: super::findings::File,
     /// Hard caps on what is changed.
     #[serde(default)]
     pub caps: Caps,
+    /// How much may be changed in a window before a person is asked.
+    #[serde(default)]
+    pub budgets: Vec<super::budgets::Entry>,
     /// How much is done at the same time.
     #[serde(default)]
     pub limits: Limits,

@@ -145,6 +145,8 @@ fn example(key: &str) -> Option<&'static str> {
         "hub" => "[hub], account = \"222222222222\" and regions = [\"us-east-1\"] in three lines",
         "account" => "account = \"222222222222\", the security account that Cordon runs in",
         "regions" => "regions = [\"us-east-1\", \"eu-west-1\"]",
+        "scope" => "scope = \"account\", \"organization\", an account's id or an OU's (ou-…)",
+        "window" => "window = \"24h\"",
         "cidr" => "cidr = \"198.51.100.0/24\"",
         "until" => "until = \"2026-12-31\", at most 90 days away",
         "why" => "why = \"quarterly penetration test\"",

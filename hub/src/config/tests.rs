@@ -21,6 +21,9 @@ role_name = "CordonSpoke"
 external_id = "{account}"
 [opt_out]
 tag_key = "cordon:opt-out"
+[findings]
+stale_after = "168h"
+act_on_products = []
 [caps]
 changes_per_account_hour = 5
 changes_per_organization_hour = 25
@@ -151,6 +154,7 @@ fn what_is_missing_is_named() {
 fn each_wrong_value_is_refused_for_its_reason() {
     let known = |cidr: &str, until: &str| format!("[[known]]\ncidr = \"{cidr}\"\nuntil = \"{until}\"\nwhy = \"x\"");
     let slack = |keys: &str| format!("[slack]\n{keys}");
+    let budget = |scope: &str, window: &str, rest: &str| format!("[[budgets]]\nscope = \"{scope}\"\nwindow = \"{window}\"\n{rest}");
     let cases: Vec<(String, &str)> = vec![
         ("home_region = \"eu-west-1\"".into(), "not among `regions`"),
         ("home_region = \"global\"".into(), "`global` is no Region"),
@@ -166,9 +170,27 @@ fn each_wrong_value_is_refused_for_its_reason() {
         ("[spoke]\nexternal_id = \"{acount}\"".into(), "did you mean `{account}`?"),
         ("[opt_out]\ntag_key = \"aws:x\"".into(), "AWS's own"),
         ("[opt_out]\ntag_key = \"a|b\"".into(), "no tag key"),
+        ("[findings]\nstale_after = \"7d\"".into(), "not a duration"),
+        ("[findings]\nstale_after = \"5m\"".into(), "out of range"),
+        ("[findings]\nact_on_products = [\"scanner\"]".into(), "not the ARN of a Security Hub product"),
+        ("[findings]\nact_on_products = [\"arn:aws:securityhub:{regoin}:1:product/x/y\"]".into(), "did you mean `{region}`?"),
+        ("[findings]\nact_on_products = [\"arn:aws:securityhub:{region}::product/aws/guardduty\"]".into(), "AWS's own products need not"),
         ("[caps]\nchanges_per_account_hour = 0".into(), "mode = \"observe\""),
         ("[caps]\nchanges_per_organization_hour = -1".into(), "out of range"),
         ("[caps]\nchanges_per_organization_hour = \"5\"".into(), "invalid type"),
+        (budget("acount", "1h", "resources = 1"), "did you mean `account`?"),
+        (budget("everything", "1h", "resources = 1"), "an OU's"),
+        (budget("ou-prod", "1h", "resources = 1"), "not the id of an OU"),
+        (budget("OU-ab12-34cd56ef", "1h", "resources = 1"), "no scope of a budget"),
+        (budget("11112222333", "1h", "resources = 1"), "no scope of a budget"),
+        (budget("account", "1 day", "resources = 1"), "not a duration"),
+        (budget("account", "0s", "resources = 1"), "out of range"),
+        (budget("account", "2400h", "resources = 1"), "out of range"),
+        (budget("account", "1h", ""), "limits nothing"),
+        (budget("account", "1h", "resources = -1"), "out of range"),
+        (budget("account", "1h", "in_service_percent = 101"), "out of range"),
+        (budget("account", "1h", "instanses = 1"), "did you mean `instances`?"),
+        ("[[budgets]]\nwindow = \"1h\"\nresources = 1".into(), "`scope` is missing"),
         ("[limits]\ncell_slots = 9".into(), "`cell_slots` (9) is greater than `account_slots` (8)"),
         ("[limits]\norganization_slots = 1".into(), "`account_slots` (8) is greater than `organization_slots` (1)"),
         ("[limits]\nattempt_timeout = \"0s\"".into(), "out of range"),
@@ -247,6 +269,20 @@ fn the_last_day_of_a_known_source_is_at_most_90_days_away_and_counts_whole() {
     assert!(config.known.is_empty());
     assert!(warnings.first().is_some_and(|warning| warning.text().contains("expired")));
     assert!(warnings.first().is_some_and(|warning| warning.to_string().starts_with("warning: the known source")));
+}
+
+#[test]
+fn a_budget_is_one_limit_for_each_kind_that_it_names_and_zero_is_one() {
+    use cordon_shared::{gate::budget::Scope, plan::Counts};
+    let text = "[[budgets]]\nscope = \"ou-ab12-34cd56ef\"\nwindow = \"24h\"\nresources = 0\nin_service_percent = 25\n\
+                [[budgets]]\nscope = \"444455556666\"\nwindow = \"1h\"\ncredentials = 2\n";
+    let budgets = with(text).unwrap().0.budgets;
+    let short: Vec<_> = budgets.iter().map(|budget| (budget.scope.to_string(), budget.counts, budget.most)).collect();
+    let unit = || Scope::Unit("ou-ab12-34cd56ef".to_owned()).to_string();
+    assert_eq!(
+        short,
+        [(unit(), Counts::Resources, 0), (unit(), Counts::InService, 25), ("account 444455556666".to_owned(), Counts::Credentials, 2)]
+    );
 }
 
 #[test]

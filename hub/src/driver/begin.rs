@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cordon_shared::{
     engine::{Entry, StepState, StepView, View},
-    gate::{self, Ask, Decision, hold},
+    gate::{self, Ask, Decision, budget::Spending, hold},
     id::Region,
     journal::JournalError,
     mode::Mode,
@@ -21,6 +21,7 @@ use super::{
     judge::{self, judge},
     post::{Post, cell},
     run::Run,
+    truth::{self, Suppression},
     work::{TRIES, after, backoff, put_off, underway},
 };
 
@@ -204,11 +205,20 @@ impl Beginning<'_> {
             && !plan.changes.is_empty()
             && facts.unfit.is_none()
         {
-            match doubt(run, view).await {
+            let doubt = match truth::suppressed(run, view).await {
+                Some(Suppression::Theirs(doubt)) => Some(doubt),
+                Some(Suppression::Ours(why)) => {
+                    facts.known.get_or_insert(why);
+                    None
+                }
+                None => doubt(run, view).await,
+            };
+            match doubt {
                 None => {}
                 Some(Doubt::Passing(why)) => return self.later("unconfirmed", why).await,
                 Some(Doubt::Standing(hold)) => facts.unfit = Some(hold),
             }
+            facts.unfit = facts.unfit.or_else(|| truth::foreign(view));
         }
         // The session's policy is made before anything is decided: what cannot be narrowed is not begun.
         let scopes = match change.policies(&cell(run, view, action, region.as_ref()), &with, &plan.before) {
@@ -230,6 +240,7 @@ impl Beginning<'_> {
             facts,
             policy,
             caps: hub.caps(),
+            spending: Spending { budgets: hub.config.budgets.clone(), counts: action.counts },
             question_lasts: hub.config.question_lasts,
             stand_down: gate::stand_down_key(view),
             uncounted: action.seat == Seat::Hub,

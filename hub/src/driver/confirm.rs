@@ -3,7 +3,7 @@
 use cordon_shared::{
     arn::Arn,
     engine::{FindingNote, Hold, View},
-    finding::Finding,
+    finding::{Finding, Subject, SubjectKind},
     gate::hold,
     intake::{self, Item},
 };
@@ -67,7 +67,10 @@ async fn one(run: &Run, view: &View, note: &FindingNote) -> Option<Doubt> {
     let Some(known) = read(&document) else {
         return standing(format!("what GuardDuty has as finding {id} cannot be read"));
     };
-    differs(note, &known).and_then(|what| standing(format!("what came as finding {id} is not what GuardDuty has: {what}")))
+    if known.archived && view.steps.iter().all(|step| step.first_change.is_none()) {
+        return standing(format!("GuardDuty has archived finding {id}: a suppression rule or a person says it needs no answer"));
+    }
+    differs(view, note, &known).and_then(|what| standing(format!("what came as finding {id} is not what GuardDuty has: {what}")))
 }
 
 fn read(document: &[u8]) -> Option<Finding> {
@@ -77,24 +80,41 @@ fn read(document: &[u8]) -> Option<Finding> {
     })
 }
 
-/// What a forged copy would change: what it is about, what part the subject plays, whose credentials are cut, which port is closed, whose
-/// addresses are blocked. A copy that says less than GuardDuty (Security Hub leaves things out) is none the falser for it.
-fn differs(note: &FindingNote, known: &Finding) -> Option<&'static str> {
+/// What a forged copy would change: what it is about, what part the subject plays, which port is closed, whose credentials are cut and whose
+/// addresses are blocked.
+const COMPARED: [(&str, &str); 12] = [
+    ("/type", "its type"),
+    ("/role", "the subject's part"),
+    ("/cell", "its account or Region"),
+    ("/network/local_port", "the attacked port"),
+    ("/network/protocol", "its protocol"),
+    ("/network/direction", "its direction"),
+    ("/credential/access_key_id", "the access key"),
+    ("/credential/principal_id", "the principal"),
+    ("/credential/user_type", "the kind of principal"),
+    ("/credential/user_name", "the principal's name"),
+    ("/credential/session", "the session"),
+    ("/credential/instance", "the instance whose credentials they are"),
+];
+
+/// Where what came says something else than GuardDuty. A copy of another format may leave things out and list more resources than GuardDuty;
+/// what it says of these must be the same.
+fn differs(view: &View, note: &FindingNote, known: &Finding) -> Option<&'static str> {
     let theirs = serde_json::to_value(known).unwrap_or_default();
-    for (field, name) in
-        [("type", "its type"), ("role", "the subject's part"), ("subjects", "its subjects"), ("cell", "its account or Region")]
-    {
-        if note.finding.get(field) != theirs.get(field) {
+    let native = note.finding.get("format").and_then(Value::as_str) == Some("guard-duty");
+    for (pointer, name) in COMPARED {
+        let ours = note.finding.pointer(pointer);
+        if (native || ours.is_some()) && ours != theirs.pointer(pointer) {
             return Some(name);
         }
     }
-    let said = |part: &str| note.finding.get(part).and_then(Value::as_object).into_iter().flatten().filter(|(_, value)| !value.is_null());
-    let other = |part: &str, (key, value): (&String, &Value)| theirs.get(part).and_then(|part| part.get(key)) != Some(value);
-    if said("credential").any(|field| other("credential", field)) {
-        return Some("whose credentials they are");
+    if native && note.finding.get("subjects") != theirs.get("subjects") {
+        return Some("its subjects");
     }
-    if said("network").filter(|(key, _)| *key != "remote_ips").any(|field| other("network", field)) {
-        return Some("the port, the protocol or the direction");
+    let copied: Vec<Subject> = note.finding.get("subjects").and_then(|all| serde_json::from_value(all.clone()).ok()).unwrap_or_default();
+    let about = |subject: &&Subject| subject.kind != SubjectKind::Other;
+    if std::iter::once(&view.subject).chain(copied.iter().filter(about)).any(|subject| !known.subjects.contains(subject)) {
+        return Some("its subjects");
     }
     note.version.remote_ips.iter().any(|ip| !known.network.remote_ips.contains(ip)).then_some("the remote addresses")
 }

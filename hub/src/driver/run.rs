@@ -98,6 +98,7 @@ impl Run {
             Ok(facts) => Ok(Facts {
                 read_at: facts.read_at,
                 opt_outs: facts.opt_outs.clone(),
+                path: facts.path.ids().map(str::to_owned).collect(),
                 unfit: facts.unfit(),
                 known: self.hub.known_source(view),
                 refused,

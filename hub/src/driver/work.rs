@@ -13,7 +13,7 @@ use cordon_shared::{
 use cordon_spoke::action::{Action, ActionError, DynChange, Kind, Progress};
 use jiff::{SignedDuration, Timestamp};
 
-use super::{begin, post::Post, run::Run, undo};
+use super::{begin, post::Post, run::Run, truth, undo};
 use crate::org::OrgError;
 
 /// How often something that may pass is tried before a person is asked.
@@ -76,6 +76,9 @@ async fn admit(run: &Run, view: &View) -> Result<(), JournalError> {
     }
     if let Some(why) = hub.protected.refuses(&view.subject) {
         return held(hold("refused-subject", why)).await;
+    }
+    if let Some(foreign) = truth::foreign(view) {
+        return held(foreign).await;
     }
     match hub.org.facts(&cell.account).await {
         Ok(facts) => {

@@ -2,9 +2,10 @@
 
 use cordon_shared::{
     engine::{ClaimFrom, Entry},
+    gate::budget::{Charge, Place, Use},
     id::IncidentId,
     journal::{Accepted, Claim, JournalError, Seen, Tx, chain, ops},
-    plan::{Change, ChangeKey, Plan, StepKey, Verdict},
+    plan::{Change, ChangeKey, Counts, Plan, StepKey, Verdict},
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -36,6 +37,7 @@ for_each_store!(
     a_lock_is_held_until_its_step_ends,
     claims_are_kept_in_order_and_once,
     the_window_of_what_was_spent_moves,
+    what_was_charged_to_budgets_reads_back_in_its_window,
     a_stand_down_is_set_and_lifted,
     entries_read_back_and_their_chain_holds,
     a_number_of_many_digits_breaks_no_chain,
@@ -214,6 +216,27 @@ async fn the_window_of_what_was_spent_moves(bench: Bench) {
     assert_eq!(spent(after(10), Some(ACCOUNT)).await.unwrap(), ["b"]);
     assert!(spent(after(20), None).await.unwrap().is_empty());
     assert_eq!(spent(Timestamp::MIN, None).await.unwrap().len(), 3);
+}
+
+async fn what_was_charged_to_budgets_reads_back_in_its_window(bench: Bench) {
+    let epoch = bench.next_epoch().await;
+    let run = open_run(&bench.journal, 1, after(0), epoch).await;
+    let charge = |at: i64, counts: Counts, member: &str, of: u32| Charge {
+        at: after(at),
+        run,
+        step: StepKey { id: "first".into(), instance: 2 },
+        place: Place { account: ACCOUNT.into(), path: vec!["r-1".into(), "ou-1".into()] },
+        used: Use { counts, resource: "arn:x".into(), member: member.into(), of },
+    };
+    let charges =
+        [charge(0, Counts::Resources, "", 0), charge(10, Counts::InService, "i-1", 4), charge(20, Counts::InService, "i-2", u32::MAX)];
+    let put = charges.clone();
+    bench.journal.with(move |tx| put.iter().try_for_each(|charge| tx.charge(charge))).await.unwrap();
+    let read = |since: Timestamp, counts: Counts| bench.journal.with(move |tx| tx.charges(since, counts));
+    assert_eq!(read(Timestamp::MIN, Counts::InService).await.unwrap(), charges[1..]);
+    assert_eq!(read(after(10), Counts::InService).await.unwrap(), charges[2..]);
+    assert_eq!(read(after(-1), Counts::Resources).await.unwrap(), charges[..1]);
+    assert!(read(Timestamp::MIN, Counts::Credentials).await.unwrap().is_empty());
 }
 
 async fn a_stand_down_is_set_and_lifted(bench: Bench) {

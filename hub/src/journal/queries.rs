@@ -2,8 +2,10 @@
 
 use cordon_shared::{
     engine::{RunState, View},
+    gate::budget::Charge,
     id::IncidentId,
-    journal::{JournalError, RunRow, Sealed, ops},
+    journal::{JournalError, RunRow, Sealed, Tx as _, ops},
+    plan::Counts,
 };
 use jiff::Timestamp;
 use rusqlite::{ToSql, params, params_from_iter};
@@ -11,6 +13,7 @@ use rusqlite::{ToSql, params, params_from_iter};
 use super::{
     rows::{self, RUN_COLUMNS, all, failed, incident, nanos, one, run_row, stamp, state, whole},
     sqlite::SqliteStore,
+    tx::SqlTx,
 };
 
 /// How many candidates are named when a prefix means more than one incident.
@@ -270,6 +273,14 @@ impl SqliteStore {
                 Err(FindRunError::Ambiguous { prefix: asked, candidates, more })
             }
         }
+    }
+
+    /// What was charged to budgets since a time, of one kind, oldest first.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn charges(&self, since: Timestamp, counts: Counts) -> Result<Vec<Charge>, JournalError> {
+        self.read(move |conn| SqlTx::new(conn).charges(since, counts)).await
     }
 
     /// Puts aside a run whose entries cannot be read: a person is needed, and nothing happens in it by itself. Its entries stay as they are.

@@ -4,8 +4,9 @@ use std::{os::unix::fs::PermissionsExt as _, sync::Arc};
 
 use cordon_shared::{
     engine::{Person, RunState},
+    gate::budget::{Budget, Charge, Place, Scope, Use, spent},
     journal::{Journal, JournalError, Store, chain},
-    plan::StepKey,
+    plan::{Counts, StepKey},
 };
 use futures::future::join_all;
 use rusqlite::Connection;
@@ -44,6 +45,35 @@ async fn a_thousand_writers_are_all_durable_and_in_order() {
         assert_eq!(entries.len(), 101);
         chain::verify(run_id(number), &entries).unwrap();
     }
+}
+
+/// Two stores on one file stand for two processes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn two_processes_together_spend_no_more_than_the_budget() {
+    let dir = TempDir::new();
+    let ((one, first), (two, second)) = (open(&dir), open(&dir));
+    let epoch = next_epoch(&one).await;
+    let run = open_run(&first, 1, after(0), epoch).await;
+    let budget = Budget { scope: Scope::Organization, window: jiff::SignedDuration::from_hours(1), counts: Counts::Instances, most: 5 };
+    let spends = (0..40_u32).map(|number| {
+        let (journal, budget) = (if number % 2 == 0 { first.clone() } else { second.clone() }, budget.clone());
+        let place = Place { account: ACCOUNT.to_owned(), path: Vec::new() };
+        let used = Use { counts: Counts::Instances, resource: format!("i-{number}"), member: String::new(), of: 0 };
+        tokio::spawn(async move {
+            journal
+                .with(move |tx| {
+                    if spent(tx, &[budget], &place, std::slice::from_ref(&used), after(1))?.is_some() {
+                        return Ok(false);
+                    }
+                    tx.charge(&Charge { at: after(1), run, step: StepKey::first("s"), place, used })?;
+                    Ok(true)
+                })
+                .await
+        })
+    });
+    let went = join_all(spends.map(|spend| async { spend.await.unwrap().unwrap() })).await;
+    assert_eq!(went.into_iter().filter(|went| *went).count(), 5);
+    drop((one, two));
 }
 
 #[tokio::test]

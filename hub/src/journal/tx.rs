@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use cordon_shared::{
     engine::{ClaimFrom, Entry},
     finding::FindingId,
+    gate::budget::{Charge, Place, Use},
     id::IncidentId,
     journal::{Claim, JournalError, RunRow, Sealed, Seen, Tx},
     notice::Notice,
-    plan::{ChangeKey, StepKey},
+    plan::{ChangeKey, Counts, StepKey},
 };
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
@@ -222,6 +223,43 @@ impl Tx for SqlTx<'_> {
 
     fn spend(&mut self, at: Timestamp, account: &str, resource: &str) -> Result<(), JournalError> {
         self.run_sql("INSERT INTO spent (at, account, resource) VALUES (?1, ?2, ?3)", params![nanos(at), account, resource])?;
+        Ok(())
+    }
+
+    fn charges(&mut self, since: Timestamp, counts: Counts) -> Result<Vec<Charge>, JournalError> {
+        let sql = "SELECT c.at, r.run, c.step, c.account, c.path, c.resource, c.member, c.outof FROM charges c JOIN runs r ON r.id = c.run
+                   WHERE c.counts = ?1 AND c.at > ?2 ORDER BY c.id";
+        all(self.conn, sql, params![counts.as_str(), nanos(since)], |row| {
+            let text = |column: usize| row.get::<_, String>(column).map_err(failed);
+            let path = serde_json::from_str(&text(4)?).map_err(|error| strange("a charge's OU path", error))?;
+            let of = u32::try_from(row.get::<_, i64>(7).map_err(failed)?).map_err(|error| strange("a charge's group", error))?;
+            Ok(Charge {
+                at: stamp(row.get(0).map_err(failed)?),
+                run: incident(&text(1)?)?,
+                step: rows::step(&text(2)?)?,
+                place: Place { account: text(3)?, path },
+                used: Use { counts, resource: text(5)?, member: text(6)?, of },
+            })
+        })
+    }
+
+    fn charge(&mut self, charge: &Charge) -> Result<(), JournalError> {
+        let Charge { at, run, step, place, used } = charge;
+        let id = known(self.conn, *run)?;
+        self.run_sql(
+            "INSERT INTO charges (at, run, step, account, path, counts, resource, member, outof) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            params![
+                nanos(*at),
+                id,
+                step.to_string(),
+                place.account,
+                rows::json(&place.path)?,
+                used.counts.as_str(),
+                used.resource,
+                used.member,
+                i64::from(used.of),
+            ],
+        )?;
         Ok(())
     }
 

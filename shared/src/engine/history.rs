@@ -297,6 +297,7 @@ impl Lab {
             facts: Facts { read_at: self.now - self.facts_age, ..Facts::default() },
             policy: self.policy.clone(),
             caps: self.caps,
+            spending: Default::default(),
             question_lasts: SignedDuration::from_hours(1),
             stand_down: gate::stand_down_key(view),
             uncounted: false,

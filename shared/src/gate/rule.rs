@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Ask, FACTS_LAST, hold};
+use super::{Ask, FACTS_LAST, budget, hold};
 use crate::{
     engine::{ClaimFrom, Hold, View},
     journal::{JournalError, Tx},
@@ -38,6 +38,8 @@ pub struct Facts {
     pub read_at: Timestamp,
     /// Opt-out tags of the account and the OUs above it. Those of resources are in the plan.
     pub opt_outs: Vec<OptOutFact>,
+    /// The ids of the root and the OUs above the account, from the root down.
+    pub path: Vec<String>,
     /// Something unknown or unfit that holds everything (account not active, organization unreadable).
     pub unfit: Option<Hold>,
     /// The source is a known one: recorded, not acted on.
@@ -146,6 +148,10 @@ pub fn rule(tx: &mut dyn Tx, view: &View, ask: &Ask, digest: &str, now: Timestam
         Mode::Ask => Some("mode ask".to_owned()),
         Mode::Act if ask.ask => Some("the playbook asks for this step".to_owned()),
         Mode::Act => ask.plan.ask.clone(),
+    };
+    let wants_person = match wants_person {
+        None => budget::asks(tx, view, ask, now)?,
+        other => other,
     };
     // A step that once had its warrant has had its yes: it is only finished, from the same plan.
     let people = ask.policy.people().max(u8::from(wants_person.is_some()));

@@ -12,6 +12,7 @@ use super::{
     common::{self, Context, Owner, arn_part, required},
     control::{self, Sources},
     kind,
+    product::Product,
     service::{self, Service},
     severity,
     subject::{self, Resource},
@@ -57,7 +58,8 @@ pub(super) fn read(value: &Value, raw: &str, cx: &Context) -> Result<Finding, Re
         updated_at: time_at(value, &["UpdatedAt"]),
         count: told.count.unwrap_or(1),
         sample,
-        archived: told.archived.unwrap_or_else(|| record_state.as_deref() == Some("ARCHIVED")),
+        // A customer can set `RecordState` (the older `UpdateFindings`): GuardDuty's own word counts for its findings.
+        archived: told.archived.unwrap_or_else(|| product.provider != Provider::GuardDuty && record_state.as_deref() == Some("ARCHIVED")),
         hub: HubState {
             record_state,
             workflow: text_at(value, &["Workflow", "Status"]).map(str::to_ascii_uppercase),
@@ -70,52 +72,6 @@ pub(super) fn read(value: &Value, raw: &str, cx: &Context) -> Result<Finding, Re
         kind,
         subjects,
     })
-}
-
-/// The product that wrote a finding, from its ARN, which only AWS can give: `product/aws/…` is AWS's own, a customer can
-/// import under `product/<account>/default` alone.
-#[derive(Debug, Clone)]
-pub(super) struct Product {
-    /// Which service.
-    pub provider: Provider,
-    /// What tells its findings' ids from another product's; nothing for AWS's own.
-    qualifier: Option<String>,
-}
-
-impl Product {
-    /// From `ProductArn`, or `metadata.product.uid` of OCSF.
-    pub(super) fn of(written: Option<&str>) -> Self {
-        let written = written.unwrap_or("unknown");
-        let resource = written.rsplit(':').next().unwrap_or(written);
-        let own =
-            resource.strip_prefix("productv2/").or_else(|| resource.strip_prefix("product/")).and_then(|rest| rest.strip_prefix("aws/"));
-        // The account part is empty in the ARN of a public product.
-        let public =
-            written.starts_with("arn:") && written.split(':').nth(2) == Some("securityhub") && !written.split(':').skip(4).any(is_account);
-        let provider = match own.filter(|_| public) {
-            Some("guardduty") => Provider::GuardDuty,
-            Some("securityhub") => Provider::SecurityHub,
-            Some("inspector" | "inspector2") => Provider::Inspector,
-            Some(_) => return Self { provider: Provider::Other, qualifier: None },
-            None => return Self { provider: Provider::Other, qualifier: Some(written.replace(":productv2/", ":product/")) },
-        };
-        Self { provider, qualifier: None }
-    }
-
-    /// The finding's id. AWS's own products have unique ids. Those of others need not be (`deploy.sh`), and must not be
-    /// taken for one of AWS's, so they are qualified as Security Hub itself does in `aws/securityhub/FindingId`, and
-    /// with the account where the product is not of one.
-    pub(super) fn finding_id(&self, own: &str, owner: &Owner) -> String {
-        match &self.qualifier {
-            None => own.to_owned(),
-            Some(product) if product.contains(owner.account.as_str()) => format!("{product}/{own}"),
-            Some(product) => format!("{product}/{}/{own}", owner.account),
-        }
-    }
-}
-
-fn is_account(part: &str) -> bool {
-    part.len() == 12 && part.bytes().all(|b| b.is_ascii_digit())
 }
 
 /// Account and Region. `Region` is younger than the format: before it, the product's ARN and the resource have it. The

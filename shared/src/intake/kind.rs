@@ -18,8 +18,9 @@ pub(super) fn is_native(text: &str) -> bool {
     word(purpose) && word(about) && !family.is_empty() && !text.contains(char::is_whitespace)
 }
 
-/// GuardDuty's type for Security Hub's.
-pub(super) fn native(asff: &str) -> Option<String> {
+/// GuardDuty's type for Security Hub's; `None` where it is none of GuardDuty's.
+#[must_use]
+pub fn native(asff: &str) -> Option<String> {
     let asff = asff.trim();
     if is_native(asff) {
         return Some(asff.to_owned());

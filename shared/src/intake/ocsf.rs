@@ -9,10 +9,11 @@ use serde_json::{Map, Value};
 
 use super::{
     Rejection,
-    asff::{GUARDDUTY, Product, inspector_kind},
+    asff::{GUARDDUTY, inspector_kind},
     common::{self, Context, Owner, arn_part},
     control::{self, Sources},
     kind,
+    product::Product,
     service::{self, Service},
     severity,
     subject::{self, Resource},

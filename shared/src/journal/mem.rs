@@ -11,9 +11,10 @@ use jiff::Timestamp;
 use super::{Claim, JournalError, RunRow, Sealed, Seen, Store, Tx, Work};
 use crate::{
     finding::FindingId,
+    gate::budget::Charge,
     id::IncidentId,
     notice::Notice,
-    plan::{ChangeKey, StepKey},
+    plan::{ChangeKey, Counts, StepKey},
 };
 
 /// The tables.
@@ -37,6 +38,8 @@ pub struct Tables {
     pub claims: Vec<Claim>,
     /// Resources changed: when, in which account.
     pub spent: Vec<(Timestamp, String, String)>,
+    /// What was charged to budgets.
+    pub charges: Vec<Charge>,
     /// Stand-downs.
     pub stand_downs: BTreeMap<String, Timestamp>,
     /// Where notices go.
@@ -159,6 +162,13 @@ impl Tx for Tables {
     }
     fn spend(&mut self, at: Timestamp, account: &str, resource: &str) -> Result<(), JournalError> {
         self.spent.push((at, account.to_owned(), resource.to_owned()));
+        Ok(())
+    }
+    fn charges(&mut self, since: Timestamp, counts: Counts) -> Result<Vec<Charge>, JournalError> {
+        Ok(self.charges.iter().filter(|charge| charge.at > since && charge.used.counts == counts).cloned().collect())
+    }
+    fn charge(&mut self, charge: &Charge) -> Result<(), JournalError> {
+        self.charges.push(charge.clone());
         Ok(())
     }
     fn stand_down(&mut self, key: &str) -> Result<Option<Timestamp>, JournalError> {

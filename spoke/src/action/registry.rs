@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use cordon_shared::{
     id::CellId,
-    plan::{ChangeKey, Plan as Planned, Risk, Seat, Verdict},
+    plan::{ChangeKey, Counts, Plan as Planned, Risk, Seat, Verdict},
     playbook::{ActionInfo, Catalogue},
 };
 use futures::future::BoxFuture;
@@ -32,6 +32,8 @@ pub struct Action {
     pub writes: &'static [Permission],
     /// Whether an undo of a whole incident leaves it as it is ([`Change::UNDO_ONLY_NAMED`]).
     pub undo_only_named: bool,
+    /// What it counts as against budgets ([`Change::COUNTS`]).
+    pub counts: &'static [Counts],
     /// JSON Schema of its parameters.
     pub schema: Value,
     /// The work itself.
@@ -231,6 +233,7 @@ pub fn change<C: Change>(change: C) -> Action {
         reads: C::READS,
         writes: C::WRITES,
         undo_only_named: C::UNDO_ONLY_NAMED,
+        counts: C::COUNTS,
         schema: cordon_shared::words::canonical(schemars::schema_for!(C::Params).to_value()),
         kind: Kind::Change(Arc::new(Typed(change))),
     }
@@ -246,6 +249,7 @@ pub fn probe<P: Probe>(probe: P) -> Action {
         reads: P::READS,
         writes: &[],
         undo_only_named: false,
+        counts: &[],
         schema: cordon_shared::words::canonical(schemars::schema_for!(P::Params).to_value()),
         kind: Kind::Probe(Arc::new(Typed(probe))),
     }

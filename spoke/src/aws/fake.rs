@@ -280,6 +280,7 @@ impl World {
             facts: Facts { read_at: now, ..Facts::default() },
             policy: PolicyAnswer::allow("none"),
             caps: Caps { per_account_hour: 9, per_organization_hour: 9 },
+            spending: Default::default(),
             question_lasts: SignedDuration::from_hours(1),
             stand_down: gate::stand_down_key(&view),
             uncounted: false,

@@ -4,6 +4,7 @@
 //! checked again on each document: an endpoint that passes over a filter must not widen what a sweep works on.
 
 pub mod guardduty;
+pub mod history;
 
 use std::collections::BTreeSet;
 

@@ -2,6 +2,7 @@
 
 - GetFindings filters (an unknown filter is an error, never passed over), sorts, and gives pages of at most 100; the pages of one question hold
   what was found at its first. The delegated administrator sees its members' findings, in the aggregation Region those of all Regions.
+- GetFindingHistory tells who changed the workflow status by BatchUpdateFindings: as an ARN of the caller's account, more is not known here.
 - BatchUpdateFindings; BatchImportFindings keeps what BatchUpdateFindings set. Both send the event `Security Hub Findings - Imported`.
 - Seeds findings in ASFF into an account and Region, without an event.
 """
@@ -16,6 +17,7 @@ from .web import Call, Failure, Pages
 PRINCIPAL = "securityhub.amazonaws.com"
 pages = Pages("InvalidInputException")
 aggregators: dict = {}
+histories: dict = {}
 PATHS = {
     "Type": "Types", "SeverityLabel": "Severity.Label", "SeverityNormalized": "Severity.Normalized", "SeverityProduct": "Severity.Product",
     "WorkflowStatus": "Workflow.Status", "NoteText": "Note.Text", "NoteUpdatedBy": "Note.UpdatedBy", "NoteUpdatedAt": "Note.UpdatedAt",
@@ -201,6 +203,7 @@ def batch_update(call: Call) -> dict:
         if note is not None:
             finding["Note"] = {**note, "UpdatedAt": now()}
         if workflow is not None:
+            remember(call.account, finding, workflow["Status"])
             finding["Workflow"] = dict(workflow)
             finding["WorkflowState"] = workflow["Status"] if workflow["Status"] in ("NEW", "RESOLVED") else "NEW"
         if "Severity" in call.body:
@@ -213,6 +216,25 @@ def batch_update(call: Call) -> dict:
         changed.append(finding)
     announce(call.account, call.region, changed)
     return {"ProcessedFindings": processed, "UnprocessedFindings": unprocessed}
+
+
+def remember(account: str, finding: dict, status: str) -> None:
+    """A change of the workflow status goes into the finding's history."""
+    identity = f"arn:aws:sts::{account}:assumed-role/lab/hand"
+    old = finding.get("Workflow", {}).get("Status", "NEW")
+    histories.setdefault(key_of(finding), []).append({
+        "FindingIdentifier": {"Id": finding["Id"], "ProductArn": finding.get("ProductArn")}, "UpdateTime": now(), "FindingCreated": False,
+        "UpdateSource": {"Type": "BATCH_UPDATE_FINDINGS", "Identity": identity},
+        "Updates": [{"UpdatedField": "Workflow.Status", "OldValue": old, "NewValue": status}],
+    })
+
+
+def history(call: Call) -> dict:
+    identifier = call.body.get("FindingIdentifier") or {}
+    key = (identifier.get("ProductArn"), identifier.get("Id"))
+    if key not in visible(call.account, call.region):
+        raise refuse("The finding does not exist or is not visible to this account.")
+    return {"Records": histories.get(key, [])[-100:]}
 
 
 def announce(account: str, region: str, findings: list) -> None:
@@ -301,6 +323,7 @@ ROUTES = [
     ("POST", "/findings", get_findings),
     ("PATCH", "/findings/batchupdate", batch_update),
     ("POST", "/findings/import", import_findings),
+    ("POST", "/findingHistory/get", history),
     ("POST", "/findingAggregator/create", create_aggregator),
     ("GET", "/findingAggregator/list", list_aggregators),
 ]

@@ -137,6 +137,7 @@ impl Permit {
             facts: Facts { read_at: now, ..Facts::default() },
             policy: PolicyAnswer::allow("none"),
             caps: Caps { per_account_hour: 1_000, per_organization_hour: 1_000 },
+            spending: Default::default(),
             question_lasts: SignedDuration::from_hours(1),
             stand_down: gate::stand_down_key(&self.view),
             uncounted: false,

@@ -12,7 +12,7 @@ mod undo;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cordon_shared::plan::{Change as Difference, ChangeKey, Plan as Planned, Risk, Seat, Verdict};
+use cordon_shared::plan::{Change as Difference, ChangeKey, Counts, Plan as Planned, Risk, Seat, Verdict};
 use jiff::SignedDuration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -133,6 +133,7 @@ impl Change for IsolateInstance {
     const NAME: &'static str = "ec2.isolate-instance";
     const ABOUT: &'static str = "Moves every interface of an instance into one security group that lets nothing in and nothing out";
     const RISK: Risk = Risk::Disruptive;
+    const COUNTS: &'static [Counts] = &[Counts::Instances];
     const SEAT: Seat = Seat::Member;
     // https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html
     const READS: &'static [Permission] = &[

@@ -13,7 +13,7 @@ mod state;
 mod tests;
 mod undo;
 
-use cordon_shared::plan::{Change as Difference, ChangeKey, Plan as Planned, Risk, Seat, Verdict};
+use cordon_shared::plan::{Change as Difference, ChangeKey, Counts, Plan as Planned, Risk, Seat, Verdict};
 use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -188,6 +188,7 @@ impl Change for ContainUser {
     const NAME: &'static str = NAME;
     const ABOUT: &'static str = "Cuts everything that an IAM user gets in with, and denies it everything";
     const RISK: Risk = Risk::Disruptive;
+    const COUNTS: &'static [Counts] = &[Counts::Credentials];
     const SEAT: Seat = Seat::Member;
     // https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsidentityandaccessmanagementiam.html
     const READS: &'static [Permission] = &[

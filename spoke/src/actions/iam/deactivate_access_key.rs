@@ -7,7 +7,7 @@
 mod tests;
 
 use aws_sdk_iam::{Client, types::StatusType};
-use cordon_shared::plan::{Change as Difference, ChangeKey, Plan as Planned, Risk, Seat, Verdict};
+use cordon_shared::plan::{Change as Difference, ChangeKey, Counts, Plan as Planned, Risk, Seat, Verdict};
 use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -172,6 +172,7 @@ impl Change for DeactivateAccessKey {
     const NAME: &'static str = NAME;
     const ABOUT: &'static str = "Makes a user's access key inactive; never deletes it";
     const RISK: Risk = Risk::Disruptive;
+    const COUNTS: &'static [Counts] = &[Counts::Credentials];
     const SEAT: Seat = Seat::Member;
     // https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsidentityandaccessmanagementiam.html
     const READS: &'static [Permission] = &[

@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 
 use cordon_shared::{
     arn::Arn,
-    plan::{Change as Difference, ChangeKey, Plan as Planned, Risk, Seat, Verdict},
+    plan::{Change as Difference, ChangeKey, Counts, Plan as Planned, Risk, Seat, Verdict},
 };
 use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
@@ -195,6 +195,7 @@ impl Change for DenyOlderSessions {
     const ABOUT: &'static str =
         "Denies everything to sessions of a role that are older than now: those of one instance, or all when a person says so";
     const RISK: Risk = Risk::Disruptive;
+    const COUNTS: &'static [Counts] = &[Counts::Credentials];
     const SEAT: Seat = Seat::Member;
     // https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsidentityandaccessmanagementiam.html
     // https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html

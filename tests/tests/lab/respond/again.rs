@@ -13,7 +13,7 @@ const SECOND: &str = "203.0.113.66";
 fn later(native: &Value) -> Value {
     let mut later = native.clone();
     let at = text(native, "/updatedAt").parse::<jiff::Timestamp>().unwrap();
-    later["updatedAt"] = json!(format!("{:.3}", at.checked_add(jiff::SignedDuration::from_secs(900)).unwrap()));
+    later["updatedAt"] = json!(format!("{:.3}", at.checked_add(jiff::SignedDuration::from_secs(240)).unwrap()));
     later["service"]["count"] = json!(60);
     later
 }

@@ -88,6 +88,6 @@ async fn a_copy_of_a_true_finding_that_names_another_principal_is_held() {
         copy[name] = native[name].clone();
     }
     let incident = world.one(&world.event(&copy)).await;
-    assert!(text(hold(&incident, "unconfirmed"), "/why").contains("whose credentials they are"), "{incident:#}");
+    assert!(text(hold(&incident, "unconfirmed"), "/why").contains("the principal"), "{incident:#}");
     assert_eq!((world.writes().len(), world.state(&bystander).await), (0, before), "{incident:#}");
 }

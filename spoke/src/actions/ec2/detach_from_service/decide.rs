@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use cordon_shared::plan::{Change as Difference, Plan as Planned};
+use cordon_shared::plan::{Change as Difference, Plan as Planned, ShareTaken};
 use serde_json::json;
 
 use super::{
@@ -20,6 +20,8 @@ pub(super) const IN_SERVICE: &str = "InService";
 
 /// A plan in the making.
 struct Draft {
+    /// The instance's ARN.
+    arn: String,
     before: Before,
     plan: Planned,
     /// Why a person is asked.
@@ -45,6 +47,12 @@ impl Draft {
     }
 
     fn share(&mut self, resource: &str, remaining: usize, of: usize) {
+        // An instance may be several targets of a group.
+        for number in 0..of.saturating_sub(remaining) {
+            let member = if number == 0 { self.arn.clone() } else { format!("{} ({})", self.arn, number + 1) };
+            let of = u32::try_from(of).unwrap_or(u32::MAX);
+            self.plan.shares.push(ShareTaken { group: resource.to_owned(), member, of });
+        }
         self.before.remaining.push(Share { resource: resource.to_owned(), remaining, of });
     }
 }
@@ -64,7 +72,8 @@ pub(super) fn decide(seen: &Seen, with: &Params, arn: &str) -> Plan<Before> {
     }
     let addresses = host.addresses.iter().filter(|net| net.prefix_len() == net.max_prefix_len()).map(|net| net.addr().to_string());
     let ids: BTreeSet<String> = addresses.chain([host.id.clone()]).collect();
-    let mut draft = Draft { before: Before { ids, ..Before::default() }, plan: Planned::default(), last: Vec::new(), stuck: Vec::new() };
+    let before = Before { ids, ..Before::default() };
+    let mut draft = Draft { arn: arn.to_owned(), before, plan: Planned::default(), last: Vec::new(), stuck: Vec::new() };
     if let Some(who) = controller {
         draft.note(format!("instance {} is run by {who}: it may put the instance back, or replace it", host.id));
     }
@@ -83,7 +92,7 @@ pub(super) fn decide(seen: &Seen, with: &Params, arn: &str) -> Plan<Before> {
     if let Some(group) = &seen.group {
         kept_out(group, seen, &mut draft);
     }
-    let Draft { before, mut plan, last, stuck } = draft;
+    let Draft { before, mut plan, last, stuck, .. } = draft;
     if plan.changes.is_empty() && plan.already.is_empty() {
         return if stuck.is_empty() {
             Plan::Moot { why: format!("no Auto Scaling group, target group or balancer has {}", host.id) }

@@ -148,6 +148,17 @@ fn standby_claims_what_the_group_keeps_its_members_in() {
 }
 
 #[test]
+fn an_instance_taken_out_of_service_is_charged_to_its_groups() {
+    let twice = targets("twice", &[(ME, 80, "healthy"), (ME, 81, "healthy"), ("i-0", 80, "healthy")]);
+    let ill = targets("ill", &[(ME, 80, "unhealthy"), ("i-0", 80, "healthy")]);
+    let (_, plan) = ready(&Seen { group: Some(group(1, 9, 3)), target_groups: vec![twice, ill], ..seen() }, &with(false));
+    let short: Vec<_> = plan.shares.iter().map(|share| (share.group.as_str(), share.member.clone(), share.of)).collect();
+    let twice = "arn:aws:elasticloadbalancing:eu-west-1:111122223333:targetgroup/twice/0123456789abcdef";
+    assert_eq!(short, [(GROUP, ARN.to_owned(), 4), (twice, ARN.to_owned(), 3), (twice, format!("{ARN} (2)"), 3)]);
+    assert_eq!(plan.counted(), [ARN.to_owned()].into());
+}
+
+#[test]
 fn every_target_is_taken_out_on_its_own_port_by_id_and_by_address() {
     let by_id = targets("ids", &[(ME, 443, "healthy"), (ME, 8443, "unhealthy"), ("i-1", 443, "healthy"), (ME, 9, "draining")]);
     let mut by_address = targets("ips", &[("10.0.0.7", 80, "healthy"), ("10.0.1.20", 81, "initial"), ("10.0.0.8", 80, "healthy")]);
