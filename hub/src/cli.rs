@@ -4,6 +4,7 @@ mod account;
 mod audit;
 mod catalogue;
 mod exit;
+mod freeze;
 mod incident;
 mod infra;
 mod open;
@@ -72,6 +73,10 @@ enum Command {
     /// Answer what waits for a yes
     #[command(subcommand)]
     Approval(incident::Approval),
+    /// The kill switch: stop changes at once, in every process; never asks
+    Freeze(freeze::Freeze),
+    /// Lift a freeze: what it stopped goes on by itself
+    Thaw(freeze::Thaw),
     /// The organization: accounts, OU paths, opt-outs, whether the spoke role lets Cordon in
     #[command(subcommand)]
     Account(account::Account),
@@ -127,6 +132,8 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Serve(serve) => serve::serve(&common, serve).await,
         Command::Incident(command) => incident::incident(&common, command).await,
         Command::Approval(command) => incident::approval(&common, command).await,
+        Command::Freeze(command) => freeze::freeze(&common, command).await,
+        Command::Thaw(command) => freeze::thaw(&common, command).await,
         Command::Account(command) => account::account(&common, command).await,
         Command::Action(command) => catalogue::action(&common, command),
         Command::Playbook(command) => catalogue::playbook(&common, command),

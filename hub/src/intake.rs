@@ -13,7 +13,7 @@ use cordon_shared::{
 };
 use serde_json::Value;
 
-use crate::driver::Hub;
+use crate::{alarm, driver::Hub};
 
 /// Why a finding could not be taken in. It is not lost: the queue keeps it, a file's line is reported.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +93,7 @@ pub async fn take(hub: &Hub, origin: &Origin, finding: &Finding, sweep: Option<S
         raw_sha256: finding.raw.sha256.clone(),
     };
     let now = hub.clock.now();
+    alarm::finding(hub, finding).await?;
     let answered = answered(&hub.playbooks, finding, &note.finding, hub.allow_samples);
     let ignored = answered.as_ref().err().cloned();
     let arrival = match answered {

@@ -4,6 +4,7 @@ use std::{os::unix::fs::PermissionsExt as _, sync::Arc};
 
 use cordon_shared::{
     engine::{Person, RunState},
+    freeze::{Freeze, Level, Scope},
     journal::{Journal, JournalError, Store, chain},
     plan::StepKey,
 };
@@ -263,4 +264,29 @@ async fn an_anchor_is_made_when_something_changed() {
     append(&journal, run, vec![joined(1)], after(121), epoch).await.unwrap();
     let second = store.anchor(after(180)).await.unwrap().unwrap();
     assert_eq!((second.seq, second.runs), (2, 1));
+}
+
+#[tokio::test]
+async fn a_freeze_is_never_changed_or_removed() {
+    let store = SqliteStore::in_memory().unwrap();
+    let journal = Journal::new({
+        let dynamic: Arc<dyn Store> = store.clone();
+        dynamic
+    });
+    let line = Freeze {
+        number: 0,
+        at: after(0),
+        by: Person("ann@desk".into()),
+        why: "a drill".into(),
+        scope: Scope::Organization,
+        level: Level::Full,
+        hard: false,
+        alarm: None,
+    };
+    journal.with(move |tx| tx.save_freeze(&line)).await.unwrap();
+    for sql in ["UPDATE freezes SET level = 'off'", "DELETE FROM freezes"] {
+        let result = store.execute(move |conn| conn.execute_batch(sql).map_err(super::rows::failed)).await;
+        assert!(result.unwrap_err().to_string().contains("a freeze is never"), "{sql}");
+    }
+    assert_eq!((store.newest_freeze().await.unwrap(), journal.freezes().await.unwrap().len()), (1, 1));
 }

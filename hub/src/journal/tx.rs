@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use cordon_shared::{
     engine::{ClaimFrom, Entry},
     finding::FindingId,
+    freeze::Freeze,
     id::IncidentId,
     journal::{Claim, JournalError, RunRow, Sealed, Seen, Tx},
     plan::{ChangeKey, StepKey},
@@ -12,7 +13,10 @@ use cordon_shared::{
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
-use super::rows::{self, all, failed, incident, known, nanos, natural, one, stamp, strange, whole};
+use super::{
+    freezes,
+    rows::{self, all, failed, incident, known, nanos, natural, one, stamp, strange, whole},
+};
 
 /// A transaction that is open on `conn`.
 pub(super) struct SqlTx<'c> {
@@ -234,5 +238,17 @@ impl Tx for SqlTx<'_> {
             None => self.run_sql("DELETE FROM stand_downs WHERE key = ?1", [key])?,
         };
         Ok(())
+    }
+
+    fn freezes(&mut self) -> Result<Vec<Freeze>, JournalError> {
+        freezes::standing(self.conn)
+    }
+
+    fn save_freeze(&mut self, line: &Freeze) -> Result<(), JournalError> {
+        freezes::save(self.conn, line)
+    }
+
+    fn alarmed(&mut self, id: &str) -> Result<bool, JournalError> {
+        freezes::alarmed(self.conn, id)
     }
 }

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use super::{Claim, JournalError, RunRow, Sealed, Seen, Store, Tx, Work};
 use crate::{
     finding::FindingId,
+    freeze::{self, Freeze},
     id::IncidentId,
     plan::{ChangeKey, StepKey},
 };
@@ -38,6 +39,8 @@ pub struct Tables {
     pub spent: Vec<(Timestamp, String, String)>,
     /// Stand-downs.
     pub stand_downs: BTreeMap<String, Timestamp>,
+    /// Freezes and thaws.
+    pub freezes: Vec<Freeze>,
 }
 
 /// A store in memory.
@@ -71,6 +74,10 @@ impl Store for MemStore {
             work(&mut copy).map(|()| *tables = copy)
         };
         Box::pin(futures::future::ready(result))
+    }
+    fn freezes(&self) -> BoxFuture<'_, Result<Vec<Freeze>, JournalError>> {
+        let standing = freeze::standing(&self.0.lock().unwrap_or_else(PoisonError::into_inner).freezes);
+        Box::pin(futures::future::ready(Ok(standing)))
     }
 }
 
@@ -161,5 +168,16 @@ impl Tx for Tables {
             None => self.stand_downs.remove(key),
         };
         Ok(())
+    }
+    fn freezes(&mut self) -> Result<Vec<Freeze>, JournalError> {
+        Ok(freeze::standing(&self.freezes))
+    }
+    fn save_freeze(&mut self, line: &Freeze) -> Result<(), JournalError> {
+        let number = self.freezes.last().map_or(0, |last| last.number) + 1;
+        self.freezes.push(Freeze { number, ..line.clone() });
+        Ok(())
+    }
+    fn alarmed(&mut self, id: &str) -> Result<bool, JournalError> {
+        Ok(self.freezes.iter().any(|line| line.alarm.as_deref() == Some(id)))
     }
 }
