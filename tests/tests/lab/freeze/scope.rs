@@ -28,7 +28,8 @@ async fn a_freeze_of_an_account_an_ou_or_a_playbook_stops_that_and_nothing_else(
         (["--playbook", "ec2-brute-force"], true, true),
     ];
     for (number, (scope, first_held, second_held)) in scopes.into_iter().enumerate() {
-        let (one, two) = futures::join!(world.instance(&format!("one-{number}")), other(format!("two-{number}")));
+        let name = format!("one-{number}");
+        let (one, two) = futures::join!(world.instance(&name), other(format!("two-{number}")));
         let before = (world.state(&one).await, world.state(&two).await);
         world.freeze(&scope).await;
         let output = world.respond(&format!("{}\n{}\n", world.attack(&one), world.attack(&two))).await;
