@@ -15,7 +15,9 @@ async fn operator(world: &World) -> Cordon {
 
 async fn policies(world: &World) -> Vec<Value> {
     let listed = world.hand(&world.organization.security, "iam", "list_role_policies", json!({"RoleName": "CordonHub"})).await;
-    listed["PolicyNames"].as_array().unwrap().clone()
+    let mut names = listed["PolicyNames"].as_array().unwrap().clone();
+    names.sort_by_key(Value::to_string);
+    names
 }
 
 #[tokio::test]
