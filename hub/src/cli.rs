@@ -5,6 +5,7 @@ mod audit;
 mod budget;
 mod catalogue;
 mod exit;
+mod freeze;
 mod incident;
 mod infra;
 mod open;
@@ -77,6 +78,10 @@ enum Command {
     /// What may still be changed before a person is asked
     #[command(subcommand)]
     Budget(budget::BudgetCommand),
+    /// The kill switch: stop changes at once, in every process; never asks
+    Freeze(freeze::Freeze),
+    /// Lift a freeze: what it stopped goes on by itself
+    Thaw(freeze::Thaw),
     /// The organization: accounts, OU paths, opt-outs, whether the spoke role lets Cordon in
     #[command(subcommand)]
     Account(account::Account),
@@ -136,6 +141,8 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Incident(command) => incident::incident(&common, command).await,
         Command::Approval(command) => incident::approval(&common, command).await,
         Command::Budget(command) => budget::budget(&common, command).await,
+        Command::Freeze(command) => freeze::freeze(&common, command).await,
+        Command::Thaw(command) => freeze::thaw(&common, command).await,
         Command::Account(command) => account::account(&common, command).await,
         Command::Action(command) => catalogue::action(&common, command),
         Command::Playbook(command) => catalogue::playbook(&common, command),

@@ -13,6 +13,7 @@ mod problem;
 use std::path::{Path, PathBuf};
 
 use cordon_shared::{
+    arn::Arn,
     clock::Clock,
     id::{AccountId, Region},
     mode::Mode,
@@ -83,6 +84,8 @@ pub struct Hub {
     pub mode: Mode,
     /// Whether GuardDuty findings are fetched again before the first change.
     pub confirm_findings: bool,
+    /// The role that the hub runs as, where it is told.
+    pub role: Option<Arn>,
     /// A narrow role for changes in the hub's account; `None`: its own credentials.
     pub action_role: Option<String>,
 }

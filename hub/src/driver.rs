@@ -11,11 +11,15 @@ mod post;
 mod reads;
 mod requests;
 pub(crate) mod run;
+pub mod thaw;
 mod truth;
 mod undo;
 mod work;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::AtomicI64},
+};
 
 use cordon_shared::{
     clock::Clock,
@@ -37,7 +41,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::{config::Config, journal::sqlite::SqliteStore, org::Org, policy::Keeper, refused::Protected};
+use crate::{alarm, config::Config, journal::sqlite::SqliteStore, org::Org, policy::Keeper, refused::Protected};
 
 pub use self::reads::ReadParts;
 pub use requests::serve_requests;
@@ -84,6 +88,8 @@ pub struct Hub {
     pub allow_samples: bool,
     /// `cordon plan`: what the configured mode would do is said, and nothing is done.
     pub rehearsal: bool,
+    /// The newest freeze or thaw that was looked at; -1: none was.
+    pub thawed: AtomicI64,
     /// Told of each run that was put down, and whether it has come to rest.
     pub put_down: Option<tokio::sync::mpsc::UnboundedSender<IncidentId>>,
     /// Rung when another process or the intake changed runs.
@@ -111,6 +117,12 @@ impl Hub {
     #[must_use]
     pub fn caps(&self) -> Caps {
         self.config.caps.into()
+    }
+
+    /// Why a run's subject is never touched; `None`: it may be.
+    #[must_use]
+    pub fn refuses(&self, view: &View) -> Option<String> {
+        self.protected.refuses(&view.subject).or_else(|| alarm::own_credentials(&self.config, view))
     }
 
     /// Why the finding's sources are known ones, if all of them are.

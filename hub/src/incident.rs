@@ -4,6 +4,7 @@
 use cordon_shared::{
     engine::{RunState, StepState, StepView, View, contained_at, summary},
     finding::Finding,
+    freeze,
     id::IncidentId,
     intake::Rejection,
     plan::Change,
@@ -266,6 +267,8 @@ fn holds(view: &View) -> Vec<HoldJson> {
     let of_steps = view.steps.iter().filter_map(|step| {
         let key = &step.key;
         let (code, why, release) = match &step.state {
+            StepState::Held(hold) if hold.code == "frozen" => (hold.code.clone(), hold.why.clone(), freeze::answer(&hold.why).to_owned()),
+            StepState::UndoFrozen { why, .. } => ("frozen".to_owned(), why.clone(), freeze::answer(why).to_owned()),
             StepState::Held(hold) => (hold.code.clone(), hold.why.clone(), format!("cordon incident release {run} --step {key}")),
             StepState::Asked { why, digest, .. } => {
                 let digest: String = digest.chars().take(DIGEST_LETTERS).collect();
@@ -299,6 +302,7 @@ fn reason(step: &StepView) -> String {
     match &step.state {
         StepState::Asked { why, .. } | StepState::Skipped { why } | StepState::Observed { why } | StepState::Stuck { why } => why.clone(),
         StepState::Held(hold) => hold.why.clone(),
+        StepState::UndoFrozen { why, .. } => format!("to be undone: {why}"),
         StepState::Failed { why, .. } => why.clone(),
         StepState::ByHand { steps } => steps.join("; "),
         StepState::Undone { left } => left.join("; "),

@@ -13,7 +13,7 @@ use cordon_shared::{
 };
 use serde_json::Value;
 
-use crate::{driver::Hub, truth};
+use crate::{alarm, driver::Hub, truth};
 
 /// Why a finding could not be taken in. It is not lost: the queue keeps it, a file's line is reported.
 #[derive(Debug, thiserror::Error)]
@@ -115,6 +115,7 @@ pub async fn take(hub: &Hub, origin: &Origin, finding: &Finding, sweep: Option<S
         raw_sha256: finding.raw.sha256.clone(),
     };
     let now = hub.clock.now();
+    alarm::finding(hub, finding).await?;
     let findings = &hub.config.findings;
     let answered = truth::timely(finding, now, findings, sweep.is_some())
         .and_then(|()| answered(&hub.playbooks, finding, &note.finding, hub.allow_samples));

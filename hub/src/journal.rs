@@ -5,6 +5,7 @@
 //! append requests; only the holder of the lease drives incidents.
 
 pub mod anchor;
+mod freezes;
 pub mod lease;
 pub mod outbox;
 pub mod queries;

@@ -1,5 +1,6 @@
 //! The service in the security account: intake, organization, gate, drivers, journal, reports and the command line.
 
+pub mod alarm;
 pub mod audit;
 pub mod cli;
 pub mod config;

@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use cordon_shared::{
     clock::Clock,
     engine::Hold,
+    freeze::names_of_ous,
     gate::{OptOutFact, hold},
     id::AccountId,
 };
@@ -65,6 +66,12 @@ impl AccountFacts {
     #[must_use]
     pub fn path_text(&self) -> String {
         self.path.0.iter().map(|unit| unit.name.as_str()).collect::<Vec<_>>().join("/")
+    }
+
+    /// What the OUs above it go by, as freezes name them.
+    #[must_use]
+    pub fn ous(&self) -> Vec<String> {
+        names_of_ous(self.path.0.iter().map(|unit| (unit.id.as_str(), unit.name.as_str())))
     }
 
     /// Why no work is done in it, if none is.

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{Config, LogKind},
-    driver::{Hub, ReadParts},
+    driver::{Hub, ReadParts, thaw},
     evidence::{FsEvidence, MemEvidence},
     journal::{lease::LeaseError, sqlite::SqliteStore},
     notify,
@@ -156,7 +156,8 @@ pub fn session_settings(config: &Config) -> SessionSettings {
         role_name: config.spoke.role_name.clone(),
         external_id: config.spoke.external_id.clone(),
         org_read_role: config.org_read_role.clone(),
-        hub_role: config.hub.action_role.clone(),
+        // By its name, as the spoke role: sessions know the hub's account.
+        hub_role: config.hub.action_role.as_deref().and_then(|arn| arn.split_once(":role/")).map(|(_, name)| name.to_owned()),
         attempt_timeout: config.limits.attempt_timeout.unsigned_abs(),
         ..SessionSettings::new(config.hub.account.clone(), config.hub.home_region.clone())
     }
@@ -204,6 +205,7 @@ pub async fn hub(config: Config, wanted: Wanted) -> Result<Arc<Hub>, SetupError>
         })
         .collect();
     let own = std::iter::once(config.spoke.role_name.clone()).chain(config.hub.action_role.clone());
+    let own = own.chain(config.hub.role.as_ref().map(ToString::to_string));
     let names = own.chain(config.protected.iter().cloned()).collect();
     let pace =
         Pace { epoch: lease.epoch(), since: clock.now(), attempt_timeout: config.limits.attempt_timeout + SignedDuration::from_secs(1) };
@@ -229,6 +231,7 @@ pub async fn hub(config: Config, wanted: Wanted) -> Result<Arc<Hub>, SetupError>
         protected: Protected { names },
         allow_samples: wanted.allow_samples,
         rehearsal: wanted.rehearsal,
+        thawed: (-1).into(),
         put_down: wanted.put_down,
         poke: Notify::new(),
         changed: watch::Sender::new(0),
@@ -246,6 +249,7 @@ pub async fn holding<T, E: From<JournalError>>(hub: &Arc<Hub>, work: impl Future
     let until = enough.clone();
     let keep = async move { keeper.store.keep(Arc::clone(&keeper.lease), Arc::clone(&keeper.clock), until).await };
     let keeping = tokio::spawn(keep);
+    thaw::look(hub).await?;
     let told = CancellationToken::new();
     let telling = (!hub.rehearsal).then(|| tokio::spawn(notify::send(Arc::clone(hub), told.clone())));
     let result = work.await;

@@ -4,7 +4,9 @@
 //! start of the change, all in **one** transaction. A [`Warrant`] is what that commit returns: it cannot exist without the entry,
 //! cannot be cloned, and dies with the process. Nothing else in Cordon makes one.
 
+mod brake;
 pub mod budget;
+mod frozen;
 mod policy;
 mod rule;
 mod warrant;
@@ -14,6 +16,8 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
+pub use brake::Brake;
+pub use frozen::{looked_at_again, waits_for_a_thaw};
 pub use policy::{MOST_PEOPLE, PolicyAnswer, PolicyVerdict};
 pub use rule::{Caps, Facts, OptOutFact, Ruling, rule};
 pub use warrant::{Lease, Purpose, Warrant, Watch};
@@ -91,6 +95,7 @@ pub async fn commit(
 ) -> Result<(View, Decision), JournalError> {
     let mut moved = view.clone();
     let key = ask.step.clone();
+    let brake = Brake::new(journal, frozen::place(view, ask.facts.ous.clone()), frozen::deed(view, &ask));
     let (moved, ruling, digest) = journal
         .with(move |tx| {
             let digest = ask.plan.digest(ask.action, &ask.with);
@@ -126,7 +131,7 @@ pub async fn commit(
     let decision = match ruling {
         Ruling::Go => {
             let attempt = moved.step(&key).map_or(0, |step| step.attempts);
-            Decision::Go(Warrant::mint(moved.run, key, attempt, Purpose::Apply, digest, lease, now))
+            Decision::Go(Warrant::mint(moved.run, key, attempt, Purpose::Apply, digest, Watch::new(lease, brake, now)))
         }
         other => Decision::No(other),
     };
@@ -228,37 +233,48 @@ pub enum UndoDecision {
     },
     /// Another step works on the same resource: later.
     Later,
+    /// A freeze stops it; it is in the journal, and goes on after a thaw.
+    Frozen,
 }
 
-/// Decides about an undo: drops the step's claims and says which attributes nobody else holds.
+/// Decides about an undo: drops the step's claims and says which attributes nobody else holds. `ous` are the names of the OUs above the
+/// account ([`crate::freeze::names_of_ous`]); `None`: not known.
 ///
 /// # Errors
 /// As [`commit`].
+#[expect(clippy::too_many_arguments, reason = "each is read once, in the one transaction")]
 pub async fn commit_undo(
     journal: &Journal,
     lease: &Arc<Lease>,
     view: &View,
     step: StepKey,
     cause: UndoCause,
+    ous: Option<Vec<String>>,
     now: Timestamp,
     pace: Pace,
 ) -> Result<(View, UndoDecision), JournalError> {
     let mut moved = view.clone();
     let key = step.clone();
+    let brake = Brake::new(journal, frozen::place(view, ous), frozen::undo(&cause));
+    let known = brake.clone();
     let (moved, outcome) = journal
         .with(move |tx| {
-            let outcome = undo_in(tx, &mut moved, &step, cause, now, pace)?;
+            let outcome = match known.stops(&tx.freezes()?) {
+                Some(why) => frozen::undo_waits(tx, &mut moved, &step, cause, why, now, pace).map(|()| UndoOutcome::Frozen)?,
+                None => undo_in(tx, &mut moved, &step, cause, now, pace)?,
+            };
             Ok((moved, outcome))
         })
         .await?;
     let decision = match outcome {
         UndoOutcome::Go { attempt, from, left } => {
             let digest = moved.step(&key).map(|step| step.digest.clone()).unwrap_or_default();
-            let warrant = Warrant::mint(moved.run, key, attempt, Purpose::Undo, digest, lease, now);
+            let warrant = Warrant::mint(moved.run, key, attempt, Purpose::Undo, digest, Watch::new(lease, brake, now));
             UndoDecision::Go { warrant, from, left }
         }
         UndoOutcome::Nothing { left } => UndoDecision::Nothing { left },
         UndoOutcome::Later => UndoDecision::Later,
+        UndoOutcome::Frozen => UndoDecision::Frozen,
     };
     Ok((moved, decision))
 }
@@ -267,6 +283,7 @@ enum UndoOutcome {
     Go { attempt: u32, from: Vec<ClaimFrom>, left: Vec<String> },
     Nothing { left: Vec<String> },
     Later,
+    Frozen,
 }
 
 fn undo_in(

@@ -12,7 +12,7 @@
 
 use std::{fmt, io::BufRead};
 
-use crate::finding::Finding;
+use crate::{finding::Finding, trail::Record};
 
 mod asff;
 pub mod codes;
@@ -73,6 +73,8 @@ pub enum Item {
     NotAFinding {
         /// What it is, in a few words.
         what: String,
+        /// The call, where it is CloudTrail's record of one: it answers nothing, but it may be of Cordon's own roles.
+        record: Option<Box<Record>>,
     },
     /// It should have been a finding, and cannot be used.
     Rejected(Rejection),

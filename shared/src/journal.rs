@@ -21,6 +21,7 @@ pub use ops::Accepted;
 use crate::{
     engine::{ClaimFrom, Illegal, RunState},
     finding::{FindingId, Version},
+    freeze::Freeze,
     gate::budget::Charge,
     id::IncidentId,
     notice::Notice,
@@ -173,6 +174,12 @@ pub trait Tx {
     fn save_stand_down(&mut self, key: &str, until: Option<Timestamp>) -> Result<(), JournalError>;
     /// Puts a notice into the outbox, once for each destination that the process told the store of. One whose key is there is passed over.
     fn notify(&mut self, notice: &Notice) -> Result<(), JournalError>;
+    /// The freezes that stand, the oldest first.
+    fn freezes(&mut self) -> Result<Vec<Freeze>, JournalError>;
+    /// Adds a freeze or a thaw, under the next number.
+    fn save_freeze(&mut self, line: &Freeze) -> Result<(), JournalError>;
+    /// Whether a finding or an event of this id has raised a self-alarm.
+    fn alarmed(&mut self, id: &str) -> Result<bool, JournalError>;
 }
 
 /// A piece of work for one transaction. On an error nothing of it is kept.
@@ -182,6 +189,8 @@ pub type Work = Box<dyn FnOnce(&mut dyn Tx) -> Result<(), JournalError> + Send>;
 pub trait Store: Send + Sync + std::fmt::Debug {
     /// Runs `work`; when the future is ready with `Ok`, all of it is durable.
     fn write(&self, work: Work) -> BoxFuture<'_, Result<(), JournalError>>;
+    /// The freezes that stand now, by whichever process they were written: asked before each changing call, so it waits for no writer.
+    fn freezes(&self) -> BoxFuture<'_, Result<Vec<Freeze>, JournalError>>;
 }
 
 /// The journal over any store.
@@ -216,6 +225,14 @@ impl Journal {
             }))
             .await?;
         receive.await.map_err(|_| JournalError::Store("the work gave no value".to_owned()))
+    }
+
+    /// The freezes that stand now.
+    ///
+    /// # Errors
+    /// [`JournalError::Store`].
+    pub async fn freezes(&self) -> Result<Vec<Freeze>, JournalError> {
+        self.store.freezes().await
     }
 }
 

@@ -7,6 +7,7 @@ pub mod engine;
 pub mod evidence;
 pub mod expr;
 pub mod finding;
+pub mod freeze;
 pub mod gate;
 pub mod id;
 pub mod intake;

@@ -84,6 +84,10 @@ pub struct Identity {
     pub issuer: Option<String>,
     /// Whether a second factor was used.
     pub mfa: Option<bool>,
+    /// The source identity that the session carries
+    /// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_temp_control-access_monitor.html>).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_identity: Option<String>,
 }
 
 /// A role, as AssumeRole names it.
@@ -95,6 +99,9 @@ pub struct Role {
     pub session: Option<String>,
     /// How many seconds the session was to last.
     pub seconds: Option<i64>,
+    /// The source identity that the session was to carry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_identity: Option<String>,
 }
 
 /// A session that STS handed out.
@@ -178,6 +185,7 @@ impl Identity {
             session: session(kind.as_deref(), principal.as_deref(), arn.as_deref()),
             issuer: text(issuer, "arn"),
             mfa: flag(document.pointer("/sessionContext/attributes/mfaAuthenticated")),
+            source_identity: text_at(document, "/sessionContext/sourceIdentity"),
             kind,
             principal,
             arn,
@@ -211,6 +219,7 @@ fn role(document: &Value) -> Option<Role> {
         arn: text(asked, "roleArn")?,
         session: text(asked, "roleSessionName"),
         seconds: asked.get("durationSeconds").and_then(number),
+        source_identity: text(asked, "sourceIdentity"),
     })
 }
 

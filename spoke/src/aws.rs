@@ -4,6 +4,7 @@ pub(crate) mod batch;
 #[cfg(test)]
 pub(crate) mod fake;
 pub mod findings;
+pub mod lockout;
 pub mod organization;
 pub mod queue;
 pub(crate) mod raw;

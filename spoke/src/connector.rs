@@ -1,7 +1,7 @@
 //! What every call to AWS passes on its way out, once per attempt.
 //!
 //! One shared HTTP client does the sending. In front of it, a [`Metered`] connector asks: does the warrant behind a write session still
-//! live? Is there a token for this class of calls in this account and Region? If not within [`PATIENCE`], nothing is sent, and the SDK
+//! live, and does no freeze stop it? Is there a token for this class of calls in this account and Region? If not within [`PATIENCE`], nothing is sent, and the SDK
 //! does not try again: the step goes back to its queue. The attempt is timed from the moment the token is spent until the whole answer is
 //! there. Throttling lowers the rate of the bucket that the call was charged to.
 //!
@@ -63,7 +63,7 @@ pub enum Refusal {
     /// There was no token for it: nothing was sent.
     #[error("no free call of {0} within {s} s", s = PATIENCE.as_secs())]
     NotSent(String),
-    /// The warrant is used up or expired, or the lease is lost: nothing was sent.
+    /// The warrant is used up or expired, the lease is lost, or the work is frozen: nothing was sent.
     #[error("{0}")]
     Stopped(String),
     /// It was sent with a write session, there was no usable answer, and it must not be sent again unseen.
@@ -173,6 +173,15 @@ impl Meter {
         }
     }
 
+    /// A freeze of any process stops what has not left yet.
+    async fn frozen(&self) -> Result<(), ConnectorError> {
+        let Some(watch) = &self.watch else { return Ok(()) };
+        match watch.frozen().await {
+            Some(why) => Err(Refusal::Stopped(why).into_error()),
+            None => Ok(()),
+        }
+    }
+
     async fn attempt(&self, inner: &SharedHttpConnector, mut request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
         self.stopped()?;
         let path = request.uri_mut().path().to_owned();
@@ -182,8 +191,11 @@ impl Meter {
         if let Some(charge) = &charge {
             let token = self.limits.take(charge, PATIENCE).await.ok_or_else(|| Refusal::NotSent(charge.to_string()).into_error())?;
             // The world may have changed while it waited; a token dropped here goes back.
+            self.frozen().await?;
             self.stopped()?;
             token.spend();
+        } else {
+            self.frozen().await?;
         }
         let timeout = if self.service == Service::Sqs { self.attempt_timeout + LONG_POLL } else { self.attempt_timeout };
         let answer = match tokio::time::timeout(timeout, whole(inner.call(request))).await {

@@ -21,6 +21,8 @@ mod detach_from_service;
 mod drills;
 #[path = "lab/flows.rs"]
 mod flows;
+#[path = "lab/freeze.rs"]
+mod freeze;
 #[path = "lab/iam_user.rs"]
 mod iam_user;
 #[path = "lab/instance.rs"]

@@ -10,7 +10,7 @@ use cordon_shared::{
     plan::StepKey,
 };
 
-use super::{Common, Exit, Failure, Format, exit::Tally, output, person};
+use super::{Common, Exit, Failure, Format, exit::Tally, freeze, output, person};
 use crate::{
     driver::{self, Hub, serve_requests},
     incident::IncidentJson,
@@ -130,6 +130,7 @@ pub(super) async fn incident(common: &Common, command: Incident) -> Result<Exit,
     match command {
         Incident::List(list) => {
             let store = store(common)?;
+            freeze::tell(&store).await?;
             let states = list
                 .state
                 .iter()
@@ -151,6 +152,7 @@ pub(super) async fn incident(common: &Common, command: Incident) -> Result<Exit,
         }
         Incident::Show { id } => {
             let store = store(common)?;
+            freeze::tell(&store).await?;
             let id = find(&store, &id).await?;
             let incident = IncidentJson::new(&store.view(id).await?, None);
             match common.format {
@@ -209,6 +211,7 @@ fn show_rows(format: Format, rows: &[RunRow]) -> Result<Exit, Failure> {
 /// Obeys `cordon approval`.
 pub(super) async fn approval(common: &Common, command: Approval) -> Result<Exit, Failure> {
     let store = store(common)?;
+    freeze::tell(&store).await?;
     match command {
         Approval::List => {
             let filter = RunFilter { open_only: true, ..RunFilter::default() };

@@ -11,7 +11,7 @@ use cordon_shared::{
     journal::Accepted,
 };
 
-use super::{Common, Exit, Failure, Format, exit::Tally, output, person};
+use super::{Common, Exit, Failure, Format, exit::Tally, freeze, output, person};
 use crate::{
     driver::{self, Hub},
     incident::IncidentJson,
@@ -99,6 +99,7 @@ pub(super) async fn open(common: &Common, open: Open) -> Result<Exit, Failure> {
     let fail_on = common.states()?;
     let config = common.load()?;
     let hub = setup::hub(config, Wanted { what: "open", ..Wanted::default() }).await?;
+    freeze::tell(&hub.store).await?;
     setup::holding(&hub, run(common, &hub, open, fail_on)).await
 }
 

@@ -48,7 +48,7 @@ pub(super) fn show(common: &Common, question: &Question<'_>, file: &str) -> Resu
                 tally.rejected();
                 return rejected(common, &origin, &rejection);
             }
-            Item::NotAFinding { what } => Answer::nothing(question, &origin, "not-a-finding", format!("not a finding: {what}")),
+            Item::NotAFinding { what, .. } => Answer::nothing(question, &origin, "not-a-finding", format!("not a finding: {what}")),
             Item::Finding(finding) => Answer::of(question, &origin, &finding),
         };
         tally.state(answer.state);
@@ -262,6 +262,7 @@ fn standing(question: &Question<'_>, finding: &Finding, document: &Value, subjec
     }
     let config = question.config;
     let own = std::iter::once(config.spoke.role_name.clone()).chain(config.hub.action_role.clone());
+    let own = own.chain(config.hub.role.as_ref().map(ToString::to_string));
     let protected = Protected { names: own.chain(config.protected.iter().cloned()).collect() };
     match protected.refuses(subject) {
         Some(why) => (RunState::Held, "refused-subject", why),

@@ -20,8 +20,9 @@ use cordon_shared::{
 use futures::StreamExt as _;
 use tokio::sync::mpsc;
 
-use super::{Common, Exit, Failure, Format, exit::Tally, output};
+use super::{Common, Exit, Failure, Format, exit::Tally, freeze, output};
 use crate::{
+    alarm,
     driver::{self, Hub, serve_requests},
     incident::{FindingRef, IncidentJson, RejectedJson},
     intake::{Taken as TakenIn, take},
@@ -54,6 +55,7 @@ pub(super) async fn respond(common: &Common, intake: Intake, plan: bool) -> Resu
     let (told, put_down) = mpsc::unbounded_channel();
     let what = if plan { "plan" } else { "respond" };
     let hub = setup::hub(config, Wanted { what, rehearsal: plan, allow_samples: intake.allow_samples, put_down: Some(told) }).await?;
+    freeze::tell(&hub.store).await?;
     let session = Session {
         hub: Arc::clone(&hub),
         format: common.format,
@@ -283,7 +285,10 @@ fn taken(hub: Arc<Hub>, receive: mpsc::Receiver<Read1>) -> impl futures::Stream<
             async move {
                 let taken = match item {
                     Item::Rejected(rejection) => Taken::Rejected(rejection),
-                    Item::NotAFinding { what } => Taken::Ignored(Box::new(not_a_finding(&hub, &origin, &what))),
+                    Item::NotAFinding { what, record } => {
+                        alarm::call(&hub, record.as_deref()).await?;
+                        Taken::Ignored(Box::new(not_a_finding(&hub, &origin, &what)))
+                    }
                     Item::Finding(finding) => {
                         let taken =
                             take(&hub, &origin, &finding, None).await.map_err(|error| Failure::other(format!("{origin}: {error}")))?;

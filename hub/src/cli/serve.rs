@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::{Common, Exit, Failure, output, respond::interrupted};
+use super::{Common, Exit, Failure, freeze, output, respond::interrupted};
 use crate::{
     serve,
     setup::{self, Wanted},
@@ -26,6 +26,7 @@ pub(super) async fn serve(common: &Common, args: Serve) -> Result<Exit, Failure>
     }
     let hub = setup::hub(config, Wanted { what: "serve", allow_samples: args.allow_samples, ..Wanted::default() }).await?;
     output::tell(&format!("serving account {} in mode {}; stop with Ctrl-C", hub.config.hub.account, hub.config.hub.mode));
+    freeze::tell(&hub.store).await?;
     let stop = hub.stop.clone();
     let signals = tokio::spawn(async move {
         interrupted().await;

@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 
 use feed::{FAILURES, feed};
 
-use super::{Common, Exit, Failure, Format, exit::Tally, output, respond::interrupted};
+use super::{Common, Exit, Failure, Format, exit::Tally, freeze, output, respond::interrupted};
 use crate::{
     driver::{self, Hub, serve_requests},
     incident::IncidentJson,
@@ -68,6 +68,7 @@ pub(super) async fn sweep(common: &Common, sweep: Sweep) -> Result<Exit, Failure
     }
     let (told, put_down) = mpsc::unbounded_channel();
     let hub = setup::hub(config, Wanted { what: "sweep", rehearsal: sweep.plan, put_down: Some(told), ..Wanted::default() }).await?;
+    freeze::tell(&hub.store).await?;
     setup::holding(&hub, run(common, &hub, &sweep, put_down, fail_on)).await
 }
 

@@ -98,6 +98,13 @@ fn hub(p: &mut Problems, hub: &file::Hub, folder: &Path) -> Option<Hub> {
         let help = Some(format!("`action_role` is a role of the hub's own account, {account}"));
         p.error(hub.action_role.span(), format!("`{role}` is a role of another account"), help);
     }
+    let role = role_arn(p, &hub.role).and_then(|role| role.parse::<Arn>().ok());
+    if let (Ok(account), Some(role)) = (&account, &role)
+        && role.account().is_some_and(|other| other != *account)
+    {
+        let help = Some(format!("`role` is the role of the hub, in its own account, {account}"));
+        p.error(hub.role.span(), format!("`{role}` is a role of another account"), help);
+    }
     let state_dir: PathBuf = folder.join(hub.state_dir.get_ref());
     Some(Hub {
         account: account.ok()?,
@@ -106,6 +113,7 @@ fn hub(p: &mut Problems, hub: &file::Hub, folder: &Path) -> Option<Hub> {
         state_dir,
         mode: mode?,
         confirm_findings: hub.confirm_findings,
+        role,
         action_role,
     })
 }

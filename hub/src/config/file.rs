@@ -108,6 +108,10 @@ pub struct Hub {
     /// Whether a GuardDuty finding is fetched again from the delegated administrator before the first change.
     #[serde(default = "yes")]
     pub confirm_findings: bool,
+    /// The ARN of the role that the hub runs as: what `freeze --hard` locks out, and whose use by others raises the alarm. Empty: neither.
+    #[serde(default = "nothing")]
+    #[schemars(with = "String")]
+    pub role: Text,
     /// A narrow role in the hub's own account for changes made there (Security Hub notes). Empty: the hub's own credentials.
     #[serde(default = "nothing")]
     #[schemars(with = "String")]

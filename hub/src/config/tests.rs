@@ -13,6 +13,7 @@ home_region = "us-east-1"
 state_dir = "cordon-state"
 mode = "observe"
 confirm_findings = true
+role = ""
 action_role = ""
 [org]
 read_role = ""
@@ -160,6 +161,8 @@ fn each_wrong_value_is_refused_for_its_reason() {
         ("home_region = \"global\"".into(), "`global` is no Region"),
         ("state_dir = \"\"".into(), "`state_dir` is empty"),
         ("action_role = \"arn:aws:iam::111111111111:role/x\"".into(), "of another account"),
+        ("role = \"arn:aws:iam::111111111111:role/x\"".into(), "of another account"),
+        ("role = \"CordonHub\"".into(), "is not an ARN"),
         ("[org]\nread_role = \"reader\"".into(), "is not an ARN"),
         ("[org]\nread_role = \"arn:aws:iam::111111111111:user/x\"".into(), "not the ARN of an IAM role"),
         ("[org]\nread_role = \"arn:aws:sts::111111111111:assumed-role/x/y\"".into(), "not the ARN of an IAM role"),

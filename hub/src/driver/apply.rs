@@ -20,7 +20,7 @@ use serde_json::Value;
 use super::{
     post::{Post, cell},
     run::Run,
-    work::{TRIES, after, backoff, not_sent},
+    work::{TRIES, after, backoff, not_sent, stopped},
 };
 
 /// What is to be done.
@@ -53,7 +53,8 @@ pub(super) async fn apply(run: &Run, view: &View, deed: Deed<'_>, scopes: Vec<Sc
             let view = run.view().await;
             let tries = view.step(key).map_or(0, |step| step.tries);
             let counts = !not_sent(&error);
-            let again = (error.may_pass() && (tries < TRIES || !counts)) || effect == Effect::Unknown;
+            let passes = error.may_pass() || stopped(&error);
+            let again = (passes && (tries < TRIES || !counts)) || effect == Effect::Unknown;
             failed(step, effect, &error, again.then(|| after(now, backoff(tries))), counts)
         }
     };

@@ -9,14 +9,15 @@ use cordon_shared::{
     playbook::Work,
 };
 
-use super::Hub;
+use super::{Hub, thaw};
 use crate::journal::requests::Request;
 
-/// Answers all open requests. Gives back how many.
+/// Answers all open requests, and looks again at what was thawed. Gives back how many requests.
 ///
 /// # Errors
 /// Those of the journal; a request that cannot be met is answered with the reason.
 pub async fn serve_requests(hub: &Hub) -> Result<usize, JournalError> {
+    thaw::look(hub).await?;
     let open = hub.store.open_requests().await?;
     let count = open.len();
     for asked in open {
@@ -156,6 +157,7 @@ fn entries(
                         | StepState::Unverified { .. }
                         | StepState::Broken { .. }
                         | StepState::Undoing { .. }
+                        | StepState::UndoFrozen { .. }
                 )
             });
             if let Some(step) = busy {
@@ -178,7 +180,7 @@ fn stands_down(view: &View) -> bool {
 
 fn undoable(step: &StepView) -> bool {
     match step.state {
-        StepState::InEffect | StepState::ByHand { .. } => true,
+        StepState::InEffect | StepState::ByHand { .. } | StepState::UndoFrozen { .. } => true,
         StepState::AlreadyDone => !step.claims.is_empty(),
         StepState::Stuck { .. } | StepState::Failed { .. } | StepState::Held(_) => step.fixed,
         _ => false,

@@ -93,7 +93,7 @@ impl Run {
 
     /// What the organization says about the run's account, as the gate wants it.
     pub async fn facts(&self, view: &View) -> Result<Facts, String> {
-        let refused = self.hub.protected.refuses(&view.subject);
+        let refused = self.hub.refuses(view);
         match self.hub.org.facts(&view.subject.cell.account).await {
             Ok(facts) => Ok(Facts {
                 read_at: facts.read_at,
@@ -102,6 +102,7 @@ impl Run {
                 unfit: facts.unfit(),
                 known: self.hub.known_source(view),
                 refused,
+                ous: Some(facts.ous()),
             }),
             Err(crate::org::OrgError::Passing(why)) => Err(why),
             Err(crate::org::OrgError::Unfit(hold)) => {

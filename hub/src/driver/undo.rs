@@ -15,14 +15,16 @@ use super::{
     apply::{open_write, write},
     post::{Post, cell},
     run::Run,
-    work::{TRIES, after, backoff, not_sent, underway},
+    thaw,
+    work::{TRIES, after, backoff, not_sent, stopped, underway},
 };
 
 /// Undoes a step.
 pub(super) async fn undo(run: &Run, view: &View, key: &StepKey, cause: UndoCause) -> Result<(), JournalError> {
     let hub = &run.hub;
     let (now, pace, step) = (hub.clock.now(), hub.pace, key.clone());
-    let decision = run.decide(async |view| gate::commit_undo(&hub.journal, &hub.lease, &view, step, cause, now, pace).await).await?;
+    let ous = thaw::ous(hub, view).await?;
+    let decision = run.decide(async |view| gate::commit_undo(&hub.journal, &hub.lease, &view, step, cause, ous, now, pace).await).await?;
     let UndoDecision::Go { warrant, from, left } = decision else { return Ok(()) };
     let result = put_back(run, view, from, &warrant).await;
     drop(warrant);
@@ -32,7 +34,7 @@ pub(super) async fn undo(run: &Run, view: &View, key: &StepKey, cause: UndoCause
         Ok(Undo::ByHand(steps)) => Entry::ByHand { step, steps },
         Err(ApplyError { error, .. }) => {
             let tries = view.step(key).map_or(0, |step| step.undo_attempts);
-            let again = (error.may_pass() && tries < TRIES) || not_sent(&error);
+            let again = ((error.may_pass() || stopped(&error)) && tries < TRIES) || not_sent(&error);
             let now = hub.clock.now();
             Entry::UndoFailed { step, error: error.to_string(), again: again.then(|| after(now, backoff(tries))) }
         }

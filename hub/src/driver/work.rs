@@ -10,7 +10,10 @@ use cordon_shared::{
     plan::{Effect, StepKey, Verdict},
     playbook::{OnTimeout, Work},
 };
-use cordon_spoke::action::{Action, ActionError, DynChange, Kind, Progress};
+use cordon_spoke::{
+    action::{Action, ActionError, DynChange, Kind, Progress},
+    session::SessionError,
+};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{begin, post::Post, run::Run, truth, undo};
@@ -74,7 +77,7 @@ async fn admit(run: &Run, view: &View) -> Result<(), JournalError> {
     if region != "global" && !hub.config.hub.regions.contains(&cell.region) {
         return held(hold("region-not-configured", format!("Region {region} is not among `[hub] regions`: add it, then release"))).await;
     }
-    if let Some(why) = hub.protected.refuses(&view.subject) {
+    if let Some(why) = hub.refuses(view) {
         return held(hold("refused-subject", why)).await;
     }
     if let Some(foreign) = truth::foreign(view) {
@@ -146,6 +149,11 @@ pub(super) fn not_sent(error: &ActionError) -> bool {
         ActionError::Session(error) => error.not_sent(),
         _ => false,
     }
+}
+
+/// Whether our own side stopped it before the call: the world is read, and the gate asked anew.
+pub(super) fn stopped(error: &ActionError) -> bool {
+    matches!(error, ActionError::Stopped(_) | ActionError::Session(SessionError::Stopped(_)))
 }
 
 /// An error of a step that has not begun: later, or for a person.

@@ -1,7 +1,8 @@
 //! What every store must do, run against each of them.
 
 use cordon_shared::{
-    engine::{ClaimFrom, Entry},
+    engine::{ClaimFrom, Entry, Person},
+    freeze::{self, Freeze, Level, Scope},
     gate::budget::{Charge, Place, Use},
     id::IncidentId,
     journal::{Accepted, Claim, JournalError, Seen, Tx, chain, ops},
@@ -44,6 +45,7 @@ for_each_store!(
     a_row_reads_back_as_it_was_saved,
     an_unknown_run_has_nothing,
     a_notice_is_written_with_the_entries_once_for_each_destination,
+    a_freeze_stands_until_its_scope_is_thawed_whoever_holds_the_lease,
 );
 
 async fn a_finding_opens_repeats_and_joins(bench: Bench) {
@@ -356,4 +358,45 @@ async fn a_notice_is_written_with_the_entries_once_for_each_destination(bench: B
 fn unbegun(tx: &mut dyn Tx) -> Result<cordon_shared::engine::View, JournalError> {
     let entries = tx.entries(run_id(1))?;
     ops::fold(run_id(1), &entries[..1])
+}
+
+async fn a_freeze_stands_until_its_scope_is_thawed_whoever_holds_the_lease(bench: Bench) {
+    let line = |scope: &Scope, level: Level, second: i64| Freeze {
+        number: 0,
+        at: after(second),
+        by: Person("ann@desk".into()),
+        why: "a drill".into(),
+        scope: scope.clone(),
+        level,
+        hard: level == Level::Full,
+        alarm: None,
+    };
+    let account = Scope::Account(ACCOUNT.parse().unwrap());
+    for (scope, level, second) in
+        [(Scope::Organization, Level::Full, 1), (account.clone(), Level::Limited, 2), (Scope::Organization, Level::Limited, 3)]
+    {
+        let line = line(&scope, level, second);
+        bench.journal.with(move |tx| freeze::freeze(tx, &line)).await.unwrap();
+    }
+    let expected = vec![
+        Freeze { number: 1, ..line(&Scope::Organization, Level::Full, 1) },
+        Freeze { number: 2, ..line(&account, Level::Limited, 2) },
+        Freeze { number: 3, ..line(&Scope::Organization, Level::Limited, 3) },
+    ];
+    // In a transaction of its own, and asked as the connector asks.
+    assert_eq!(bench.journal.with(|tx| tx.freezes()).await.unwrap(), expected);
+    assert_eq!(bench.journal.freezes().await.unwrap(), expected);
+
+    let thaw = |scope: Scope| {
+        let line = line(&scope, Level::Off, 9);
+        bench.journal.with(move |tx| freeze::thaw(tx, &line))
+    };
+    assert_eq!(thaw(Scope::Organization).await.unwrap().len(), 2);
+    assert_eq!(bench.journal.freezes().await.unwrap(), expected[1..2]);
+    assert!(matches!(thaw(Scope::Organization).await, Err(JournalError::Refused(_))));
+
+    let raise = |id: &'static str| bench.journal.with(move |tx| freeze::alarm(tx, id, "seen".into(), after(20)));
+    assert_eq!((raise("event-1").await.unwrap(), raise("event-1").await.unwrap(), raise("event-2").await.unwrap()), (true, false, true));
+    let alarms: Vec<_> = bench.journal.freezes().await.unwrap().into_iter().filter_map(|line| line.alarm).collect();
+    assert_eq!(alarms, ["event-1", "event-2"]);
 }

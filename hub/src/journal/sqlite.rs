@@ -8,12 +8,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cordon_shared::journal::{JournalError, Store, Work};
+use cordon_shared::{
+    freeze::Freeze,
+    journal::{JournalError, Store, Work},
+};
 use futures::future::BoxFuture;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
+    freezes,
     read::{self, Readers},
     rows::{failed, whole},
     tx::SqlTx,
@@ -29,7 +33,8 @@ pub(super) const CACHED: usize = 64;
 /// `Crdn`: marks the file as ours.
 const APPLICATION_ID: i32 = 0x4372_646E;
 /// What brings a journal from each version to the next; `user_version` counts those done.
-const MIGRATIONS: &[&str] = &[include_str!("schema.sql"), include_str!("outbox.sql"), include_str!("charges.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("schema.sql"), include_str!("outbox.sql"), include_str!("charges.sql"), include_str!("freezes.sql")];
 
 /// The journal in SQLite.
 ///
@@ -126,6 +131,9 @@ impl SqliteStore {
 impl Store for SqliteStore {
     fn write(&self, work: Work) -> BoxFuture<'_, Result<(), JournalError>> {
         Box::pin(self.submit(Box::new(move |conn| work(&mut SqlTx::new(conn)))))
+    }
+    fn freezes(&self) -> BoxFuture<'_, Result<Vec<Freeze>, JournalError>> {
+        Box::pin(self.read(freezes::standing))
     }
 }
 

@@ -4,7 +4,8 @@ use std::{os::unix::fs::PermissionsExt as _, sync::Arc};
 
 use cordon_shared::{
     engine::{Person, RunState},
-    gate::budget::{Budget, Charge, Place, Scope, Use, spent},
+    freeze::{Freeze, Level, Scope},
+    gate::budget::{self, Budget, Charge, Place, Use, spent},
     journal::{Journal, JournalError, Store, chain},
     plan::{Counts, StepKey},
 };
@@ -54,7 +55,7 @@ async fn two_processes_together_spend_no_more_than_the_budget() {
     let ((one, first), (two, second)) = (open(&dir), open(&dir));
     let epoch = next_epoch(&one).await;
     let run = open_run(&first, 1, after(0), epoch).await;
-    let budget = Budget { scope: Scope::Organization, window: jiff::SignedDuration::from_hours(1), counts: Counts::Instances, most: 5 };
+    let budget = Budget { scope: budget::Scope::Organization, window: jiff::SignedDuration::from_hours(1), counts: Counts::Instances, most: 5 };
     let spends = (0..40_u32).map(|number| {
         let (journal, budget) = (if number % 2 == 0 { first.clone() } else { second.clone() }, budget.clone());
         let place = Place { account: ACCOUNT.to_owned(), path: Vec::new() };
@@ -293,4 +294,29 @@ async fn an_anchor_is_made_when_something_changed() {
     append(&journal, run, vec![joined(1)], after(121), epoch).await.unwrap();
     let second = store.anchor(after(180)).await.unwrap().unwrap();
     assert_eq!((second.seq, second.runs), (2, 1));
+}
+
+#[tokio::test]
+async fn a_freeze_is_never_changed_or_removed() {
+    let store = SqliteStore::in_memory().unwrap();
+    let journal = Journal::new({
+        let dynamic: Arc<dyn Store> = store.clone();
+        dynamic
+    });
+    let line = Freeze {
+        number: 0,
+        at: after(0),
+        by: Person("ann@desk".into()),
+        why: "a drill".into(),
+        scope: Scope::Organization,
+        level: Level::Full,
+        hard: false,
+        alarm: None,
+    };
+    journal.with(move |tx| tx.save_freeze(&line)).await.unwrap();
+    for sql in ["UPDATE freezes SET level = 'off'", "DELETE FROM freezes"] {
+        let result = store.execute(move |conn| conn.execute_batch(sql).map_err(super::rows::failed)).await;
+        assert!(result.unwrap_err().to_string().contains("a freeze is never"), "{sql}");
+    }
+    assert_eq!((store.newest_freeze().await.unwrap(), journal.freezes().await.unwrap().len()), (1, 1));
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use cordon_shared::{
     engine::{ClaimFrom, Entry},
     finding::FindingId,
+    freeze::Freeze,
     gate::budget::{Charge, Place, Use},
     id::IncidentId,
     journal::{Claim, JournalError, RunRow, Sealed, Seen, Tx},
@@ -15,6 +16,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
 use super::{
+    freezes,
     outbox,
     rows::{self, all, failed, incident, known, nanos, natural, one, stamp, strange, whole},
 };
@@ -280,5 +282,17 @@ impl Tx for SqlTx<'_> {
 
     fn notify(&mut self, notice: &Notice) -> Result<(), JournalError> {
         outbox::put(self.conn, notice)
+    }
+
+    fn freezes(&mut self) -> Result<Vec<Freeze>, JournalError> {
+        freezes::standing(self.conn)
+    }
+
+    fn save_freeze(&mut self, line: &Freeze) -> Result<(), JournalError> {
+        freezes::save(self.conn, line)
+    }
+
+    fn alarmed(&mut self, id: &str) -> Result<bool, JournalError> {
+        freezes::alarmed(self.conn, id)
     }
 }

@@ -43,6 +43,7 @@ pub(super) fn changed(view: &View, entries: &[Sealed]) -> Vec<Changed> {
         for change in step.plan.iter().flat_map(|plan| &plan.changes) {
             let now = match &step.state {
                 StepState::InEffect => "in effect".to_owned(),
+                StepState::UndoFrozen { .. } => "in effect; its undo is frozen".to_owned(),
                 StepState::Undone { .. } if restored.contains(&change.key()) => "put back".to_owned(),
                 StepState::Undone { left } => {
                     // What the undo says of this attribute, or all that it says.
@@ -92,6 +93,7 @@ pub(super) fn not_done(view: &View) -> Vec<NotDone> {
             StepState::AlreadyDone => ("already-done", already(step), None),
             StepState::Observed { why } => ("planned", why.clone(), None),
             StepState::Held(hold) => ("held", format!("{} ({})", hold.why, hold.code), answer_of(Some(&key))),
+            StepState::UndoFrozen { why, .. } => ("held", format!("to be undone: {why} (frozen)"), answer_of(Some(&key))),
             StepState::Asked { why, .. } => ("waiting", format!("a person is asked: {why}"), answer_of(Some(&key))),
             StepState::Failed { code, why } => {
                 ("failed", format!("{why} ({code})"), Some(format!("cordon incident retry {run} --step {key}")))
@@ -145,6 +147,7 @@ fn undoable(view: &View) -> Vec<&StepView> {
                     | StepState::Stuck { .. }
                     | StepState::ByHand { .. }
                     | StepState::Held(_)
+                    | StepState::UndoFrozen { .. }
                     | StepState::Failed { .. }
             )
     };

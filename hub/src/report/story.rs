@@ -177,6 +177,7 @@ fn words(entry: &Entry) -> String {
         Entry::UndoStarted { attempt, from, .. } => {
             format!("undo begun, attempt {attempt}: {}", count(from.len(), "attribute", "attributes"))
         }
+        Entry::UndoFrozen { why, .. } => format!("the undo is frozen: {why}"),
         Entry::Undone { restored, left, .. } => {
             let left = if left.is_empty() { String::new() } else { format!("; left: {}", left.join("; ")) };
             format!("undone: {} put back{left}", count(restored.len(), "attribute", "attributes"))
@@ -193,6 +194,7 @@ fn words(entry: &Entry) -> String {
         | Entry::Refused { .. }
         | Entry::AskExpired { .. }
         | Entry::Released { .. }
+        | Entry::Thawed { .. }
         | Entry::ClosedBy { .. } => {
             said(entry).map(|(by, text)| by.map_or_else(|| text.clone(), |by| format!("{by} {text}"))).unwrap_or_default()
         }
@@ -235,6 +237,7 @@ fn said(entry: &Entry) -> Option<(Option<String>, String)> {
         Entry::Refused { by, why, .. } => (Some(by.0.clone()), format!("said no: {why}")),
         Entry::AskExpired { .. } => (None, "nobody answered in time".to_owned()),
         Entry::Released { by, .. } => (Some(by.0.clone()), "released the hold".to_owned()),
+        Entry::Thawed { by, why } => (Some(by.0.clone()), format!("had what was frozen looked at again: {why}")),
         Entry::Retried { by, .. } => (Some(by.0.clone()), "had it tried again".to_owned()),
         Entry::UndoAsked { cause: UndoCause::Person { by }, .. } => (Some(by.0.clone()), "asked for it to be undone".to_owned()),
         Entry::ClosedBy { by, why } => (Some(by.0.clone()), format!("closed the incident: {why}")),

@@ -10,7 +10,7 @@ use cordon_spoke::{
 };
 
 use super::wait;
-use crate::{config::Queue, driver::Hub, intake::take};
+use crate::{alarm, config::Queue, driver::Hub, intake::take};
 
 /// How long a message stays invisible to other receivers.
 const VISIBILITY: Duration = Duration::from_secs(60);
@@ -102,7 +102,11 @@ async fn fate(hub: &Arc<Hub>, message: &Message) -> Fate {
     let mut taken = 0_u32;
     for (origin, item) in intake::items(message.body.as_bytes(), "queue") {
         match item {
-            Item::NotAFinding { what } => {
+            Item::NotAFinding { what, record } => {
+                if let Err(error) = alarm::call(hub, record.as_deref()).await {
+                    tracing::error!(%error, id = message.id, "a record of CloudTrail could not be looked at; the queue keeps it");
+                    return Fate::Again;
+                }
                 taken += 1;
                 tracing::debug!(id = message.id, what, "not a finding");
             }

@@ -90,3 +90,15 @@ fn everything_wrong_in_the_folder_is_drawn_at_its_place_file_by_file() {
     assert_eq!(drawn.matches("error: ").count(), 10, "{drawn}");
     assert!(drawn.matches('^').count() > 10, "{drawn}");
 }
+
+#[tokio::test]
+async fn sessions_can_be_made_with_a_narrow_role_of_the_hub() {
+    let text =
+        "[hub]\naccount = \"222222222222\"\nregions = [\"us-east-1\"]\naction_role = \"arn:aws:iam::222222222222:role/ops/CordonNotes\"\n";
+    let clock = ManualClock::at("2026-11-24T12:00:00Z".parse().unwrap());
+    let (config, _) = Config::parse(text, "cordon.toml", std::path::Path::new("."), &clock).unwrap();
+    let settings = session_settings(&config);
+    assert_eq!(settings.hub_role.as_deref(), Some("ops/CordonNotes"));
+    let made = Sessions::at_endpoint(settings, Limits::new(Rates::default()), Arc::new(clock), "http://127.0.0.1:1");
+    assert!(made.is_ok(), "{made:?}");
+}

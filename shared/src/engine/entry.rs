@@ -328,6 +328,20 @@ pub enum Entry {
         /// The attributes to restore, and from whose `before`.
         from: Vec<ClaimFrom>,
     },
+    /// A freeze stops the undo; it goes on after a thaw.
+    UndoFrozen {
+        /// The step.
+        step: StepKey,
+        /// Which freeze, in words.
+        why: String,
+    },
+    /// What a freeze had stopped is looked at again.
+    Thawed {
+        /// Who thawed.
+        by: Person,
+        /// What was thawed, and why.
+        why: String,
+    },
     /// The undo is over.
     Undone {
         /// The step.
@@ -396,7 +410,12 @@ impl Entry {
     #[must_use]
     pub fn step(&self) -> Option<&StepKey> {
         match self {
-            Self::Opened { .. } | Self::FindingJoined { .. } | Self::Turned { .. } | Self::Admitted { .. } | Self::ClosedBy { .. } => None,
+            Self::Opened { .. }
+            | Self::FindingJoined { .. }
+            | Self::Turned { .. }
+            | Self::Admitted { .. }
+            | Self::Thawed { .. }
+            | Self::ClosedBy { .. } => None,
             Self::Deferred { step, .. } | Self::Held { step, .. } | Self::Released { step, .. } | Self::Retried { step, .. } => {
                 step.as_ref()
             }
@@ -422,6 +441,7 @@ impl Entry {
             | Self::Failed { step, .. }
             | Self::UndoAsked { step, .. }
             | Self::UndoStarted { step, .. }
+            | Self::UndoFrozen { step, .. }
             | Self::Undone { step, .. }
             | Self::ByHand { step, .. }
             | Self::UndoFailed { step, .. }
@@ -448,7 +468,12 @@ impl Entry {
         match self {
             Self::Verified { verdict, again, .. } => *verdict == Verdict::InEffect || again.is_none(),
             Self::Recovered { verdict, .. } => *verdict == Verdict::InEffect,
-            Self::Failed { .. } | Self::Undone { .. } | Self::ByHand { .. } | Self::Stuck { .. } | Self::Held { .. } => true,
+            Self::Failed { .. }
+            | Self::Undone { .. }
+            | Self::ByHand { .. }
+            | Self::Stuck { .. }
+            | Self::Held { .. }
+            | Self::UndoFrozen { .. } => true,
             Self::UndoFailed { again, .. } => again.is_none(),
             _ => false,
         }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::{Command, Entry, FindingNote, Pace, Person, StepState, UndoCause, View, next};
 use crate::{
     finding::{FindingId, ResourceRole, Subject, SubjectKind, Version},
+    freeze::{self, Freeze, Level, Scope},
     gate::{self, Ask, Caps, Decision, Facts, Lease, PolicyAnswer, UndoDecision},
     id::{CellId, IncidentId},
     journal::{Accepted, Journal, JournalError, mem::MemStore, ops},
@@ -72,6 +73,8 @@ pub(super) enum Move {
     Approve,
     Release,
     Undo,
+    Freeze(Level),
+    Thaw,
 }
 
 /// How the next call ends.
@@ -82,6 +85,8 @@ pub(super) enum Fate {
     CrashAfter,
     LostAnswer,
     Throttled,
+    /// Somebody freezes everything between the yes and the call.
+    Frozen,
 }
 
 pub(super) struct Lab {
@@ -311,9 +316,12 @@ impl Lab {
         if fate == Fate::CrashBefore {
             return self.crash();
         }
+        if fate == Fate::Frozen {
+            return self.stopped(view.run, key, &warrant);
+        }
         let watch = warrant.watch();
         for change in &plan.changes {
-            if watch.stopped(self.now).is_some() {
+            if watch.stopped(self.now).is_some() || block_on(watch.frozen()).is_some() {
                 self.unwarranted += 1;
             }
             self.world.entry(change.resource.clone()).or_insert_with(|| "ours".into());
@@ -353,14 +361,14 @@ impl Lab {
 
     pub(super) fn undo(&mut self, view: &View, key: &StepKey, cause: UndoCause, fate: Fate) {
         let (view, decision) =
-            block_on(gate::commit_undo(&self.journal, &self.lease, view, key.clone(), cause, self.now, self.pace())).unwrap();
+            block_on(gate::commit_undo(&self.journal, &self.lease, view, key.clone(), cause, None, self.now, self.pace())).unwrap();
         let UndoDecision::Go { warrant, from, left } = decision else { return };
         if fate == Fate::CrashBefore {
             return self.crash();
         }
         let mut restored = Vec::new();
         for claim in &from {
-            if warrant.watch().stopped(self.now).is_some() {
+            if warrant.watch().stopped(self.now).is_some() || block_on(warrant.watch().frozen()).is_some() {
                 self.unwarranted += 1;
             }
             // Only what we turned on is turned off.
@@ -380,8 +388,43 @@ impl Lab {
         self.append(view.run, vec![Entry::Undone { step: key.clone(), restored, left }]).unwrap();
     }
 
+    /// Freezes everything; any process may.
+    pub(super) fn freeze(&self, level: Level) {
+        let line = self.line(level);
+        block_on(self.journal.with(move |tx| freeze::freeze(tx, &line))).unwrap();
+    }
+
+    fn line(&self, level: Level) -> Freeze {
+        let by = Person("ann".into());
+        Freeze { number: 0, at: self.now, by, why: "toy".into(), scope: Scope::Organization, level, hard: false, alarm: None }
+    }
+
+    /// Thaws everything, and has what waited looked at again as the driver does.
+    pub(super) fn thaw(&self) {
+        let line = self.line(Level::Off);
+        if block_on(self.journal.with(move |tx| freeze::thaw(tx, &line))).is_err() {
+            return;
+        }
+        let lines = self.store.tables().freezes;
+        for run in &self.runs {
+            if let Some(entry) = gate::looked_at_again(&self.view(*run), None, &lines) {
+                self.append(*run, vec![entry]).unwrap();
+            }
+        }
+    }
+
+    /// The connector lets nothing out: the freeze came after the yes.
+    fn stopped(&self, run: IncidentId, key: &StepKey, warrant: &gate::Warrant) {
+        assert_eq!(block_on(warrant.watch().frozen()), None, "the gate said yes to what is frozen");
+        self.freeze(Level::Full);
+        let error = block_on(warrant.watch().frozen()).unwrap();
+        let again = Some(self.now);
+        self.append(run, vec![Entry::ApplyFailed { step: key.clone(), effect: Effect::None, error, again, counts: false }]).unwrap();
+    }
+
     /// Lets everything that is due happen, well, for some days.
     pub(super) fn settle(&mut self) {
+        self.thaw();
         for _ in 0..2000 {
             for _ in 0..400 {
                 if !self.step(Fate::Well) {

@@ -10,6 +10,7 @@ use super::{
     next, summary,
 };
 use crate::{
+    freeze::Level,
     gate,
     journal::JournalError,
     mode::Mode,
@@ -23,6 +24,7 @@ fn fate() -> impl Strategy<Value = Fate> {
         1 => Just(Fate::CrashAfter),
         1 => Just(Fate::LostAnswer),
         1 => Just(Fate::Throttled),
+        1 => Just(Fate::Frozen),
     ]
 }
 
@@ -37,6 +39,8 @@ fn moves() -> impl Strategy<Value = Vec<(u8, Move)>> {
         1 => Just(Move::Approve),
         1 => Just(Move::Release),
         1 => Just(Move::Undo),
+        1 => prop_oneof![Just(Level::Limited), Just(Level::Full)].prop_map(Move::Freeze),
+        1 => Just(Move::Thaw),
     ];
     proptest::collection::vec((0_u8..2, one), 1..60)
 }
@@ -59,6 +63,8 @@ proptest! {
                 Move::Wait(seconds) => lab.now += SignedDuration::from_secs(seconds),
                 Move::Finding { actor, more, repeat } => lab.arrive(instance, actor, more, repeat),
                 Move::Drift(which) => { lab.world.remove(["a", "b", "c"][usize::from(which)]); }
+                Move::Freeze(level) => lab.freeze(level),
+                Move::Thaw => lab.thaw(),
                 other => lab.person(other),
             }
         }
@@ -81,7 +87,7 @@ proptest! {
     }
 
     #[test]
-    fn a_fold_of_random_entries_never_panics_and_refuses_what_cannot_follow(steps in proptest::collection::vec((0_usize..6, 0_u8..12), 0..40)) {
+    fn a_fold_of_random_entries_never_panics_and_refuses_what_cannot_follow(steps in proptest::collection::vec((0_usize..6, 0_u8..14), 0..40)) {
         let mut lab = Lab::new(Mode::Act);
         lab.arrive(0, false, false, false);
         let mut view = lab.view(lab.runs[0]);
@@ -100,6 +106,8 @@ proptest! {
                 8 => Entry::Held { step: Some(step), hold: gate::hold("x", "y") },
                 9 => Entry::Released { step: Some(step), by: Person("ann".into()) },
                 10 => Entry::UndoAsked { step, cause: UndoCause::Ttl },
+                11 => Entry::UndoFrozen { step, why: "x".into() },
+                12 => Entry::Thawed { by: Person("ann".into()), why: "x".into() },
                 _ => Entry::Recovered { step, verdict: Verdict::InEffect },
             };
             let before = view.clone();
@@ -305,4 +313,90 @@ fn facts_older_than_a_minute_decide_nothing() {
     lab.now += SignedDuration::from_secs(60);
     while lab.step(Fate::Well) {}
     assert!(lab.world.contains_key("a"));
+}
+
+/// One change in effect for a day, then a freeze.
+fn contained(level: Level) -> Lab {
+    let mut lab = Lab::new(Mode::Act);
+    lab.arrive(0, false, false, false);
+    while lab.step(Fate::Well) {}
+    lab.freeze(level);
+    lab
+}
+
+#[test]
+fn an_undo_whose_time_comes_under_a_freeze_waits_for_the_thaw_and_keeps_no_run_awake() {
+    for level in [Level::Limited, Level::Full] {
+        let mut lab = contained(level);
+        let run = lab.runs[0];
+        lab.now += SignedDuration::from_hours(25);
+        while lab.step(Fate::Well) {}
+        let view = lab.view(run);
+        assert!(matches!(view.latest("first").unwrap().state, StepState::UndoFrozen { .. }), "{:?}", view.latest("first"));
+        let sum = summary(&view);
+        assert_eq!((sum.state, sum.code.as_str(), sum.over), (RunState::Held, "frozen", false));
+        assert_eq!(next(&view, lab.now, lab.pace()).commands, vec![]);
+        assert!(lab.world.contains_key("a"));
+        lab.thaw();
+        while lab.step(Fate::Well) {}
+        assert!(matches!(lab.view(run).latest("first").unwrap().state, StepState::Undone { .. }) && !lab.world.contains_key("a"));
+    }
+}
+
+#[test]
+fn a_persons_undo_passes_a_limited_freeze_also_where_its_time_had_come_before() {
+    let mut lab = contained(Level::Limited);
+    lab.now += SignedDuration::from_hours(25);
+    while lab.step(Fate::Well) {}
+    let cause = UndoCause::Person { by: Person("ann".into()) };
+    lab.append(lab.runs[0], vec![Entry::UndoAsked { step: StepKey::first("first"), cause }]).unwrap();
+    while lab.step(Fate::Well) {}
+    assert!(matches!(lab.view(lab.runs[0]).latest("first").unwrap().state, StepState::Undone { .. }));
+}
+
+#[test]
+fn a_change_that_a_freeze_stopped_is_read_and_made_again_from_its_stored_plan_after_the_thaw() {
+    let mut lab = Lab::new(Mode::Act);
+    lab.arrive(0, false, false, false);
+    while lab.view(lab.runs[0]).latest("first").unwrap().attempts == 0 {
+        assert!(lab.step(Fate::Frozen));
+    }
+    while lab.step(Fate::Well) {}
+    let (run, key) = (lab.runs[0], StepKey::first("first"));
+    let held = lab.view(run);
+    let step = held.step(&key).unwrap();
+    assert!(matches!(&step.state, StepState::Held(hold) if hold.code == "frozen") && step.fixed, "{:?}", step.state);
+    assert!(lab.world.is_empty() && gate::waits_for_a_thaw(&held));
+    // Somebody is released into the freeze: held again.
+    lab.person(Move::Release);
+    while lab.step(Fate::Well) {}
+    assert!(matches!(&lab.view(run).step(&key).unwrap().state, StepState::Held(hold) if hold.code == "frozen"));
+    lab.thaw();
+    while lab.step(Fate::Well) {}
+    let after = lab.view(run);
+    let again = after.step(&key).unwrap();
+    assert_eq!((&again.state, again.attempts, &again.plan), (&StepState::InEffect, 2, &step.plan));
+    assert!(lab.world.contains_key("a") && !gate::waits_for_a_thaw(&after));
+}
+
+#[test]
+fn what_a_lower_freeze_still_stops_is_looked_at_once_for_each_thaw() {
+    let mut lab = Lab::new(Mode::Act);
+    lab.arrive(0, false, false, false);
+    lab.freeze(Level::Full);
+    while lab.step(Fate::Well) {}
+    let view = lab.view(lab.runs[0]);
+    let mut lines = lab.store.tables().freezes;
+    assert_eq!(gate::looked_at_again(&view, None, &lines), None, "it is frozen");
+    let (mut thaw, mut limited) = (lines[0].clone(), lines[0].clone());
+    (thaw.number, thaw.level, thaw.at) = (2, Level::Off, lab.now + SignedDuration::from_secs(1));
+    (limited.number, limited.level) = (3, Level::Limited);
+    lines.extend([thaw, limited]);
+    let entry = gate::looked_at_again(&view, None, &lines);
+    assert!(matches!(&entry, Some(Entry::Thawed { by, .. }) if by.0 == "ann"), "{entry:?}");
+    lab.now += SignedDuration::from_secs(5);
+    lab.append(lab.runs[0], vec![entry.unwrap()]).unwrap();
+    // The journal still says full: held again, later than the thaw.
+    while lab.step(Fate::Well) {}
+    assert_eq!(gate::looked_at_again(&lab.view(lab.runs[0]), None, &lines), None);
 }

@@ -102,6 +102,15 @@ pub enum StepState {
         /// By whom or what.
         cause: UndoCause,
     },
+    /// To be undone, once it is thawed.
+    UndoFrozen {
+        /// By whom or what.
+        cause: UndoCause,
+        /// Which freeze stops it, in words.
+        why: String,
+        /// Since when.
+        since: Timestamp,
+    },
     /// Undone.
     Undone {
         /// What was left, and why.
@@ -138,7 +147,7 @@ impl StepState {
         match self {
             StepState::Waiting => "waiting",
             StepState::Asked { .. } => "waiting",
-            StepState::Held(_) => "held",
+            StepState::Held(_) | StepState::UndoFrozen { .. } => "held",
             StepState::Skipped { .. } => "skipped",
             StepState::Observed { .. } => "planned",
             StepState::AlreadyDone => "already-done",

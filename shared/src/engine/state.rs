@@ -90,6 +90,7 @@ pub fn summary(view: &View) -> Summary {
     let mut observed = 0_u32;
     let mut owed = None;
     let mut later = None;
+    let mut frozen = None;
     for step in &view.steps {
         let definition = view.definition(step);
         match &step.state {
@@ -101,6 +102,7 @@ pub fn summary(view: &View) -> Summary {
             }
             StepState::Asked { why, .. } => asked = asked.or_else(|| Some(format!("`{}`: {why}", step.key))),
             StepState::Held(hold) => held = held.or_else(|| Some((hold.code.clone(), format!("`{}`: {}", step.key, hold.why)))),
+            StepState::UndoFrozen { why, .. } => frozen = frozen.or_else(|| Some(format!("`{}` is to be undone: {why}", step.key))),
             StepState::ByHand { steps } => by_hand = by_hand.or_else(|| Some(format!("`{}`: {}", step.key, steps.join("; ")))),
             StepState::Waiting => {
                 let begins = not_before(view, step);
@@ -135,6 +137,9 @@ pub fn summary(view: &View) -> Summary {
         if under_way(view) {
             return make(RunState::Running, "", String::new());
         }
+        if let Some(why) = frozen {
+            return make(RunState::Held, "frozen", why);
+        }
         if let Some(owed) = owed {
             return make(RunState::Contained, "ttl", owed);
         }
@@ -155,6 +160,9 @@ pub fn summary(view: &View) -> Summary {
     }
     if let Some((code, why)) = held {
         return make(RunState::Held, &code, why);
+    }
+    if let Some(why) = frozen {
+        return make(RunState::Held, "frozen", why);
     }
     if let Some(why) = by_hand {
         return make(RunState::Held, "undo-by-hand", why);

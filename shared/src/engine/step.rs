@@ -134,6 +134,20 @@ pub(super) fn after_release(playbook: &Playbook, step: &StepView, at: Timestamp)
 }
 
 impl StepView {
+    /// What a freeze had stopped goes on.
+    pub(super) fn thaw(&mut self, playbook: &Playbook, at: Timestamp) {
+        match &self.state {
+            StepState::Held(hold) if hold.code == "frozen" => {
+                self.state = after_release(playbook, self, at);
+                self.settled = None;
+                self.tries = 0;
+                self.not_before = None;
+            }
+            StepState::UndoFrozen { cause, .. } => self.state = StepState::UndoWanted { cause: cause.clone(), again: None },
+            _ => {}
+        }
+    }
+
     pub(super) fn retry(&mut self, at: Timestamp) {
         self.state = if self.fixed { StepState::Broken { effect: Effect::Unknown, again: at } } else { StepState::Waiting };
         self.tries = 0;
@@ -331,7 +345,13 @@ impl StepView {
                 _ => return cannot("retried"),
             },
             Entry::UndoAsked { cause, .. } => match self.state {
-                S::InEffect | S::AlreadyDone | S::Stuck { .. } | S::ByHand { .. } | S::Held(_) | S::Failed { .. } => {
+                S::InEffect
+                | S::AlreadyDone
+                | S::Stuck { .. }
+                | S::ByHand { .. }
+                | S::Held(_)
+                | S::Failed { .. }
+                | S::UndoFrozen { .. } => {
                     self.state = S::UndoWanted { cause: cause.clone(), again: None };
                 }
                 _ => return cannot("undo-asked"),
@@ -342,6 +362,12 @@ impl StepView {
                     self.state = S::Undoing { epoch: *epoch, at, cause: cause.clone() };
                 }
                 _ => return cannot("undo-started"),
+            },
+            Entry::UndoFrozen { why, .. } => match &self.state {
+                S::UndoWanted { cause, .. } | S::Undoing { cause, .. } => {
+                    self.state = S::UndoFrozen { cause: cause.clone(), why: why.clone(), since: at };
+                }
+                _ => return cannot("undo-frozen"),
             },
             Entry::Undone { left, .. } => match self.state {
                 S::Undoing { .. } | S::UndoWanted { .. } => {
@@ -371,6 +397,7 @@ impl StepView {
             | Entry::Turned { .. }
             | Entry::Admitted { .. }
             | Entry::Renewed { .. }
+            | Entry::Thawed { .. }
             | Entry::ClosedBy { .. } => {
                 return cannot("an entry of the run");
             }

@@ -223,6 +223,11 @@ impl View {
                     }
                 }
             }
+            Entry::Thawed { .. } => {
+                for step in &mut self.steps {
+                    step.thaw(&self.playbook, at);
+                }
+            }
             Entry::Retried { step: None, .. } => {
                 for step in &mut self.steps {
                     if matches!(step.state, StepState::Failed { .. }) {

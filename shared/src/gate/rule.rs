@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Ask, FACTS_LAST, budget, hold};
+use super::{Ask, FACTS_LAST, budget, frozen, hold};
 use crate::{
     engine::{ClaimFrom, Hold, View},
     journal::{JournalError, Tx},
@@ -46,6 +46,8 @@ pub struct Facts {
     pub known: Option<String>,
     /// The subject is one that Cordon never touches.
     pub refused: Option<String>,
+    /// The names of the OUs above the account ([`crate::freeze::names_of_ous`]); `None`: not known, and each freeze of an OU applies.
+    pub ous: Option<Vec<String>>,
 }
 
 /// Hard caps: resources changed in an hour.
@@ -149,6 +151,9 @@ pub fn rule(tx: &mut dyn Tx, view: &View, ask: &Ask, digest: &str, now: Timestam
         Mode::Act if ask.ask => Some("the playbook asks for this step".to_owned()),
         Mode::Act => ask.plan.ask.clone(),
     };
+    if let Some(frozen) = frozen::of(tx, view, ask)? {
+        return Ok(Ruling::Hold(frozen));
+    }
     let wants_person = match wants_person {
         None => budget::asks(tx, view, ask, now)?,
         other => other,

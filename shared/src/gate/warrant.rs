@@ -7,6 +7,7 @@ use std::sync::{
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::Brake;
 use crate::{id::IncidentId, plan::StepKey};
 
 /// How long a warrant lives: no longer than the write session that goes with it.
@@ -78,9 +79,18 @@ pub struct Watch {
     alive: Arc<AtomicBool>,
     lease: Arc<Lease>,
     expires: Timestamp,
+    brake: Arc<Brake>,
 }
 
 impl Watch {
+    pub(super) fn new(lease: &Arc<Lease>, brake: Brake, now: Timestamp) -> Self {
+        let expires = now.checked_add(LIFE).unwrap_or(Timestamp::MAX);
+        Self { alive: Arc::new(AtomicBool::new(true)), lease: Arc::clone(lease), expires, brake: Arc::new(brake) }
+    }
+    /// Why no changing call may leave, where somebody has frozen this work since the yes, in whichever process.
+    pub async fn frozen(&self) -> Option<String> {
+        self.brake.pulled().await
+    }
     /// Why no call may leave any more; `None` while it may.
     #[must_use]
     pub fn stopped(&self, now: Timestamp) -> Option<&'static str> {
@@ -97,17 +107,7 @@ impl Watch {
 }
 
 impl Warrant {
-    pub(super) fn mint(
-        run: IncidentId,
-        step: StepKey,
-        attempt: u32,
-        purpose: Purpose,
-        digest: String,
-        lease: &Arc<Lease>,
-        now: Timestamp,
-    ) -> Self {
-        let expires = now.checked_add(LIFE).unwrap_or(Timestamp::MAX);
-        let watch = Watch { alive: Arc::new(AtomicBool::new(true)), lease: Arc::clone(lease), expires };
+    pub(super) fn mint(run: IncidentId, step: StepKey, attempt: u32, purpose: Purpose, digest: String, watch: Watch) -> Self {
         Self { run, step, attempt, purpose, digest, watch }
     }
     /// The run.

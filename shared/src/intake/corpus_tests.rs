@@ -61,7 +61,7 @@ fn check(files: &BTreeMap<String, Vec<(Origin, Item)>>) {
                     assert_eq!(finding.subject().map(|subject| &subject.cell), Some(&finding.cell), "{path}");
                     assert!(serde_json::to_value(finding).is_ok(), "{path}");
                 }
-                Item::NotAFinding { what } => assert!(!what.is_empty(), "{path}"),
+                Item::NotAFinding { what, .. } => assert!(!what.is_empty(), "{path}"),
                 Item::Rejected(why) => {
                     let placed = why.reason.contains("line ") || why.reason.contains('$');
                     assert!(codes::ALL.contains(&why.code) && placed, "{path}: {why}");

@@ -13,7 +13,11 @@ use super::{
     document, guardduty, inspector, ocsf,
     value::get,
 };
+use crate::trail::Record;
 
+/// The detail type of CloudTrail's records on a bus
+/// (<https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-service-event-cloudtrail.html>).
+const API_CALL: &str = "AWS API Call via CloudTrail";
 /// Wrappers within wrappers: SNS in SQS in a list is three. More is nonsense.
 const MOST_WRAPPERS: usize = 8;
 
@@ -50,7 +54,11 @@ impl Reader {
     }
 
     fn not_a_finding(&mut self, what: impl Into<String>) {
-        self.found.push(Item::NotAFinding { what: what.into() });
+        self.found.push(Item::NotAFinding { what: what.into(), record: None });
+    }
+
+    fn call(&mut self, what: String, raw: &str) {
+        self.found.push(Item::NotAFinding { what, record: Record::parse(raw).map(Box::new) });
     }
 
     /// Parses a part of the document, or says why not.
@@ -169,7 +177,7 @@ impl Reader {
         if shape_of_keys(&fields).is_none() {
             let source = ["eventSource", "EventSource"].iter().find_map(|name| fields.get(*name).and_then(|raw| string(raw)));
             if let Some(source) = source {
-                return self.not_a_finding(format!("a record of {}", shown(&source)));
+                return self.call(format!("a record of {}", shown(&source)), raw);
             }
         }
         self.object(raw, &fields, cx);
@@ -216,8 +224,13 @@ impl Reader {
             (Some("aws.securityhub"), Some(kind)) if kind.starts_with("Findings") && kind.ends_with("V2") => Some(Shape::Ocsf),
             (None, None) => None,
             (source, kind) => {
+                let of_aws = source.is_some_and(|source| source.starts_with("aws.")) && kind == Some(API_CALL);
                 let (kind, source) = (shown(kind.unwrap_or_default()), shown(source.unwrap_or_default()));
-                return self.not_a_finding(format!("an EventBridge event {kind} from {source}"));
+                let what = format!("an EventBridge event {kind} from {source}");
+                return match fields.get("detail").filter(|_| of_aws) {
+                    Some(detail) => self.call(what, detail.get()),
+                    None => self.not_a_finding(what),
+                };
             }
         };
         let Some(detail) = fields.get("detail") else {
@@ -267,11 +280,8 @@ impl Reader {
             Shape::Inspector => inspector::read(&value, raw, cx),
             Shape::OtherOcsf => return self.not_a_finding(format!("an OCSF event of class {}", shown(&text("class_name")))),
             Shape::CloudTrail => {
-                return self.not_a_finding(format!(
-                    "a CloudTrail record of {} from {}",
-                    shown(&text("eventName")),
-                    shown(&text("eventSource"))
-                ));
+                let what = format!("a CloudTrail record of {} from {}", shown(&text("eventName")), shown(&text("eventSource")));
+                return self.call(what, raw);
             }
         };
         self.found.push(match read {

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use super::{Claim, JournalError, RunRow, Sealed, Seen, Store, Tx, Work};
 use crate::{
     finding::FindingId,
+    freeze::{self, Freeze},
     gate::budget::Charge,
     id::IncidentId,
     notice::Notice,
@@ -46,6 +47,8 @@ pub struct Tables {
     pub targets: BTreeSet<String>,
     /// The outbox: by run, key and destination.
     pub outbox: BTreeMap<(IncidentId, String, String), Notice>,
+    /// Freezes and thaws.
+    pub freezes: Vec<Freeze>,
 }
 
 /// A store in memory.
@@ -83,6 +86,10 @@ impl Store for MemStore {
             work(&mut copy).map(|()| *tables = copy)
         };
         Box::pin(futures::future::ready(result))
+    }
+    fn freezes(&self) -> BoxFuture<'_, Result<Vec<Freeze>, JournalError>> {
+        let standing = freeze::standing(&self.0.lock().unwrap_or_else(PoisonError::into_inner).freezes);
+        Box::pin(futures::future::ready(Ok(standing)))
     }
 }
 
@@ -186,5 +193,16 @@ impl Tx for Tables {
             self.outbox.entry((notice.run, notice.key.clone(), target)).or_insert_with(|| notice.clone());
         }
         Ok(())
+    }
+    fn freezes(&mut self) -> Result<Vec<Freeze>, JournalError> {
+        Ok(freeze::standing(&self.freezes))
+    }
+    fn save_freeze(&mut self, line: &Freeze) -> Result<(), JournalError> {
+        let number = self.freezes.last().map_or(0, |last| last.number) + 1;
+        self.freezes.push(Freeze { number, ..line.clone() });
+        Ok(())
+    }
+    fn alarmed(&mut self, id: &str) -> Result<bool, JournalError> {
+        Ok(self.freezes.iter().any(|line| line.alarm.as_deref() == Some(id)))
     }
 }

@@ -3,4 +3,4 @@
 pub mod contain_user;
 pub mod deactivate_access_key;
 pub mod deny_older_sessions;
-mod look;
+pub(crate) mod look;

@@ -235,6 +235,11 @@ impl World {
 
     /// A warrant, in the only way there is one: a decision of the gate over a journal in memory.
     pub(crate) async fn warrant(&self) -> Warrant {
+        self.warrant_and_journal().await.0
+    }
+
+    /// The same, and the journal that it was decided over.
+    pub(crate) async fn warrant_and_journal(&self) -> (Warrant, Journal) {
         let source = "name = \"toy\"\ntitle = \"Toy\"\nsubject = \"instance\"\n[[match]]\ntype = [\"Toy\"]\n[[steps]]\nid = \"step\"\naction = \"toy.toy\"\n";
         let store = Arc::new(MemStore::default());
         let lease = Lease::new(store.next_epoch());
@@ -287,7 +292,7 @@ impl World {
             rehearsal: false,
         };
         match gate::commit(&journal, &lease, &view, ask, now, pace).await.unwrap().1 {
-            Decision::Go(warrant) => warrant,
+            Decision::Go(warrant) => (warrant, journal),
             Decision::No(ruling) => panic!("no warrant: {ruling:?}"),
         }
     }

@@ -4,7 +4,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cordon_shared::{clock::SystemClock, plan::Effect, plan::StepKey};
+use cordon_shared::{
+    clock::SystemClock,
+    engine::Person,
+    freeze::{self, Freeze, Level, Scope},
+    journal::Journal,
+    plan::{Effect, StepKey},
+};
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -129,21 +135,22 @@ fn sessions(stand: &Stand, limits: Limits) -> Sessions {
     Sessions::at_endpoint(settings, limits, Arc::new(SystemClock), &stand.endpoint()).unwrap()
 }
 
-/// Good for 15 minutes from [`crate::aws::fake::NOW`].
-async fn warrant() -> cordon_shared::gate::Warrant {
-    World::new(|_, _| (200, Value::Null)).await.warrant().await
+/// A write session of the hub, and what stops it: good for 15 minutes from [`crate::aws::fake::NOW`].
+async fn writing(stand: &Stand, limits: Limits) -> (crate::session::Clients, cordon_shared::gate::Warrant) {
+    let (clients, warrant, _) = writing_over(stand, limits).await;
+    (clients, warrant)
 }
 
-/// A write session of the hub, and what stops it.
-async fn writing(stand: &Stand, limits: Limits) -> (crate::session::Clients, cordon_shared::gate::Warrant) {
+/// The same, and the journal that freezes are written to.
+async fn writing_over(stand: &Stand, limits: Limits) -> (crate::session::Clients, cordon_shared::gate::Warrant, Journal) {
     let mut settings = SessionSettings::new("222222222222".parse().unwrap(), "us-east-1".parse().unwrap());
     settings.attempt_timeout = Duration::from_millis(300);
     let clock = Arc::new(cordon_shared::clock::ManualClock::at(crate::aws::fake::NOW.parse().unwrap()));
     let sessions = Sessions::at_endpoint(settings, limits, clock, &stand.endpoint()).unwrap();
-    let warrant = warrant().await;
+    let (warrant, journal) = World::new(|_, _| (200, Value::Null)).await.warrant_and_journal().await;
     let region = "us-east-1".parse().unwrap();
     let clients = sessions.write_hub(&region, warrant.run(), &StepKey::first("step"), String::new(), &warrant).await.unwrap();
-    (clients, warrant)
+    (clients, warrant, journal)
 }
 
 async fn stop(clients: &crate::session::Clients) -> Result<(), ActionError> {
@@ -193,6 +200,33 @@ async fn a_warrant_that_ends_while_a_call_waits_stops_it_and_its_token_goes_back
     assert!(matches!(call.await.unwrap(), Err(ActionError::Stopped(_))));
     assert!(limits.take(&charge, Duration::ZERO).await.is_some());
     assert!(stand.asked().is_empty());
+}
+
+fn line(level: Level) -> Freeze {
+    let (at, by) = (crate::aws::fake::NOW.parse().unwrap(), Person("ann".into()));
+    Freeze { number: 0, at, by, why: "a drill".into(), scope: Scope::Organization, level, hard: false, alarm: None }
+}
+
+#[tokio::test]
+async fn a_freeze_that_comes_while_a_call_waits_stops_it_and_its_token_goes_back() {
+    let stand = Stand::new(|_, _| fine()).await;
+    let limits = Limits::new(Rates::default().with(Class::Ec2Write, Rate::new(0.001, 1)));
+    let (clients, _warrant, journal) = writing_over(&stand, limits.clone()).await;
+    let cell = clients.cell().clone();
+    let charge = Charge { payer: cell.account.clone(), region: cell.region.clone(), class: Class::Ec2Write, asking: cell };
+    let token = limits.take(&charge, Duration::ZERO).await.unwrap();
+    let called = clients.clone();
+    let call = tokio::spawn(async move { stop(&called).await });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    journal.with(|tx| freeze::freeze(tx, &line(Level::Full))).await.unwrap();
+    drop(token);
+    let error = call.await.unwrap().unwrap_err();
+    assert!(matches!(&error, ActionError::Stopped(why) if why.contains("a drill")), "{error}");
+    assert_eq!((error.effect(), stand.asked().len()), (Effect::None, 0));
+    // The token went back, and the warrant lives.
+    journal.with(|tx| freeze::thaw(tx, &line(Level::Off))).await.unwrap();
+    stop(&clients).await.unwrap();
+    assert_eq!(stand.asked().len(), 1);
 }
 
 #[tokio::test]

@@ -185,7 +185,7 @@ impl Permit {
     /// When there is nothing to undo.
     pub async fn to_undo(&mut self) -> Result<(Warrant, Vec<ChangeKey>), LabError> {
         let (step, now) = (self.step.clone(), SystemClock.now());
-        let decision = gate::commit_undo(&self.journal, &self.lease, &self.view, step, UndoCause::Ttl, now, self.pace).await;
+        let decision = gate::commit_undo(&self.journal, &self.lease, &self.view, step, UndoCause::Ttl, None, now, self.pace).await;
         let (view, decision) = decision.map_err(|error| wrong(&error))?;
         self.view = view;
         match decision {

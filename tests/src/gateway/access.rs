@@ -199,6 +199,16 @@ impl Access {
                 return Err(denied(action));
             }
         }
+        // The caller's own session may not have been opened here: what its role denies counts all the same.
+        if let Some(own) = &caller.principal.role
+            && let Some(own) = self.role(&caller.principal.account, own).await.map_err(fault)?
+        {
+            for document in &own.policies {
+                if Policy::parse(document).map_err(fault)?.evaluate("sts:AssumeRole", arn, &context) == Verdict::ExplicitDeny {
+                    return Err(denied("sts:AssumeRole"));
+                }
+            }
+        }
         if let (Some(given), Some(carried)) = (text("SourceIdentity"), &caller.principal.source_identity)
             && given != carried
         {

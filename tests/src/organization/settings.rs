@@ -66,12 +66,14 @@ impl Organization {
     pub fn config_toml(&self, settings: &Settings) -> String {
         let regions = self.regions.iter().map(|region| format!("\"{region}\"")).collect::<Vec<_>>().join(", ");
         let mut text = format!(
-            "[hub]\naccount = \"{}\"\nregions = [{regions}]\nhome_region = \"{}\"\nstate_dir = {}\nmode = \"{}\"\nconfirm_findings = {}\n",
+            "[hub]\naccount = \"{}\"\nregions = [{regions}]\nhome_region = \"{}\"\nstate_dir = {}\nmode = \"{}\"\nconfirm_findings = {}\n\
+             role = \"{}\"\n",
             self.security,
             self.home,
             quoted(&settings.state_dir.display().to_string()),
             settings.mode,
             settings.confirm_findings,
+            self.hub_role(),
         );
         if settings.read_role {
             text.push_str(&format!("\n[org]\nread_role = \"{}\"\n", self.reader_role()));

@@ -40,7 +40,7 @@ pub(super) fn time(at: &DateTime) -> Option<Timestamp> {
 }
 
 /// What is there; `None` where IAM knows no such entity.
-pub(super) fn there<T>(result: Result<T, ActionError>) -> Result<Option<T>, ActionError> {
+pub(crate) fn there<T>(result: Result<T, ActionError>) -> Result<Option<T>, ActionError> {
     match result {
         Ok(found) => Ok(Some(found)),
         Err(ActionError::Gone { .. }) => Ok(None),
@@ -50,7 +50,7 @@ pub(super) fn there<T>(result: Result<T, ActionError>) -> Result<Option<T>, Acti
 
 /// A document as IAM answers it: JSON, percent-encoded
 /// (<https://docs.aws.amazon.com/IAM/latest/APIReference/API_GetUserPolicy.html>).
-pub(super) fn document(text: &str) -> Option<serde_json::Value> {
+pub(crate) fn document(text: &str) -> Option<serde_json::Value> {
     serde_json::from_str(text).ok().or_else(|| serde_json::from_str(&decoded(text)?).ok())
 }
 

@@ -168,7 +168,11 @@ async fn pages(client: &Client, ids: &[String]) -> Result<BTreeMap<String, Vec<S
 /// One update of several findings.
 async fn post(client: &Client, cx: Cx<'_>, update: &Update, letters: Vec<Letter>) -> Vec<Option<Result<(), ActionError>>> {
     let now = cx.clock.now();
-    let stopped: Vec<Option<&'static str>> = letters.iter().map(|letter| letter.watch.stopped(now)).collect();
+    let mut stopped: Vec<Option<String>> = Vec::new();
+    for letter in &letters {
+        let frozen = letter.watch.frozen().await;
+        stopped.push(frozen.or_else(|| letter.watch.stopped(now).map(str::to_owned)));
+    }
     let mut ids: Vec<&Id> = letters.iter().zip(&stopped).filter(|(_, stopped)| stopped.is_none()).map(|(letter, _)| &letter.id).collect();
     // The same finding twice in one request is an error to Security Hub.
     ids.sort_unstable();
@@ -179,14 +183,14 @@ async fn post(client: &Client, cx: Cx<'_>, update: &Update, letters: Vec<Letter>
             let mut answers = shared(error, letters.len());
             for (answer, stopped) in answers.iter_mut().zip(stopped) {
                 if let Some(why) = stopped {
-                    *answer = Some(Err(ActionError::Stopped(why.to_owned())));
+                    *answer = Some(Err(ActionError::Stopped(why)));
                 }
             }
             return answers;
         }
     };
-    let answer = |(letter, stopped): (&Letter, Option<&'static str>)| match (stopped, results.get(&letter.id)) {
-        (Some(why), _) => Err(ActionError::Stopped(why.to_owned())),
+    let answer = |(letter, stopped): (&Letter, Option<String>)| match (stopped, results.get(&letter.id)) {
+        (Some(why), _) => Err(ActionError::Stopped(why)),
         (None, Some(None)) => Ok(()),
         (None, Some(Some((code, message)))) => Err(refused(code, message)),
         (None, None) => Err(ActionError::Transient { call: UPDATE.to_owned(), message: "the answer does not name the finding".to_owned() }),

@@ -1,0 +1,245 @@
+//! `cordon freeze` and `cordon thaw`: the kill switch. It is written straight into the journal, whoever drives and whether anybody does.
+
+use std::sync::Arc;
+
+use clap::{Args, Subcommand, ValueEnum};
+use cordon_shared::{
+    clock::{Clock as _, SystemClock},
+    freeze::{self, Freeze as Line, Level, Scope, standing, thaw_command},
+    id::AccountId,
+    journal::{Journal, JournalError, Store},
+};
+use cordon_spoke::{
+    aws::lockout::Lockout,
+    limits::{Limits, Rates},
+    session::Sessions,
+};
+
+use super::{Common, Exit, Failure, Format, output, person};
+use crate::{config::Config, journal::sqlite::SqliteStore, setup, text::safe};
+
+/// Stop changes at once.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub(super) struct Freeze {
+    #[command(subcommand)]
+    command: Option<FreezeCommand>,
+    /// `full`: only what reads goes on. `limited`: reversible containment and undo by a person go on too
+    #[arg(value_enum, default_value_t = Freezing::Full)]
+    level: Freezing,
+    #[command(flatten)]
+    of: Of,
+    /// Why; everybody who meets the freeze reads it
+    #[arg(long, required = true)]
+    why: Option<String>,
+    /// Also deny sts:AssumeRole to the hub's own role, with the AWS credentials of this command line: holds when no Cordon answers
+    #[arg(long, conflicts_with_all = ["account", "ou", "playbook"])]
+    hard: bool,
+}
+
+/// How far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Freezing {
+    Limited,
+    Full,
+}
+
+#[derive(Debug, Subcommand)]
+enum FreezeCommand {
+    /// What is frozen now, by whom and why
+    List {
+        /// All freezes and thaws that ever were
+        #[arg(long)]
+        all: bool,
+    },
+}
+
+/// Of what; without any of them, of the whole organization.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+struct Of {
+    /// Only work for this account
+    #[arg(long)]
+    account: Option<AccountId>,
+    /// Only work for accounts below this OU: its id, or its path such as Workloads/Production
+    #[arg(long)]
+    ou: Option<String>,
+    /// Only work under this playbook
+    #[arg(long)]
+    playbook: Option<String>,
+}
+
+/// Lift a freeze.
+#[derive(Debug, Args)]
+pub(super) struct Thaw {
+    #[command(flatten)]
+    of: Of,
+    /// Why
+    #[arg(long, default_value = "")]
+    why: String,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+    /// Also let the hub's own role assume roles again, with the AWS credentials of this command line
+    #[arg(long, conflicts_with_all = ["account", "ou", "playbook"])]
+    hard: bool,
+}
+
+impl Of {
+    fn scope(&self, config: &Config) -> Result<Scope, Failure> {
+        if let Some(account) = &self.account {
+            return Ok(Scope::Account(account.clone()));
+        }
+        if let Some(ou) = &self.ou {
+            let ou = ou.trim().trim_matches('/');
+            let empty = ou.is_empty() || ou.split('/').any(|part| part.trim().is_empty());
+            return if empty {
+                Err(Failure::usage("`--ou` wants an OU's id (ou-…) or its path, such as Workloads/Production"))
+            } else {
+                Ok(Scope::Ou(ou.to_owned()))
+            };
+        }
+        let Some(name) = &self.playbook else { return Ok(Scope::Organization) };
+        // A playbook that cannot be read keeps nobody from freezing.
+        let known = setup::registry().and_then(|registry| setup::playbooks(config, &registry)).unwrap_or_default();
+        if !known.is_empty() && known.iter().all(|playbook| playbook.name != *name) {
+            let names: Vec<&str> = known.iter().map(|playbook| playbook.name.as_str()).collect();
+            return Err(Failure::usage(format!("there is no playbook `{name}`; there are {}", names.join(", "))));
+        }
+        Ok(Scope::Playbook(name.clone()))
+    }
+}
+
+fn line(scope: Scope, level: Level, why: &str, hard: bool) -> Line {
+    Line { number: 0, at: SystemClock.now(), by: person(), why: why.trim().to_owned(), scope, level, hard, alarm: None }
+}
+
+fn journal(config: &Config) -> Result<(Arc<SqliteStore>, Journal), JournalError> {
+    let store = SqliteStore::open(&config.hub.state_dir)?;
+    let dynamic: Arc<dyn Store> = store.clone();
+    Ok((store, Journal::new(dynamic)))
+}
+
+/// The hub's own role, by the credentials of this command line; or why it is not known.
+async fn lockout(config: &Config) -> Result<Lockout, String> {
+    let Some(role) = &config.hub.role else {
+        return Err("which role the hub runs as is not known: set `[hub] role` to its ARN".to_owned());
+    };
+    let sessions = Sessions::new(setup::session_settings(config), Limits::new(Rates::default()), Arc::new(SystemClock)).await;
+    Ok(Lockout::new(sessions.map_err(|error| error.to_string())?, role.clone()))
+}
+
+/// Obeys `cordon freeze`.
+pub(super) async fn freeze(common: &Common, args: Freeze) -> Result<Exit, Failure> {
+    let config = common.load()?;
+    if let Some(FreezeCommand::List { all }) = args.command {
+        let (store, _) = journal(&config)?;
+        return list(common.format, &store, all).await;
+    }
+    let why = args.why.unwrap_or_default();
+    if why.trim().is_empty() {
+        return Err(Failure::usage("`--why` is empty: say why, whoever meets the freeze reads it"));
+    }
+    let level = if args.level == Freezing::Full { Level::Full } else { Level::Limited };
+    let line = line(args.of.scope(&config)?, level, &why, args.hard);
+    // A journal that cannot be written is no reason to leave the role as it is.
+    let locked = if args.hard { lockout(&config).await.map(Some) } else { Ok(None) };
+    let written = write(&config, line.clone()).await;
+    if let Ok(Some(lockout)) = &locked {
+        lockout.deny().await.map_err(|error| both(written.as_ref().err(), &error.to_string()))?;
+        output::tell(&format!("{} may assume no role any more; `cordon thaw --hard` gives that back", lockout.role()));
+    }
+    written?;
+    show(common.format, &line)?;
+    if let Scope::Ou(ou) = &line.scope {
+        output::tell(&format!("whether there is an OU `{}` was not looked up: `cordon account list` shows their paths", safe(ou)));
+    }
+    locked.map_err(|error| Failure::usage(format!("the journal says so, but the hub's role is not locked out: {error}")))?;
+    Ok(Exit::Well)
+}
+
+fn both(journal: Option<&Failure>, hard: &str) -> Failure {
+    Failure::other(match journal {
+        Some(journal) => format!("nothing is frozen: {}; and {hard}", journal.text),
+        None => format!("the journal says so, but {hard}"),
+    })
+}
+
+async fn write(config: &Config, line: Line) -> Result<(), Failure> {
+    let (_, journal) = journal(config)?;
+    Ok(journal.with(move |tx| freeze::freeze(tx, &line)).await?)
+}
+
+/// Obeys `cordon thaw`.
+pub(super) async fn thaw(common: &Common, args: Thaw) -> Result<Exit, Failure> {
+    let config = common.load()?;
+    let scope = args.of.scope(&config)?;
+    let locked = if args.hard { Some(lockout(&config).await.map_err(Failure::usage)?) } else { None };
+    output::confirmed(args.yes, &format!("Thaw {scope}? What was stopped goes on by itself."))?;
+    let mut lifted_hard = false;
+    if let Some(lockout) = &locked {
+        lifted_hard = lockout.lift().await.map_err(|error| Failure::other(error.to_string()))?;
+        let said = if lifted_hard { "may assume roles again" } else { "was not locked out" };
+        output::tell(&format!("{} {said}", lockout.role()));
+    }
+    let line = line(scope, Level::Off, &args.why, args.hard);
+    let (store, journal) = journal(&config)?;
+    let mine = line.clone();
+    let lifted = match journal.with(move |tx| freeze::thaw(tx, &mine)).await {
+        Err(JournalError::Refused(why)) if lifted_hard => {
+            output::tell(&why);
+            return Ok(Exit::Well);
+        }
+        lifted => lifted?,
+    };
+    show(common.format, &line)?;
+    if !args.hard && lifted.iter().any(|freeze| freeze.hard) {
+        output::tell("the hub's role was locked out with it and still is: `cordon thaw --hard` lets it assume roles again");
+    }
+    let waiting = store.maybe_frozen().await?.len();
+    if waiting > 0 {
+        let text = "what was stopped goes on where Cordon runs; where it does not, `cordon serve` or the next `cordon respond` takes it up";
+        output::tell(text);
+    }
+    tell(&store).await?;
+    Ok(Exit::Well)
+}
+
+fn show(format: Format, line: &Line) -> Result<(), Failure> {
+    match format {
+        Format::Json => output::object(line),
+        Format::Table if line.level == Level::Off => {
+            output::line(&format!("{} is thawed", safe(&line.scope.to_string())));
+            Ok(())
+        }
+        Format::Table => {
+            output::line(&format!("{}; `{}` lifts it", safe(&line.to_string()), safe(&thaw_command(&line.scope))));
+            Ok(())
+        }
+    }
+}
+
+async fn list(format: Format, store: &Arc<SqliteStore>, all: bool) -> Result<Exit, Failure> {
+    let mut lines = store.freezes_and_thaws().await?;
+    if !all {
+        lines = standing(&lines);
+    }
+    if format == Format::Table && lines.is_empty() {
+        output::tell("nothing is frozen");
+        return Ok(Exit::Well);
+    }
+    output::rows(format, &lines, &["scope", "level", "by", "since", "why", "thaw"], |line| {
+        let answer = if line.level == Level::Off { String::new() } else { thaw_command(&line.scope) };
+        let since = format!("{:.0}", line.at);
+        vec![safe(&line.scope.to_string()), line.level.to_string(), safe(&line.by.0), since, safe(&line.why), safe(&answer)]
+    })?;
+    Ok(Exit::Well)
+}
+
+/// Says on standard error what is frozen.
+pub(super) async fn tell(store: &Arc<SqliteStore>) -> Result<(), Failure> {
+    for line in store.freezes().await? {
+        output::tell(&format!("frozen: {}; `{}` lifts it", safe(&line.to_string()), safe(&thaw_command(&line.scope))));
+    }
+    Ok(())
+}
