@@ -55,7 +55,8 @@ async fn two_processes_together_spend_no_more_than_the_budget() {
     let ((one, first), (two, second)) = (open(&dir), open(&dir));
     let epoch = next_epoch(&one).await;
     let run = open_run(&first, 1, after(0), epoch).await;
-    let budget = Budget { scope: budget::Scope::Organization, window: jiff::SignedDuration::from_hours(1), counts: Counts::Instances, most: 5 };
+    let budget =
+        Budget { scope: budget::Scope::Organization, window: jiff::SignedDuration::from_hours(1), counts: Counts::Instances, most: 5 };
     let spends = (0..40_u32).map(|number| {
         let (journal, budget) = (if number % 2 == 0 { first.clone() } else { second.clone() }, budget.clone());
         let place = Place { account: ACCOUNT.to_owned(), path: Vec::new() };

@@ -16,8 +16,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
 use super::{
-    freezes,
-    outbox,
+    freezes, outbox,
     rows::{self, all, failed, incident, known, nanos, natural, one, stamp, strange, whole},
 };
 
