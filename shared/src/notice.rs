@@ -137,7 +137,7 @@ impl Standing {
     pub fn of(view: &View) -> Self {
         let sum = summary(view);
         let asked = view.steps.iter().filter_map(|step| match &step.state {
-            StepState::Asked { digest, why, expires } => {
+            StepState::Asked { digest, why, expires, .. } => {
                 Some(Question { step: step.key.clone(), digest: digest.clone(), why: why.clone(), expires: *expires })
             }
             _ => None,

@@ -20,7 +20,7 @@ pub(crate) fn asking(title: &str) -> (Run, Notice) {
     let digest = run.planned("close-ingress", closing());
     let before = Standing::of(&run.view());
     let expires = expires(&run);
-    run.add(Entry::Asked { step: step("close-ingress"), digest, why: "mode ask".into(), expires });
+    run.add(Entry::Asked { step: step("close-ingress"), digest, why: "mode ask".into(), expires, people: 1 });
     let notice = notices(&before, &run.view()).into_iter().find(|notice| notice.kind == NoticeKind::Asks);
     (run, notice.unwrap())
 }

@@ -103,6 +103,7 @@ proptest! {
             caps: Caps { per_account_hour: cap, per_organization_hour: cap },
             question_lasts: SignedDuration::from_hours(1),
             stand_down: "none".into(),
+            spending: Default::default(),
             uncounted,
             rehearsal: false,
         };

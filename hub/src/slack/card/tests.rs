@@ -72,7 +72,7 @@ fn a_question_that_was_answered_expired_or_asked_anew_has_no_buttons_and_says_so
     assert!(buttons(&card).is_empty() && all(&card).contains("*Approved* by `Alice`"), "{card:?}");
     // The world had changed meanwhile: the yes was to another plan.
     let other = run.planned("close-ingress", cordon_shared::plan::Plan { ask: Some("more".into()), ..closing() });
-    run.add(Entry::Asked { step: key, digest: other, why: "mode ask".into(), expires: expires(&run) });
+    run.add(Entry::Asked { step: key, digest: other, why: "mode ask".into(), expires: expires(&run), people: 1 });
     let card = question(&run.view(), &run.entries, &asked, run.now);
     assert!(buttons(&card).is_empty() && all(&card).contains("*Asked anew*") && all(&card).contains("Alice"), "{card:?}");
 
