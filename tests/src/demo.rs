@@ -3,6 +3,7 @@
 //! Everything that is shown is checked: what did not happen as promised is said, and the demo fails. Its state stays in the target folder's
 //! `cordon-demo`, where `cordon` can look at it afterwards; nothing that runs stays.
 
+mod person;
 mod proof;
 mod screen;
 mod stage;
@@ -67,6 +68,7 @@ pub async fn run(options: Options) -> Result<bool, LabError> {
     screen.step("organization", &what);
     let mut settings = Settings::serving(&folder.join("state"));
     settings.attempt_timeout = "5s".to_owned();
+    settings.more = person::budget(&stage);
     let cordon = Cordon::new(&lab, &organization, &folder, &settings).await?;
     let mut service = cordon.spawn(&["serve"])?;
     ready(&mut service).await?;
@@ -167,6 +169,9 @@ async fn perform(
     proof::ledger(screen, lab);
     proof::contained(screen, lab, organization, &watch, stage).await?;
     proof::credentials(screen, lab, organization, cordon, &watch, stage).await?;
+
+    screen.section("What people say");
+    person::play(screen, organization, stage, cordon, &mut watch).await?;
 
     screen.section("Undo");
     undo(screen, organization, stage, cordon, &main).await?;

@@ -412,3 +412,32 @@ fn failures_and_unknown_effects_are_told_with_what_to_do() {
     assert_eq!(report.changed.first().map(|row| row.now.as_str()), Some("unknown"));
     assert!(report.undo.will_not.iter().any(|line| line.contains("to the world again")));
 }
+
+#[test]
+fn what_a_plan_notes_and_why_a_step_was_refused_or_had_nothing_to_do_stands_in_the_report() {
+    let mut run = Run::open(Mode::Act);
+    run.probe("record", json!({}), "bb");
+    let spot = "i-0abc is a Spot Instance: AWS may take it at any time";
+    run.applied("close-ingress", Plan { notes: vec![spot.into()], ..closing() });
+    let full = "network ACL acl-0bb has no room for another entry";
+    run.held("block-source", "acl-full", full);
+    run.add(Entry::Failed { step: step("find-logins"), code: "denied".into(), why: "logs:FilterLogEvents was denied".into() });
+    let told = report(&run);
+    assert!(told.notes.iter().any(|note| note.text == spot), "{:?}", told.notes);
+    let why = |id: &str| told.not_done.iter().find(|one| one.step.as_deref() == Some(id)).map(|one| one.why.clone()).unwrap_or_default();
+    assert!(why("block-source").contains(full) && why("find-logins").contains("was denied"));
+    let text = told.markdown();
+    for part in ["is a Spot Instance", "has no room for another entry", "was denied"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+
+    // What was so already, such as a key that is inactive, is neither a change nor passed over in silence.
+    let mut run = Run::open(Mode::Act);
+    run.probe("record", json!({}), "bb");
+    let already = Plan { already: closing().changes, changes: Vec::new(), ..closing() };
+    run.planned("close-ingress", already);
+    run.add(Entry::AlreadyDone { step: step("close-ingress"), claims: vec![] });
+    let told = report(&run);
+    let done = told.not_done.iter().find(|one| one.step.as_deref() == Some("close-ingress")).unwrap();
+    assert!(done.state == "already-done" && done.why.ends_with("already"), "{done:?}");
+}

@@ -11,11 +11,14 @@ use super::{Command, Entry, FindingNote, Pace, Person, StepState, UndoCause, Vie
 use crate::{
     finding::{FindingId, ResourceRole, Subject, SubjectKind, Version},
     freeze::{self, Freeze, Level, Scope},
-    gate::{self, Ask, Caps, Decision, Facts, Lease, PolicyAnswer, UndoDecision},
+    gate::{
+        self, Ask, Caps, Decision, Facts, Lease, PolicyAnswer, UndoDecision,
+        budget::{self, Budget, Spending},
+    },
     id::{CellId, IncidentId},
     journal::{Accepted, Journal, JournalError, mem::MemStore, ops},
     mode::Mode,
-    plan::{Change, Effect, Plan, Risk, StepKey, Verdict},
+    plan::{Change, Counts, Effect, Plan, Risk, StepKey, Verdict},
     playbook::{Playbook, Work},
 };
 
@@ -97,6 +100,8 @@ pub(super) struct Lab {
     pub(super) since: Timestamp,
     pub(super) mode: Mode,
     pub(super) caps: Caps,
+    /// How many resources may be changed in an hour before a person is asked.
+    pub(super) budget: u32,
     /// What the policies say to every change.
     pub(super) policy: PolicyAnswer,
     pub(super) runs: Vec<IncidentId>,
@@ -126,6 +131,7 @@ impl Lab {
             since: "2026-11-24T00:00:00Z".parse().unwrap(),
             mode,
             caps: Caps { per_account_hour: 2, per_organization_hour: 3 },
+            budget: 100,
             policy: PolicyAnswer::allow("toy"),
             runs: Vec::new(),
             world: BTreeMap::new(),
@@ -262,6 +268,20 @@ impl Lab {
         }
     }
 
+    fn allowance(&self) -> Budget {
+        Budget { scope: budget::Scope::Organization, window: SignedDuration::from_hours(1), counts: Counts::Resources, most: self.budget }
+    }
+
+    /// What was given a warrant in the last hour is within the caps, and within the budget where no person said yes.
+    fn assert_within(&self, said_yes: bool) {
+        let (since, budget) = (self.now - SignedDuration::from_hours(1), self.allowance());
+        let ask = move |tx: &mut dyn crate::journal::Tx| Ok((tx.spent(since, None)?.len(), tx.charges(since, Counts::Resources)?));
+        let (changed, charges) = block_on(self.journal.with(ask)).unwrap();
+        assert!(changed <= self.caps.per_organization_hour as usize, "{changed} resources changed in an hour");
+        let spent = budget::standings(&budget, &charges, self.now)[0].spent;
+        assert!(said_yes || spent <= self.budget, "{spent} of {} spent without a question", self.budget);
+    }
+
     pub(super) fn begin(&mut self, view: &View, key: &StepKey, fate: Fate) {
         let run = view.run;
         let step = view.step(key).unwrap();
@@ -302,7 +322,7 @@ impl Lab {
             facts: Facts { read_at: self.now - self.facts_age, ..Facts::default() },
             policy: self.policy.clone(),
             caps: self.caps,
-            spending: Default::default(),
+            spending: Spending { budgets: [self.allowance()].into(), counts: &[] },
             question_lasts: SignedDuration::from_hours(1),
             stand_down: gate::stand_down_key(view),
             uncounted: false,
@@ -310,6 +330,7 @@ impl Lab {
         };
         let (view, decision) = block_on(gate::commit(&self.journal, &self.lease, view, ask, self.now, self.pace())).unwrap();
         let Decision::Go(warrant) = decision else { return };
+        self.assert_within(step.fixed || view.step(key).is_some_and(|step| !step.approvals.is_empty()));
         // `before` never changes once a warrant was given.
         let before = self.first.entry((run, key.clone())).or_insert_with(|| plan.before.clone());
         assert_eq!(*before, plan.before);

@@ -49,9 +49,9 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_happens_every_run_ends_in_a_state_that_says_why(ask in any::<bool>(), login in any::<bool>(), people in 0_u8..3, moves in moves()) {
+    fn whatever_happens_every_run_ends_in_a_state_that_says_why(ask in any::<bool>(), login in any::<bool>(), people in 0_u8..3, budget in prop_oneof![Just(100_u32), 0_u32..3], moves in moves()) {
         let mut lab = Lab::new(if ask { Mode::Ask } else { Mode::Act });
-        lab.login = login;
+        (lab.login, lab.budget) = (login, budget);
         if people > 0 {
             lab.policy.verdict = gate::PolicyVerdict::Ask { people };
         }

@@ -1,6 +1,9 @@
 //! A target that was entered: what is found turns it into an actor.
 
-use cordon_lab::{Shape, organization::trail::Caller};
+use cordon_lab::{
+    Settings, Shape,
+    organization::{Exposure, InstanceShape, trail::Caller},
+};
 
 use super::look::all;
 use crate::respond::world::{ATTACKER, HOME, World, id, state, step, text};
@@ -59,4 +62,19 @@ async fn a_confirmed_login_turns_the_target_into_an_actor_and_the_report_tells_h
     let writes = world.writes().len();
     let again = world.one(&world.attack(&instance)).await;
     assert_eq!((id(&again), world.writes().len()), (id(&incident), writes), "{again:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_with_one_interface_is_contained_within_the_default_caps() {
+    let world = World::with(Shape::small(), |settings| Settings { caps: (5, 25), ..settings }).await;
+    let shape = InstanceShape { interfaces: vec![Exposure::Port], ..InstanceShape::named("one") };
+    let instance = world.shaped(&shape).await;
+    world.organization.log_attack(&instance, ATTACKER, Some("ec2-user")).await.unwrap();
+    let incident = world.one(&world.attack(&instance)).await;
+    all(
+        &incident,
+        &["close-ingress", "block-source", "protect", "isolate", "cut-issuance", "swap-profile", "deny-sessions", "snapshot"],
+        "applied",
+    );
+    assert!(incident["holds"].as_array().unwrap().is_empty() && incident["contained_at"].is_string(), "{incident:#}");
 }
