@@ -194,6 +194,20 @@ fn nothing_slow_and_no_answer_of_a_person_stands_before_isolation() {
     }
 }
 
+/// The confirmation of findings needs the few calls of the hub's own GuardDuty first.
+#[test]
+fn related_findings_are_looked_for_after_containment_and_wait_for_nobodys_answer() {
+    for (text, before) in [
+        (BRUTE_FORCE, &["close-ingress", "block-source", "isolate", "deny-sessions"][..]),
+        (CREDENTIALS, &["deactivate-key", "deactivate-key-asked", "deny-sessions", "deny-session"][..]),
+    ] {
+        let playbook = parse(text);
+        let related = playbook.step("related").unwrap();
+        assert!(before.iter().all(|id| related.needs.iter().any(|need| need == id)), "{:?}", related.needs);
+        assert_eq!(related.even_if, EvenIf::Waiting);
+    }
+}
+
 #[test]
 fn an_instance_that_does_an_attackers_work_is_contained_and_what_may_be_an_administrators_asks() {
     // The part that GuardDuty gives the instance says nothing here: its own findings of these types have either.
