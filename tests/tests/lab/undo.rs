@@ -165,7 +165,7 @@ async fn a_block_ends_when_its_time_is_over_also_for_an_incident_that_a_person_c
     .await;
     let playbooks = world.folder.path().join("playbooks");
     std::fs::create_dir(&playbooks).unwrap();
-    std::fs::write(playbooks.join("ec2-brute-force.toml"), SHORT.replace("ttl = \"24h\"", "ttl = \"5s\"")).unwrap();
+    std::fs::write(playbooks.join("ec2-brute-force.toml"), SHORT.replace("ttl = \"24h\"", "ttl = \"15s\"")).unwrap();
     let (open, closed) = futures::join!(world.instance("open"), world.instance("closed"));
     let before = [world.state(&open).await, world.state(&closed).await];
     let events = format!("{}\n{}\n", world.attack(&open), world.attack(&closed));
@@ -177,7 +177,7 @@ async fn a_block_ends_when_its_time_is_over_also_for_an_incident_that_a_person_c
     // A lower mode does not stop what is owed.
     world.set(|settings| settings.mode = "observe".to_owned());
     let mut running = world.cordon.spawn(&["serve"]).unwrap();
-    let until = Instant::now() + Duration::from_secs(30);
+    let until = Instant::now() + Duration::from_secs(60);
     while world.blocked(&open).await || world.blocked(&closed).await {
         assert!(Instant::now() < until && running.is_running(), "{}", running.log());
         tokio::time::sleep(Duration::from_millis(100)).await;
