@@ -6,12 +6,12 @@ mod plain;
 
 use std::{sync::Arc, time::Duration};
 
-use cordon_shared::journal::JournalError;
+use cordon_shared::{arn::Arn, journal::JournalError};
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::{Config, notify::Notify},
+    config::notify::{Notify, Slack, Webhook},
     driver::Hub,
     journal::outbox::Due,
     slack::{Poster, SLACK},
@@ -66,27 +66,51 @@ struct Destination {
     way: Way,
 }
 
+/// A destination as it is configured.
+enum Target<'c> {
+    Slack(&'c Slack),
+    Webhook(&'c Webhook),
+    Topic(&'c Arn),
+    Stdout,
+}
+
+impl Target<'_> {
+    /// What the outbox calls it.
+    fn name(&self) -> String {
+        match self {
+            Self::Slack(_) => SLACK.to_owned(),
+            Self::Webhook(hook) => format!("webhook:{}", hook.name),
+            Self::Topic(arn) => format!("sns:{arn}"),
+            Self::Stdout => "stdout".to_owned(),
+        }
+    }
+
+    fn way(&self, hub: &Hub) -> Way {
+        match self {
+            Self::Slack(slack) => Way::Slack(Poster::new(hub, slack)),
+            Self::Webhook(hook) => Way::Webhook(plain::Hook::new(hub, hook)),
+            Self::Topic(arn) => Way::Topic(plain::Topic { arn: (*arn).clone() }),
+            Self::Stdout => Way::Stdout,
+        }
+    }
+}
+
+fn configured(notify: &Notify) -> impl Iterator<Item = Target<'_>> {
+    let slack = notify.slack.iter().map(Target::Slack);
+    let hooks = notify.webhooks.iter().map(Target::Webhook);
+    let topics = notify.topics.iter().map(Target::Topic);
+    slack.chain(hooks).chain(topics).chain(notify.stdout.then_some(Target::Stdout))
+}
+
 /// The names of the destinations of a configuration. Standard output is told only where nothing else is written there.
 #[must_use]
 pub fn targets(notify: &Notify, stdout: bool) -> Vec<String> {
-    let slack = notify.slack.iter().map(|_| SLACK.to_owned());
-    let hooks = notify.webhooks.iter().map(|hook| format!("webhook:{}", hook.name));
-    let topics = notify.topics.iter().map(|arn| format!("sns:{arn}"));
-    let out = Some("stdout".to_owned()).filter(|_| notify.stdout && stdout);
-    slack.chain(hooks).chain(topics).chain(out).collect()
+    configured(notify).filter(|target| stdout || !matches!(target, Target::Stdout)).map(|target| target.name()).collect()
 }
 
-fn destinations(hub: &Hub, config: &Config) -> Vec<Destination> {
-    let notify = &config.notify;
-    let slack = notify.slack.iter().map(|slack| Destination { name: SLACK.to_owned(), way: Way::Slack(Poster::new(hub, slack)) });
-    let hooks = notify.webhooks.iter().map(|hook| {
-        let way = Way::Webhook(plain::Hook::new(hub, hook));
-        Destination { name: format!("webhook:{}", hook.name), way }
-    });
-    let topics =
-        notify.topics.iter().map(|arn| Destination { name: format!("sns:{arn}"), way: Way::Topic(plain::Topic { arn: arn.clone() }) });
-    let out = Some(Destination { name: "stdout".to_owned(), way: Way::Stdout }).filter(|_| notify.stdout);
-    slack.chain(hooks).chain(topics).chain(out).collect()
+/// How long is waited before the next try after so many: 1 second, doubled each time, at most a minute.
+pub(crate) fn pause(tries: u32) -> Duration {
+    Duration::from_secs(1 << tries.min(6)).min(SELDOM)
 }
 
 /// Sends until `enough`, then what is due within [`DRAIN`]. Gives back how many notices are left for the next command or service.
@@ -95,7 +119,8 @@ fn destinations(hub: &Hub, config: &Config) -> Vec<Destination> {
 /// Those of the journal, when what is left cannot be counted.
 pub async fn send(hub: Arc<Hub>, enough: CancellationToken) -> Result<u64, JournalError> {
     let mut tasks = tokio::task::JoinSet::new();
-    for destination in destinations(&hub, &hub.config) {
+    for target in configured(&hub.config.notify) {
+        let destination = Destination { name: target.name(), way: target.way(&hub) };
         tasks.spawn(serve(Arc::clone(&hub), destination, enough.clone()));
     }
     if tasks.is_empty() {
@@ -187,7 +212,7 @@ async fn one(hub: &Hub, destination: &Destination, due: Due) -> Result<Option<Du
             Ok(Some(pause))
         }
         Err(Unsent::Later { why, unsure }) => {
-            let pause = Duration::from_secs(1).saturating_mul(1 << due.tries.min(9)).min(SELDOM);
+            let pause = pause(due.tries);
             tracing::warn!(target, %run, key, %why, seconds = pause.as_secs(), "a notice is not sent and tried again");
             hub.store.outbox_again(due.id, later(pause), unsure || due.unsure, &why).await?;
             Ok(None)

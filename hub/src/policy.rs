@@ -80,11 +80,12 @@ impl Policies {
 
     /// The verdict and the policies that it comes from; or which policies cannot be evaluated, and why.
     fn people(&self, case: &Case) -> Result<(PolicyVerdict, Vec<String>), (Vec<String>, String)> {
-        let unfit = |error: String| (Vec::new(), format!("the policies cannot be asked about this step: {error}"));
-        let entities = Entities::from_json_value(case.entities(), Some(&*self.schema)).map_err(|error| unfit(told(&error)))?;
+        let entities = Entities::from_json_value(case.entities(), Some(&*self.schema)).map_err(|error| unfit(&told(&error)))?;
+        let [principal, action, resource] = case.who_what_on().map(|(kind, id)| uid(kind, id));
+        let named = [principal?, action?, resource?];
         let mut against: Vec<String> = Vec::new();
         for people in 0..=MOST_PEOPLE {
-            let said = self.ask(case, &entities, people)?;
+            let said = self.ask(case, &named, &entities, people)?;
             if said.allows && people == 0 {
                 return Ok((PolicyVerdict::Allow, said.because));
             }
@@ -103,13 +104,17 @@ impl Policies {
     }
 
     /// Cedar skips a policy that cannot be evaluated, even one that would forbid: here any such error is a no.
-    fn ask(&self, case: &Case, entities: &Entities, approvals: u8) -> Result<Said, (Vec<String>, String)> {
-        let unfit = |error: String| (Vec::new(), format!("the policies cannot be asked about this step: {error}"));
-        let [principal, action, resource] = case.who_what_on().map(|(kind, id)| uid(kind, id));
-        let (principal, action, resource) = (principal.map_err(unfit)?, action.map_err(unfit)?, resource.map_err(unfit)?);
+    fn ask(
+        &self,
+        case: &Case,
+        [principal, action, resource]: &[EntityUid; 3],
+        entities: &Entities,
+        approvals: u8,
+    ) -> Result<Said, (Vec<String>, String)> {
         let context =
-            Context::from_json_value(case.context(approvals), Some((&*self.schema, &action))).map_err(|error| unfit(told(&error)))?;
-        let request = Request::new(principal, action, resource, context, Some(&*self.schema)).map_err(|error| unfit(told(&error)))?;
+            Context::from_json_value(case.context(approvals), Some((&*self.schema, action))).map_err(|error| unfit(&told(&error)))?;
+        let request = Request::new(principal.clone(), action.clone(), resource.clone(), context, Some(&*self.schema));
+        let request = request.map_err(|error| unfit(&told(&error)))?;
         let response = Authorizer::new().is_authorized(&request, &self.set, entities);
         let (mut failed, mut errors) = (Vec::new(), Vec::new());
         for error in response.diagnostics().errors() {
@@ -153,8 +158,13 @@ impl Policies {
     }
 }
 
-fn uid(kind: &str, id: &str) -> Result<EntityUid, String> {
-    EntityUid::from_json(serde_json::json!({ "type": kind, "id": id })).map_err(|error| error.to_string())
+/// No policy is to blame: the case itself cannot be put to them.
+fn unfit(error: &str) -> (Vec<String>, String) {
+    (Vec::new(), format!("the policies cannot be asked about this step: {error}"))
+}
+
+fn uid(kind: &str, id: &str) -> Result<EntityUid, (Vec<String>, String)> {
+    EntityUid::from_json(serde_json::json!({ "type": kind, "id": id })).map_err(|error| unfit(&error.to_string()))
 }
 
 /// An error with what it was caused by: Cedar's own first line rarely says enough.

@@ -10,6 +10,7 @@ mod json;
 mod markdown;
 mod reach;
 mod story;
+mod tell;
 
 use cordon_shared::{
     engine::{StepView, View},

@@ -145,7 +145,7 @@ pub enum EvenIf {
     Never,
     /// A step it needs failed or is held.
     Failed,
-    /// A step it needs failed, is held, asks a person, or failed so far and is tried again: what must not wait.
+    /// A step it needs failed, is held, asks a person, failed so far and is tried again, or is done and not yet read back: what must not wait.
     Waiting,
 }
 

@@ -18,6 +18,7 @@ use std::{
 use serde_json::Value;
 
 use self::{
+    person::Play,
     screen::Screen,
     stage::{Scene, Stage},
     watch::Watch,
@@ -171,7 +172,7 @@ async fn perform(
     proof::credentials(screen, lab, organization, cordon, &watch, stage).await?;
 
     screen.section("What people say");
-    person::play(screen, organization, stage, cordon, &mut watch).await?;
+    Play { organization, stage, cordon, watch: &watch }.all(screen).await?;
 
     screen.section("Undo");
     undo(screen, organization, stage, cordon, &main).await?;

@@ -4,8 +4,10 @@ use cordon_shared::engine::{StepState, StepView, View};
 use serde_json::Value;
 
 use super::{
-    Access, AccessVerdict, CLOSE_INGRESS, FIND_LOGINS, LoginLine, LookedAt, Statement, action, at, count, plain, story::finding_reference,
-    story::provider, text_at,
+    Access, AccessVerdict, CLOSE_INGRESS, FIND_LOGINS, LoginLine, LookedAt, Statement, action, at, count, plain,
+    story::{finding_reference, provider},
+    tell::{because, unknown},
+    text_at,
 };
 
 /// What is known of the attacker's access.
@@ -47,10 +49,6 @@ pub(super) fn access(view: &View) -> Access {
     };
     let compromised = actor && verdict != AccessVerdict::GotIn;
     Access { verdict: if compromised { AccessVerdict::Compromised } else { verdict }, statements, logins, looked_at }
-}
-
-pub(super) fn unknown(what: &str, because: impl Into<String>, reference: Option<String>) -> Statement {
-    Statement { text: what.to_owned(), reference, not_known_because: Some(because.into()) }
 }
 
 /// ` from 203.0.113.5 on tcp port 22, first seen …, last seen …, 14 times`.
@@ -97,16 +95,6 @@ fn exposure(step: &StepView) -> Option<Statement> {
         StepState::Skipped { .. } => None,
         _ => Some(unknown("Whether the attacked port was open to the world", because(step), reference)),
     }
-}
-
-/// Why a step has no answer.
-pub(super) fn because(step: &StepView) -> String {
-    let why = match &step.state {
-        StepState::Held(hold) => hold.why.clone(),
-        StepState::Failed { why, .. } | StepState::Skipped { why } | StepState::Stuck { why } | StepState::Observed { why } => why.clone(),
-        _ => step.deferred.clone().unwrap_or_else(|| "it has not answered yet".to_owned()),
-    };
-    format!("step {} is {}: {why}", step.key, step.word())
 }
 
 /// What the search of the logs says.

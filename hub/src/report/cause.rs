@@ -8,14 +8,11 @@ use serde_json::Value;
 
 use super::{
     Access, AccessVerdict, Answer, CHAINED, CLOSE_INGRESS, DEACTIVATE, EXPOSURE, FIND_LOGINS, RELATED, Statement, TRACE, TRACE_EXPOSURE,
-    access::{because, unknown},
     action, at, count, plain, reach,
     story::finding_reference,
+    tell::{NAMED, because, latest, list, say, some_of, text, unknown},
     text_at,
 };
-
-/// Calls, addresses and resources named in one statement; the JSON of the step has all.
-pub(super) const NAMED: usize = 8;
 
 /// The answers, in the order a reader asks. None where no step of the playbook looks for them.
 pub(super) fn answers(view: &View, access: &Access) -> Vec<Answer> {
@@ -49,38 +46,6 @@ pub(super) fn answers(view: &View, access: &Access) -> Vec<Answer> {
 
 fn answer(question: &str, statements: Vec<Statement>) -> Answer {
     Answer { question: question.to_owned(), statements }
-}
-
-pub(super) fn say(text: impl Into<String>, reference: impl Into<String>) -> Statement {
-    Statement { text: text.into(), reference: Some(reference.into()), not_known_because: None }
-}
-
-/// The latest instance of an action that found something out; else the latest that has an outcome; else the latest that was at least wanted,
-/// for the reason why it has none. A second look that could not see hides nothing of the first.
-pub(super) fn latest<'v>(view: &'v View, name: &str) -> Option<&'v StepView> {
-    let of = |step: &&StepView| action(view, step) == name;
-    let answered = |step: &&StepView| of(step) && step.outcome.is_object();
-    let knows = |step: &&StepView| answered(step) && text_at(&step.outcome, &["nothing_known_because"]).is_none();
-    let wanted = |step: &&StepView| of(step) && !matches!(step.state, StepState::Skipped { .. });
-    let steps = || view.steps.iter();
-    let answered = steps().rfind(knows).or_else(|| steps().rfind(answered));
-    answered.or_else(|| view.steps.iter().find(wanted)).or_else(|| view.steps.iter().find(of))
-}
-
-pub(super) fn list<'v>(value: &'v Value, path: &[&str]) -> impl Iterator<Item = &'v Value> {
-    at(value, path).and_then(Value::as_array).into_iter().flatten()
-}
-
-pub(super) fn text(value: &Value, key: &str) -> String {
-    at(value, &[key]).map(plain).unwrap_or_default()
-}
-
-/// `a, b and 3 more`.
-pub(super) fn some_of(items: impl IntoIterator<Item = String>) -> String {
-    let all: Vec<String> = items.into_iter().collect();
-    let named: Vec<&str> = all.iter().take(NAMED).map(String::as_str).collect();
-    let more = all.len().saturating_sub(named.len());
-    if more == 0 { named.join(", ") } else { format!("{} and {more} more", named.join(", ")) }
 }
 
 fn way_in(view: &View) -> Vec<Statement> {

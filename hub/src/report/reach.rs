@@ -5,11 +5,9 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
-    CHAINED, RELATED, Statement,
-    access::{because, unknown},
-    at,
-    cause::{NAMED, latest, list, say, some_of, text},
-    count, text_at,
+    CHAINED, RELATED, Statement, at, count,
+    tell::{NAMED, because, latest, list, say, some_of, text, unknown},
+    text_at,
 };
 
 /// The roles that the credentials assumed: no containment of the credentials ends their sessions.

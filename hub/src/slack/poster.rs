@@ -63,8 +63,13 @@ impl Poster {
                 place
             }
         };
+        self.head(thread, &place, &view).await
+    }
+
+    /// Draws the first card of a thread anew, where something else in it has changed.
+    async fn head(&self, thread: Option<Place>, changed: &Place, view: &View) -> Result<(), Unsent> {
         match thread {
-            Some(root) if root != place => self.update(&root, &card::detected(&view)).await,
+            Some(root) if root != *changed => self.update(&root, &card::detected(view)).await,
             _ => Ok(()),
         }
     }
@@ -142,10 +147,7 @@ impl Poster {
         let asked = cards.into_iter().find(|(asked, _)| asked.digest == due.notice.digest && asked.expires == due.notice.expires);
         let Some((asked, place)) = asked else { return Ok(()) };
         self.update(&place, &card::question(view, entries, &asked, hub.clock.now())).await?;
-        match hub.store.thread_of(view.run, SLACK).await? {
-            Some(root) if root != place => self.update(&root, &card::detected(view)).await,
-            _ => Ok(()),
-        }
+        self.head(hub.store.thread_of(view.run, SLACK).await?, &place, view).await
     }
 }
 

@@ -12,14 +12,12 @@ use tokio_rustls::TlsConnector;
 use tokio_tungstenite::{WebSocketStream, tungstenite::Message};
 
 use super::{client::Api, press::Desk};
-use crate::{config::notify::SecretRef, serve::wait};
+use crate::{config::notify::SecretRef, notify, serve::wait};
 
 /// How long a connection may take to come up.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// A connection that says nothing for so long is dead: Slack pings every few seconds.
 const SILENCE: Duration = Duration::from_secs(60);
-/// The longest pause between two connections.
-const SELDOM: Duration = Duration::from_secs(60);
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
@@ -44,7 +42,7 @@ pub(super) async fn serve(desk: Arc<Desk>, token: SecretRef) {
             Err(why) => {
                 tries = tries.saturating_add(1);
                 tracing::warn!(%why, "no connection to Slack by Socket Mode");
-                Duration::from_secs(1).saturating_mul(1 << tries.min(6)).min(SELDOM)
+                notify::pause(tries)
             }
         };
         if !wait(&hub, pause).await {

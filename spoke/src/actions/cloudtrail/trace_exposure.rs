@@ -26,7 +26,7 @@ use super::search::{
     history::{self, End, lookup, within},
 };
 use crate::{
-    action::{ActionError, Cx, Found, ParamsError, Probe},
+    action::{ActionError, Cx, Found, Probe},
     actions::ec2::{
         close_open_ingress::{Body, Breadth, Source, Transport, breadth},
         instance_exposure::OpenRule,
@@ -55,7 +55,7 @@ pub struct Params {
     /// The port.
     pub port: u16,
     /// `tcp` or `udp`, or its number.
-    #[serde(default = "tcp")]
+    #[serde(default = "Transport::usual")]
     pub protocol: String,
     /// The rules that let the world in: `open_rules` of `ec2.instance-exposure`.
     pub rules: Vec<OpenRule>,
@@ -66,10 +66,6 @@ pub struct Params {
     #[serde(default)]
     #[schemars(with = "Option<String>")]
     pub since: Option<Timestamp>,
-}
-
-fn tcp() -> String {
-    "tcp".to_owned()
 }
 
 impl Params {
@@ -166,9 +162,7 @@ impl Probe for TraceExposure {
     type Outcome = Outcome;
 
     async fn run(&self, cx: Cx<'_>, with: &Params) -> Result<Found<Outcome>, ActionError> {
-        let Some(transport) = Transport::parse(&with.protocol) else {
-            return Err(ParamsError { action: NAME, why: format!("`{}` is neither tcp nor udp", with.protocol) }.into());
-        };
+        let transport = Transport::asked(NAME, &with.protocol)?;
         let unknown = |why: &str| {
             let since_unknown_because = Some(why.to_owned());
             let outcome = Outcome { since: None, since_unknown_because, rules: Vec::new(), note: history::NOTE };

@@ -46,14 +46,10 @@ pub struct Params {
     /// The attackers' addresses.
     pub sources: Vec<IpAddr>,
     /// `tcp` or `udp`, or its number.
-    #[serde(default = "tcp")]
+    #[serde(default = "Transport::usual")]
     pub protocol: String,
     /// The attacked port.
     pub port: u16,
-}
-
-fn tcp() -> String {
-    "tcp".to_owned()
 }
 
 /// All that undo needs.

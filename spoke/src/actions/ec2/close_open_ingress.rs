@@ -53,7 +53,7 @@ pub struct Params {
     /// This group (`sg-…`).
     pub group: Option<String>,
     /// `tcp` or `udp`, or its number.
-    #[serde(default = "tcp")]
+    #[serde(default = "Transport::usual")]
     pub protocol: String,
     /// These ports.
     pub ports: Option<Vec<u16>>,
@@ -61,10 +61,6 @@ pub struct Params {
     pub except: Option<Vec<u16>>,
     /// A group on more interfaces than this asks a person; 20 without it.
     pub max_interfaces: Option<u32>,
-}
-
-fn tcp() -> String {
-    "tcp".to_owned()
 }
 
 const MAX_INTERFACES: u32 = 20;

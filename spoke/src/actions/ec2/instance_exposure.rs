@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use self::part::Parts;
 use super::close_open_ingress::{Body, Source, Transport};
 use crate::{
-    action::{ActionError, Cx, Found, ParamsError, Probe},
+    action::{ActionError, Cx, Found, Probe},
     permission::Permission,
 };
 
@@ -37,12 +37,8 @@ pub struct Params {
     #[serde(default)]
     pub port: Option<u16>,
     /// `tcp` or `udp`, or its number.
-    #[serde(default = "tcp")]
+    #[serde(default = "Transport::usual")]
     pub protocol: String,
-}
-
-fn tcp() -> String {
-    "tcp".to_owned()
 }
 
 /// Yes, no, or not known.
@@ -189,9 +185,7 @@ impl Probe for InstanceExposure {
     type Outcome = Outcome;
 
     async fn run(&self, cx: Cx<'_>, with: &Params) -> Result<Found<Outcome>, ActionError> {
-        let Some(transport) = Transport::parse(&with.protocol) else {
-            return Err(ParamsError { action: NAME, why: format!("`{}` is neither tcp nor udp", with.protocol) }.into());
-        };
+        let transport = Transport::asked(NAME, &with.protocol)?;
         let mut parts = Parts::new(cx, &with.instance);
         let seen = parts.look().await?;
         let port = with.port.unwrap_or_else(|| seen.login_port());

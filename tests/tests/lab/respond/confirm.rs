@@ -1,7 +1,7 @@
 //! `confirm_findings`: what GuardDuty itself does not stand by changes nothing.
 
 use cordon_lab::{
-    Shape,
+    Settings, Shape,
     organization::{
         credential::{Stolen, misuse},
         finding::{Part, brute_force},
@@ -11,13 +11,14 @@ use serde_json::json;
 
 use super::world::{ATTACKER, HOME, World, hold, id, of, state, step, text};
 
+/// One that asks GuardDuty before it acts.
+async fn confirming() -> World {
+    World::with(Shape::small(), |settings| Settings { confirm_findings: true, ..settings }).await
+}
+
 #[tokio::test]
 async fn a_finding_that_guardduty_knows_is_acted_on_and_one_that_it_does_not_know_is_held() {
-    let world = World::with(Shape::small(), |mut settings| {
-        settings.confirm_findings = true;
-        settings
-    })
-    .await;
+    let world = confirming().await;
     let (known, forged) = futures::join!(world.instance("known"), world.instance("forged"));
     let native = brute_force(&known, ATTACKER, Part::Target);
     world.organization.know(&native).await.unwrap();
@@ -42,11 +43,7 @@ async fn a_finding_that_guardduty_knows_is_acted_on_and_one_that_it_does_not_kno
 /// A true finding's id over another instance: what GuardDuty says of it counts.
 #[tokio::test]
 async fn a_copy_of_a_true_finding_that_names_another_instance_is_held() {
-    let world = World::with(Shape::small(), |mut settings| {
-        settings.confirm_findings = true;
-        settings
-    })
-    .await;
+    let world = confirming().await;
     let (attacked, bystander) = futures::join!(world.instance("attacked"), world.instance("bystander"));
     let native = brute_force(&attacked, ATTACKER, Part::Target);
     world.organization.know(&native).await.unwrap();
@@ -64,11 +61,7 @@ async fn a_copy_of_a_true_finding_that_names_another_instance_is_held() {
 /// A true finding's id over other credentials: whose instance and whose sessions are cut is what GuardDuty says.
 #[tokio::test]
 async fn a_copy_of_a_true_finding_that_names_another_principal_is_held() {
-    let world = World::with(Shape::small(), |mut settings| {
-        settings.confirm_findings = true;
-        settings
-    })
-    .await;
+    let world = confirming().await;
     let (thief, bystander) = futures::join!(world.instance("thief"), world.instance("bystander"));
     let about = |principal: &str| {
         let stolen = Stolen {

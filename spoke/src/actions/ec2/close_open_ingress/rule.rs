@@ -6,6 +6,7 @@ use ipnet::{IpNet, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 use super::ports::PortSet;
+use crate::action::ParamsError;
 
 /// A transport protocol with ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -27,6 +28,20 @@ impl Transport {
             "udp" | "17" => Some(Self::Udp),
             _ => None,
         }
+    }
+
+    /// The one that a step means which says none.
+    #[must_use]
+    pub fn usual() -> String {
+        Self::Tcp.as_str().to_owned()
+    }
+
+    /// From a step's parameter.
+    ///
+    /// # Errors
+    /// It is neither.
+    pub fn asked(action: &'static str, protocol: &str) -> Result<Self, ParamsError> {
+        Self::parse(protocol).ok_or_else(|| ParamsError { action, why: format!("`{protocol}` is neither tcp nor udp") })
     }
 
     /// As AWS writes it in rules of security groups.
