@@ -4,6 +4,7 @@ mod account;
 mod audit;
 mod budget;
 mod catalogue;
+mod door;
 mod exit;
 mod freeze;
 mod incident;
@@ -43,6 +44,9 @@ struct Common {
     /// Tables for people, or JSON, one object a line
     #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
     format: Format,
+    /// Work on the state folder of this computer, also where `[hub] api` names a running service
+    #[arg(long, global = true)]
+    here: bool,
     /// Also exit 5 when an incident ends in one of these states, such as held,waiting
     #[arg(long, global = true, value_delimiter = ',', value_name = "STATES")]
     fail_on: Vec<String>,

@@ -3,11 +3,13 @@
 //! [`file::File`] is the text's own tree, unknown keys refused; [`Config`] is what it says once every value has been checked.
 //! Everything that is wrong is reported at once, each at its place.
 
+pub mod api;
 mod budgets;
 mod check;
 mod file;
 mod findings;
 pub mod notify;
+pub mod people;
 mod problem;
 
 use std::path::{Path, PathBuf};
@@ -65,8 +67,12 @@ pub struct Config {
     pub known: Vec<Known>,
     /// Where logs are looked for; empty: in the usual places.
     pub logs: Vec<Logs>,
-    /// Who is told, and who may answer.
+    /// Who is told, and by which ways answers come.
     pub notify: notify::Notify,
+    /// People: their identities and roles.
+    pub people: Vec<people::Person>,
+    /// The HTTP API.
+    pub api: api::Api,
 }
 
 /// The hub itself.

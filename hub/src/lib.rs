@@ -1,9 +1,12 @@
 //! The service in the security account: intake, organization, gate, drivers, journal, reports and the command line.
 
 pub mod alarm;
+pub mod api;
 pub mod audit;
 pub mod cli;
 pub mod config;
+pub mod desk;
+pub mod doorkeeper;
 pub mod driver;
 pub mod evidence;
 pub mod incident;
@@ -12,6 +15,7 @@ pub mod intake;
 pub mod journal;
 pub mod notify;
 pub mod org;
+pub mod people;
 pub mod policy;
 pub mod refused;
 pub mod report;

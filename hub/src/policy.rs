@@ -8,6 +8,7 @@
 pub mod case;
 pub mod keeper;
 mod load;
+pub mod person;
 pub mod replay;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -80,12 +81,12 @@ impl Policies {
 
     /// The verdict and the policies that it comes from; or which policies cannot be evaluated, and why.
     fn people(&self, case: &Case) -> Result<(PolicyVerdict, Vec<String>), (Vec<String>, String)> {
-        let entities = Entities::from_json_value(case.entities(), Some(&*self.schema)).map_err(|error| unfit(&told(&error)))?;
-        let [principal, action, resource] = case.who_what_on().map(|(kind, id)| uid(kind, id));
-        let named = [principal?, action?, resource?];
+        let entities =
+            Entities::from_json_value(Value::Array(case.entities()), Some(&*self.schema)).map_err(|error| unfit(&told(&error)))?;
+        let named = named(case.who_what_on())?;
         let mut against: Vec<String> = Vec::new();
         for people in 0..=MOST_PEOPLE {
-            let said = self.ask(case, &named, &entities, people)?;
+            let said = self.ask(case.context(people), &named, &entities)?;
             if said.allows && people == 0 {
                 return Ok((PolicyVerdict::Allow, said.because));
             }
@@ -106,13 +107,11 @@ impl Policies {
     /// Cedar skips a policy that cannot be evaluated, even one that would forbid: here any such error is a no.
     fn ask(
         &self,
-        case: &Case,
+        context: Value,
         [principal, action, resource]: &[EntityUid; 3],
         entities: &Entities,
-        approvals: u8,
     ) -> Result<Said, (Vec<String>, String)> {
-        let context =
-            Context::from_json_value(case.context(approvals), Some((&*self.schema, action))).map_err(|error| unfit(&told(&error)))?;
+        let context = Context::from_json_value(context, Some((&*self.schema, action))).map_err(|error| unfit(&told(&error)))?;
         let request = Request::new(principal.clone(), action.clone(), resource.clone(), context, Some(&*self.schema));
         let request = request.map_err(|error| unfit(&told(&error)))?;
         let response = Authorizer::new().is_authorized(&request, &self.set, entities);
@@ -135,16 +134,18 @@ impl Policies {
         self.known.get(name).map_or("", |known| known.file.as_str())
     }
 
+    /// Policies by their names, with their reasons.
+    fn list(&self, policies: &[String]) -> String {
+        let named = policies.iter().map(|name| match self.known.get(name) {
+            Some(known) if !known.why.is_empty() => format!("`{name}` ({})", known.why),
+            _ => format!("`{name}`"),
+        });
+        named.collect::<Vec<_>>().join(", ")
+    }
+
     /// The answer in words.
     fn words(&self, verdict: PolicyVerdict, policies: &[String], case: &Case) -> String {
-        let named: Vec<String> = policies
-            .iter()
-            .map(|name| match self.known.get(name) {
-                Some(known) if !known.why.is_empty() => format!("`{name}` ({})", known.why),
-                _ => format!("`{name}`"),
-            })
-            .collect();
-        let (list, many) = (named.join(", "), named.len() != 1);
+        let (list, many) = (self.list(policies), policies.len() != 1);
         let (policy, s) = if many { ("policies", "") } else { ("policy", "s") };
         match verdict {
             PolicyVerdict::Allow => format!("{policy} {list} allow{s} it"),
@@ -161,6 +162,11 @@ impl Policies {
 /// No policy is to blame: the case itself cannot be put to them.
 fn unfit(error: &str) -> (Vec<String>, String) {
     (Vec::new(), format!("the policies cannot be asked about this step: {error}"))
+}
+
+fn named(names: [(&str, &str); 3]) -> Result<[EntityUid; 3], (Vec<String>, String)> {
+    let [principal, action, resource] = names.map(|(kind, id)| uid(kind, id));
+    Ok([principal?, action?, resource?])
 }
 
 fn uid(kind: &str, id: &str) -> Result<EntityUid, (Vec<String>, String)> {

@@ -31,6 +31,7 @@ pub async fn serve(hub: Arc<Hub>) -> Result<(), JournalError> {
         tasks.spawn(poll::poll(Arc::clone(&hub), every.unsigned_abs()));
     }
     crate::slack::receive(&hub, &mut tasks).await.map_err(JournalError::Refused)?;
+    crate::api::server::receive(&hub, &mut tasks).await.map_err(JournalError::Refused)?;
     if hub.policies.has_folder() {
         tasks.spawn(policies(Arc::clone(&hub)));
     }

@@ -10,6 +10,7 @@ mod clients;
 mod door;
 mod error;
 mod presign;
+pub mod proof;
 
 use std::{
     fmt,

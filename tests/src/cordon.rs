@@ -15,6 +15,10 @@ use crate::{
     Lab, LabError, Organization, Python, hand::Credentials, moto::Program, organization::Settings, python::target_folder, secrets::Watchman,
 };
 
+const ACCESS_KEY: &str = "AWS_ACCESS_KEY_ID";
+const SECRET_KEY: &str = "AWS_SECRET_ACCESS_KEY";
+const SESSION_TOKEN: &str = "AWS_SESSION_TOKEN";
+
 /// How long a program may take to end after it was killed.
 const END: Duration = Duration::from_secs(10);
 
@@ -120,6 +124,22 @@ impl Cordon {
         fs::write(&self.config, text).map_err(wrong).map(|()| self.clone())
     }
 
+    /// The same at the keyboard of somebody with these AWS credentials.
+    #[must_use]
+    pub fn as_person(mut self, credentials: &Credentials) -> Self {
+        self.environment.retain(|(name, _)| name != SESSION_TOKEN);
+        for (name, value) in [
+            (ACCESS_KEY, Some(&credentials.access_key)),
+            (SECRET_KEY, Some(&credentials.secret_key)),
+            (SESSION_TOKEN, credentials.token.as_ref()),
+        ] {
+            if let Some(value) = value {
+                self = self.with(name, value);
+            }
+        }
+        self
+    }
+
     /// The same with one more environment variable.
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {
@@ -208,11 +228,11 @@ fn environment(endpoint: &str, region: &str, credentials: &Credentials) -> Vec<(
     let mut environment = vec![
         ("AWS_ENDPOINT_URL", endpoint),
         ("AWS_REGION", region),
-        ("AWS_ACCESS_KEY_ID", &credentials.access_key),
-        ("AWS_SECRET_ACCESS_KEY", &credentials.secret_key),
+        (ACCESS_KEY, &credentials.access_key),
+        (SECRET_KEY, &credentials.secret_key),
         ("AWS_EC2_METADATA_DISABLED", "true"),
     ];
-    environment.extend(credentials.token.as_deref().map(|token| ("AWS_SESSION_TOKEN", token)));
+    environment.extend(credentials.token.as_deref().map(|token| (SESSION_TOKEN, token)));
     environment.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 

@@ -1,17 +1,9 @@
 //! `cordon budget`: what is spent, by which incidents, and when it frees.
 
 use clap::Subcommand;
-use cordon_shared::{
-    clock::{Clock as _, SystemClock},
-    gate::budget::standings,
-    id::IncidentId,
-    plan::Counts,
-};
-use jiff::Timestamp;
-use serde::Serialize;
+use cordon_shared::plan::Counts;
 
-use super::{Common, Exit, Failure, output};
-use crate::journal::sqlite::SqliteStore;
+use super::{Common, Exit, Failure, door::Door, output};
 
 /// Budgets.
 #[derive(Debug, Subcommand)]
@@ -20,45 +12,13 @@ pub(super) enum BudgetCommand {
     Show,
 }
 
-#[derive(Debug, Serialize)]
-struct Row {
-    scope: String,
-    /// The account, or the group, that this much of it was spent in; null: the scope as a whole.
-    whose: Option<String>,
-    counts: Counts,
-    window: String,
-    most: u32,
-    spent: u32,
-    /// What the next step of this kind comes to.
-    asks: bool,
-    incidents: Vec<IncidentId>,
-    frees_at: Option<Timestamp>,
-}
-
 /// Obeys `cordon budget`.
 pub(super) async fn budget(common: &Common, command: BudgetCommand) -> Result<Exit, Failure> {
     let BudgetCommand::Show = command;
-    let config = common.load()?;
-    if config.budgets.is_empty() {
+    let door = Door::open(common).await?;
+    let rows = door.budgets().await?;
+    if rows.is_empty() && !door.is_there() && door.config().budgets.is_empty() {
         output::tell("no budget is configured (`[[budgets]]`); the hard caps of `[caps]` hold");
-    }
-    let store = SqliteStore::open(&config.hub.state_dir).map_err(|error| Failure::other(error.to_string()))?;
-    let now = SystemClock.now();
-    let mut rows = Vec::new();
-    for budget in config.budgets.iter() {
-        let since = now.checked_sub(budget.window).unwrap_or(Timestamp::MIN);
-        let charges = store.charges(since, budget.counts).await.map_err(|error| Failure::other(error.to_string()))?;
-        rows.extend(standings(budget, &charges, now).into_iter().map(|standing| Row {
-            scope: budget.scope.to_string(),
-            whose: standing.whose,
-            counts: budget.counts,
-            window: format!("{:#}", budget.window),
-            most: budget.most,
-            spent: standing.spent,
-            asks: standing.spent >= budget.most,
-            incidents: standing.by.into_iter().collect(),
-            frees_at: standing.frees_at,
-        }));
     }
     output::rows(common.format, &rows, &["scope", "whose", "counts", "window", "spent", "next", "incidents", "frees at"], |row| {
         let percent = if row.counts == Counts::InService { " %" } else { "" };

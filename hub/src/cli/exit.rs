@@ -101,6 +101,12 @@ impl Tally {
     pub fn new(fail_on: Vec<String>) -> Self {
         Self { fail_on, ..Self::default() }
     }
+    /// The same, with one that came to rest.
+    #[must_use]
+    pub fn of(mut self, state: RunState) -> Self {
+        self.state(state);
+        self
+    }
     /// An incident came to rest.
     pub fn state(&mut self, state: RunState) {
         self.failed |= matches!(state, RunState::Failed | RunState::Stuck);

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use clap::{Args, Subcommand, ValueEnum};
 use cordon_shared::{
     clock::{Clock as _, SystemClock},
-    freeze::{self, Freeze as Line, Level, Scope, standing, thaw_command},
+    freeze::{Freeze as Line, Level, Scope, thaw_command},
     id::AccountId,
-    journal::{Journal, JournalError, Store},
+    journal::Store as _,
 };
 use cordon_spoke::{
     aws::lockout::Lockout,
@@ -15,7 +15,7 @@ use cordon_spoke::{
     session::Sessions,
 };
 
-use super::{Common, Exit, Failure, Format, output, person};
+use super::{Common, Exit, Failure, Format, door::Door, output, person};
 use crate::{config::Config, journal::sqlite::SqliteStore, setup, text::safe};
 
 /// Stop changes at once.
@@ -114,12 +114,6 @@ fn line(scope: Scope, level: Level, why: &str, hard: bool) -> Line {
     Line { number: 0, at: SystemClock.now(), by: person(), why: why.trim().to_owned(), scope, level, hard, alarm: None }
 }
 
-fn journal(config: &Config) -> Result<(Arc<SqliteStore>, Journal), JournalError> {
-    let store = SqliteStore::open(&config.hub.state_dir)?;
-    let dynamic: Arc<dyn Store> = store.clone();
-    Ok((store, Journal::new(dynamic)))
-}
-
 /// The hub's own role, by the credentials of this command line; or why it is not known.
 async fn lockout(config: &Config) -> Result<Lockout, String> {
     let Some(role) = &config.hub.role else {
@@ -133,8 +127,7 @@ async fn lockout(config: &Config) -> Result<Lockout, String> {
 pub(super) async fn freeze(common: &Common, args: Freeze) -> Result<Exit, Failure> {
     let config = common.load()?;
     if let Some(FreezeCommand::List { all }) = args.command {
-        let (store, _) = journal(&config)?;
-        return list(common.format, &store, all).await;
+        return list(common.format, &Door::of(common, config).await?, all).await;
     }
     let why = args.why.unwrap_or_default();
     if why.trim().is_empty() {
@@ -144,12 +137,12 @@ pub(super) async fn freeze(common: &Common, args: Freeze) -> Result<Exit, Failur
     let line = line(args.of.scope(&config)?, level, &why, args.hard);
     // A journal that cannot be written is no reason to leave the role as it is.
     let locked = if args.hard { lockout(&config).await.map(Some) } else { Ok(None) };
-    let written = write(&config, line.clone()).await;
+    let written = write(common, &config, line).await;
     if let Ok(Some(lockout)) = &locked {
         lockout.deny().await.map_err(|error| both(written.as_ref().err(), &error.to_string()))?;
         output::tell(&format!("{} may assume no role any more; `cordon thaw --hard` gives that back", lockout.role()));
     }
-    written?;
+    let line = written?;
     show(common.format, &line)?;
     if let Scope::Ou(ou) = &line.scope {
         output::tell(&format!("whether there is an OU `{}` was not looked up: `cordon account list` shows their paths", safe(ou)));
@@ -165,9 +158,8 @@ fn both(journal: Option<&Failure>, hard: &str) -> Failure {
     })
 }
 
-async fn write(config: &Config, line: Line) -> Result<(), Failure> {
-    let (_, journal) = journal(config)?;
-    Ok(journal.with(move |tx| freeze::freeze(tx, &line)).await?)
+async fn write(common: &Common, config: &Config, line: Line) -> Result<Line, Failure> {
+    Door::of(common, config.clone()).await?.freeze(line).await
 }
 
 /// Obeys `cordon thaw`.
@@ -183,25 +175,23 @@ pub(super) async fn thaw(common: &Common, args: Thaw) -> Result<Exit, Failure> {
         output::tell(&format!("{} {said}", lockout.role()));
     }
     let line = line(scope, Level::Off, &args.why, args.hard);
-    let (store, journal) = journal(&config)?;
-    let mine = line.clone();
-    let lifted = match journal.with(move |tx| freeze::thaw(tx, &mine)).await {
-        Err(JournalError::Refused(why)) if lifted_hard => {
-            output::tell(&why);
+    let door = Door::of(common, config).await?;
+    let thawed = match door.thaw(line).await {
+        Err(failure) if lifted_hard && failure.exit == Exit::Usage => {
+            output::tell(&failure.text);
             return Ok(Exit::Well);
         }
-        lifted => lifted?,
+        thawed => thawed?,
     };
-    show(common.format, &line)?;
-    if !args.hard && lifted.iter().any(|freeze| freeze.hard) {
+    show(common.format, &thawed.line)?;
+    if !args.hard && thawed.lifted.iter().any(|freeze| freeze.hard) {
         output::tell("the hub's role was locked out with it and still is: `cordon thaw --hard` lets it assume roles again");
     }
-    let waiting = store.maybe_frozen().await?.len();
-    if waiting > 0 {
+    if thawed.waiting > 0 && !door.is_there() {
         let text = "what was stopped goes on where Cordon runs; where it does not, `cordon serve` or the next `cordon respond` takes it up";
         output::tell(text);
     }
-    tell(&store).await?;
+    standing(&thawed.stands);
     Ok(Exit::Well)
 }
 
@@ -219,11 +209,8 @@ fn show(format: Format, line: &Line) -> Result<(), Failure> {
     }
 }
 
-async fn list(format: Format, store: &Arc<SqliteStore>, all: bool) -> Result<Exit, Failure> {
-    let mut lines = store.freezes_and_thaws().await?;
-    if !all {
-        lines = standing(&lines);
-    }
+async fn list(format: Format, door: &Door, all: bool) -> Result<Exit, Failure> {
+    let lines = door.freezes(all).await?;
     if format == Format::Table && lines.is_empty() {
         output::tell("nothing is frozen");
         return Ok(Exit::Well);
@@ -237,9 +224,19 @@ async fn list(format: Format, store: &Arc<SqliteStore>, all: bool) -> Result<Exi
 }
 
 /// Says on standard error what is frozen.
-pub(super) async fn tell(store: &Arc<SqliteStore>) -> Result<(), Failure> {
-    for line in store.freezes().await? {
+pub(super) async fn tell(door: &Door) -> Result<(), Failure> {
+    standing(&door.freezes(false).await?);
+    Ok(())
+}
+
+/// The same of a journal.
+pub(super) async fn tell_of(store: &SqliteStore) -> Result<(), Failure> {
+    standing(&store.freezes().await?);
+    Ok(())
+}
+
+fn standing(lines: &[Line]) {
+    for line in lines {
         output::tell(&format!("frozen: {}; `{}` lifts it", safe(&line.to_string()), safe(&thaw_command(&line.scope))));
     }
-    Ok(())
 }

@@ -1,22 +1,13 @@
 //! `cordon incident` and `cordon approval`: look at, answer and reverse what was done.
 
-use std::{sync::Arc, time::Duration};
-
 use clap::{Args, Subcommand};
-use cordon_shared::{
-    engine::{StepState, View},
-    id::IncidentId,
-    journal::{RunRow, ops},
-    plan::StepKey,
-};
+use cordon_shared::{id::IncidentId, journal::RunRow, plan::StepKey};
 
-use super::{Common, Exit, Failure, Format, exit::Tally, freeze, output, person};
+use super::{Common, Exit, Failure, Format, door::Door, exit::Tally, freeze, output};
 use crate::{
-    driver::{self, Hub, serve_requests},
-    incident::IncidentJson,
-    journal::{queries::RunFilter, requests::Request, sqlite::SqliteStore},
-    report::Report,
-    setup::{self, SetupError, Wanted},
+    api::Answered,
+    desk::{Form, Question, Which},
+    journal::Request,
 };
 
 /// Look at, answer and reverse what was done.
@@ -116,21 +107,12 @@ pub(super) struct Answer {
     yes: bool,
 }
 
-fn store(common: &Common) -> Result<Arc<SqliteStore>, Failure> {
-    let config = common.load()?;
-    Ok(SqliteStore::open(&config.hub.state_dir)?)
-}
-
-async fn find(store: &Arc<SqliteStore>, id: &str) -> Result<IncidentId, Failure> {
-    store.find_run(id).await.map_err(|error| Failure::usage(error.to_string()))
-}
-
 /// Obeys `cordon incident`.
 pub(super) async fn incident(common: &Common, command: Incident) -> Result<Exit, Failure> {
+    let door = Door::open(common).await?;
     match command {
         Incident::List(list) => {
-            let store = store(common)?;
-            freeze::tell(&store).await?;
+            freeze::tell(&door).await?;
             let states = list
                 .state
                 .iter()
@@ -139,22 +121,12 @@ pub(super) async fn incident(common: &Common, command: Incident) -> Result<Exit,
                         .map_err(|_| Failure::usage(format!("`--state {state}`: there is no such state")))
                 })
                 .collect::<Result<Vec<_>, Failure>>()?;
-            let filter = RunFilter {
-                open_only: list.open,
-                states,
-                account: list.account,
-                playbook: list.playbook,
-                limit: Some(list.limit),
-                ..RunFilter::default()
-            };
-            let rows = store.runs(&filter).await?;
-            show_rows(common.format, &rows)
+            let which = Which { states, account: list.account, playbook: list.playbook, open: list.open, limit: Some(list.limit) };
+            show_rows(common.format, &door.incidents(&which).await?)
         }
         Incident::Show { id } => {
-            let store = store(common)?;
-            freeze::tell(&store).await?;
-            let id = find(&store, &id).await?;
-            let incident = IncidentJson::new(&store.view(id).await?, None);
+            freeze::tell(&door).await?;
+            let incident = door.incident(&id).await?;
             match common.format {
                 Format::Json => output::object(&incident)?,
                 Format::Table => output::line(&crate::show::incident(&incident)),
@@ -162,39 +134,32 @@ pub(super) async fn incident(common: &Common, command: Incident) -> Result<Exit,
             Ok(Exit::Well)
         }
         Incident::Report { id, html } => {
-            let store = store(common)?;
-            let id = find(&store, &id).await?;
-            let entries = store.entries(id).await?;
-            let view = ops::fold(id, &entries)?;
-            match common.format {
-                Format::Table if html => output::line(Report::new(&view, &entries).html().trim_end()),
+            let form = match common.format {
+                Format::Table if html => Form::Html,
                 Format::Json if html => return Err(Failure::usage("`--html` and `--format json` are two formats: choose one")),
-                Format::Json => output::object(&Report::new(&view, &entries))?,
-                Format::Table => output::line(Report::new(&view, &entries).markdown().trim_end()),
-            }
+                Format::Json => Form::Json,
+                Format::Table => Form::Markdown,
+            };
+            output::line(door.report(&id, form).await?.trim_end());
             Ok(Exit::Well)
         }
         Incident::Undo(on) => {
-            let store = store(common)?;
-            let id = find(&store, &on.id).await?;
+            let id = door.find(&on.id).await?;
             let what = on.step.as_ref().map_or_else(|| format!("what {id} changed"), |step| format!("step `{step}` of {id}"));
             output::confirmed(on.yes, &format!("Undo {what}?"))?;
-            request(common, store, Request::Undo { run: id, step: on.step }).await
+            request(common, &door, Request::Undo { run: id, step: on.step }).await
         }
         Incident::Release(on) => {
-            let store = store(common)?;
-            let id = find(&store, &on.id).await?;
-            request(common, store, Request::Release { run: id, step: on.step }).await
+            let id = door.find(&on.id).await?;
+            request(common, &door, Request::Release { run: id, step: on.step }).await
         }
         Incident::Retry(on) => {
-            let store = store(common)?;
-            let id = find(&store, &on.id).await?;
-            request(common, store, Request::Retry { run: id, step: on.step }).await
+            let id = door.find(&on.id).await?;
+            request(common, &door, Request::Retry { run: id, step: on.step }).await
         }
         Incident::Close { id, why } => {
-            let store = store(common)?;
-            let id = find(&store, &id).await?;
-            request(common, store, Request::Close { run: id, why }).await
+            let id = door.find(&id).await?;
+            request(common, &door, Request::Close { run: id, why }).await
         }
     }
 }
@@ -210,16 +175,11 @@ fn show_rows(format: Format, rows: &[RunRow]) -> Result<Exit, Failure> {
 
 /// Obeys `cordon approval`.
 pub(super) async fn approval(common: &Common, command: Approval) -> Result<Exit, Failure> {
-    let store = store(common)?;
-    freeze::tell(&store).await?;
+    let door = Door::open(common).await?;
+    freeze::tell(&door).await?;
     match command {
         Approval::List => {
-            let filter = RunFilter { open_only: true, ..RunFilter::default() };
-            let mut waiting = Vec::new();
-            for row in store.runs(&filter).await? {
-                let view = store.view(row.run).await?;
-                waiting.extend(view.steps.iter().filter_map(|step| asked(&view, step)));
-            }
+            let waiting = door.questions().await?;
             output::rows(common.format, &waiting, &["incident", "step", "digest", "expires", "yes", "why", "changes"], |asked| {
                 let changes =
                     asked.changes.iter().map(|change| format!("{} {}", change.resource, change.attribute)).collect::<Vec<_>>().join("\n");
@@ -237,54 +197,24 @@ pub(super) async fn approval(common: &Common, command: Approval) -> Result<Exit,
             Ok(Exit::Well)
         }
         Approval::Grant(answer) => {
-            let (run, asked) = question(&store, &answer).await?;
+            let (run, asked) = question(&door, &answer).await?;
             let digest = answer.digest.unwrap_or_else(|| asked.digest.clone());
             for change in &asked.changes {
                 output::tell(&format!("  {} {}: {} -> {}", change.resource, change.attribute, change.before, change.after));
             }
             output::confirmed(answer.yes, &format!("Say yes to `{}` of {run}?", asked.step))?;
-            request(common, store, Request::Grant { run, step: asked.step, digest }).await
+            request(common, &door, Request::Grant { run, step: asked.step, digest }).await
         }
         Approval::Deny(answer) => {
-            let (run, asked) = question(&store, &answer).await?;
-            request(common, store, Request::Deny { run, step: asked.step, why: answer.why, digest: None }).await
+            let (run, asked) = question(&door, &answer).await?;
+            request(common, &door, Request::Deny { run, step: asked.step, why: answer.why, digest: None }).await
         }
     }
 }
 
-/// A question to a person.
-#[derive(Debug, serde::Serialize)]
-struct Asked {
-    incident: IncidentId,
-    step: StepKey,
-    digest: String,
-    why: String,
-    expires: String,
-    /// The persons who have to say yes, and who has.
-    people: u8,
-    said_yes: Vec<String>,
-    changes: Vec<cordon_shared::plan::Change>,
-}
-
-fn asked(view: &View, step: &cordon_shared::engine::StepView) -> Option<Asked> {
-    let StepState::Asked { digest, why, expires, people } = &step.state else { return None };
-    let changes = step.plan.as_ref().map(|plan| plan.changes.clone()).unwrap_or_default();
-    Some(Asked {
-        incident: view.run,
-        step: step.key.clone(),
-        digest: digest.clone(),
-        why: why.clone(),
-        expires: format!("{expires:.0}"),
-        people: *people,
-        said_yes: step.approvals.iter().map(|yes| yes.by.0.clone()).collect(),
-        changes,
-    })
-}
-
-async fn question(store: &Arc<SqliteStore>, answer: &Answer) -> Result<(IncidentId, Asked), Failure> {
-    let id = find(store, &answer.id).await?;
-    let view = store.view(id).await?;
-    let mut open: Vec<Asked> = view.steps.iter().filter_map(|step| asked(&view, step)).collect();
+async fn question(door: &Door, answer: &Answer) -> Result<(IncidentId, Question), Failure> {
+    let id = door.find(&answer.id).await?;
+    let mut open = door.questions_of(id).await?;
     if let Some(step) = &answer.step {
         open.retain(|asked| asked.step == *step);
     }
@@ -298,75 +228,14 @@ async fn question(store: &Arc<SqliteStore>, answer: &Answer) -> Result<(Incident
     }
 }
 
-/// How long an answer of the running service is waited for.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Hands a request to the process that drives, or drives it here.
-async fn request(common: &Common, store: Arc<SqliteStore>, request: Request) -> Result<Exit, Failure> {
-    let run = request.run();
-    let id = store.append_request(&request, &person(), cordon_shared::clock::Clock::now(&cordon_shared::clock::SystemClock)).await?;
-    let config = common.load()?;
-    let hub = match setup::hub(config, Wanted { what: "incident", ..Wanted::default() }).await {
-        Ok(hub) => hub,
-        Err(SetupError::Lease(held)) => {
-            output::tell(&format!("handed on: {held}"));
-            return wait(common, &store, id, run).await;
-        }
-        Err(error) => return Err(error.into()),
-    };
-    let driving = async {
-        serve_requests(&hub).await?;
-        if let Some(Ok(_)) = answer(&store, id).await? {
-            driver::drive(Arc::clone(&hub), async |hub: &Hub| Ok(hub.store.running().await? == 0)).await?;
-        }
-        Ok::<_, Failure>(())
-    };
-    setup::holding(&hub, driving).await?;
-    wait(common, &store, id, run).await
-}
-
-async fn answer(store: &Arc<SqliteStore>, id: i64) -> Result<Option<Result<String, String>>, Failure> {
-    Ok(store.answer_of(id).await?.map(|answer| if answer.ok { Ok(answer.text) } else { Err(answer.text) }))
-}
-
-async fn wait(common: &Common, store: &Arc<SqliteStore>, id: i64, run: IncidentId) -> Result<Exit, Failure> {
-    let text = tokio::time::timeout(PATIENCE, async {
-        loop {
-            if let Some(answer) = answer(store, id).await? {
-                // Give a request that was taken a moment to come to rest, so that what is shown is what came of it.
-                for _ in 0..50 {
-                    let running = store.run(run).await?.is_some_and(|row| row.state == cordon_shared::engine::RunState::Running);
-                    if answer.is_err() || !running {
-                        break;
-                    }
-                    tokio::time::sleep(Duration::from_millis(200)).await;
-                }
-                return Ok::<_, Failure>(answer);
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    })
-    .await
-    .map_err(|_| {
-        Failure::other(format!(
-            "the running service has not answered within {} s; the request stands, look again with `cordon incident show {run}`",
-            PATIENCE.as_secs()
-        ))
-    })??;
-    match text {
-        Ok(text) => {
-            output::tell(&text);
-            let incident = IncidentJson::new(&store.view(run).await?, None);
-            match common.format {
-                Format::Json => output::object(&incident)?,
-                Format::Table => output::line(&crate::show::incident(&incident)),
-            }
-            let mut tally = Tally::new(common.states()?);
-            if let Some(row) = store.run(run).await? {
-                tally.state(row.state);
-            }
-            Ok(tally.exit())
-        }
-        Err(why) => Err(Failure::usage(why)),
+/// Has a request met, and shows what came of it.
+async fn request(common: &Common, door: &Door, request: Request) -> Result<Exit, Failure> {
+    let tally = Tally::new(common.states()?);
+    let Answered { answer, incident } = door.request(common, request).await?;
+    output::tell(&answer);
+    match common.format {
+        Format::Json => output::object(&incident)?,
+        Format::Table => output::line(&crate::show::incident(&incident)),
     }
+    Ok(tally.of(incident.state).exit())
 }

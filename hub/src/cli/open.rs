@@ -11,11 +11,12 @@ use cordon_shared::{
     journal::Accepted,
 };
 
-use super::{Common, Exit, Failure, Format, exit::Tally, freeze, output, person};
+use super::{Common, Exit, Failure, Format, door, exit::Tally, freeze, output};
 use crate::{
     driver::{self, Hub},
     incident::IncidentJson,
     intake,
+    policy::person::Doing,
     setup::{self, Wanted},
 };
 
@@ -98,18 +99,19 @@ fn credential(open: &Open) -> Result<Credential, Failure> {
 pub(super) async fn open(common: &Common, open: Open) -> Result<Exit, Failure> {
     let fail_on = common.states()?;
     let config = common.load()?;
+    let by = door::permitted(&config, Doing::Open).await?.by.0;
     let hub = setup::hub(config, Wanted { what: "open", ..Wanted::default() }).await?;
-    freeze::tell(&hub.store).await?;
-    setup::holding(&hub, run(common, &hub, open, fail_on)).await
+    freeze::tell_of(&hub.store).await?;
+    setup::holding(&hub, run(common, &hub, open, &by, fail_on)).await
 }
 
-async fn run(common: &Common, hub: &Arc<Hub>, open: Open, fail_on: Vec<String>) -> Result<Exit, Failure> {
-    let finding = finding(hub, &open)?;
+async fn run(common: &Common, hub: &Arc<Hub>, open: Open, by: &str, fail_on: Vec<String>) -> Result<Exit, Failure> {
+    let finding = finding(hub, &open, by)?;
     let document = serde_json::to_value(&finding).unwrap_or_default();
     if let Err(ignored) = intake::answered(std::slice::from_ref(playbook(hub, &open.playbook)?), &finding, &document, false) {
         return Err(Failure::usage(format!("playbook `{}` does not answer that: {}", open.playbook, ignored.why)));
     }
-    let origin = Origin { input: format!("opened by {}", person().0), line: 1 };
+    let origin = Origin { input: format!("opened by {by}"), line: 1 };
     let taken = intake::take(hub, &origin, &finding, None).await.map_err(|error| Failure::other(error.to_string()))?;
     let id = match taken.accepted.into_iter().next() {
         Some(Accepted::Opened(run) | Accepted::Joined { run, .. } | Accepted::Duplicate(run)) => run,
@@ -138,7 +140,7 @@ fn playbook<'h>(hub: &'h Hub, name: &str) -> Result<&'h Arc<cordon_shared::playb
 }
 
 /// The observation of a person, as a finding that the playbook answers.
-fn finding(hub: &Hub, open: &Open) -> Result<Finding, Failure> {
+fn finding(hub: &Hub, open: &Open, by: &str) -> Result<Finding, Failure> {
     let playbook = playbook(hub, &open.playbook)?;
     let wanted: Vec<serde_json::Value> = playbook
         .patterns
@@ -191,8 +193,7 @@ fn finding(hub: &Hub, open: &Open) -> Result<Finding, Failure> {
         id: open.subject.clone(),
         arn,
     };
-    let raw =
-        serde_json::json!({ "opened_by": person().0, "at": now, "why": open.why, "playbook": playbook.name, "subject": subject.name() });
+    let raw = serde_json::json!({ "opened_by": by, "at": now, "why": open.why, "playbook": playbook.name, "subject": subject.name() });
     Ok(Finding {
         id: FindingId(format!("cordon:opened/{}/{}", open.subject, now.as_millisecond())),
         provider,

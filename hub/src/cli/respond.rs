@@ -55,7 +55,7 @@ pub(super) async fn respond(common: &Common, intake: Intake, plan: bool) -> Resu
     let (told, put_down) = mpsc::unbounded_channel();
     let what = if plan { "plan" } else { "respond" };
     let hub = setup::hub(config, Wanted { what, rehearsal: plan, allow_samples: intake.allow_samples, put_down: Some(told) }).await?;
-    freeze::tell(&hub.store).await?;
+    freeze::tell_of(&hub.store).await?;
     let session = Session {
         hub: Arc::clone(&hub),
         format: common.format,

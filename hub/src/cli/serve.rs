@@ -26,7 +26,7 @@ pub(super) async fn serve(common: &Common, args: Serve) -> Result<Exit, Failure>
     }
     let hub = setup::hub(config, Wanted { what: "serve", allow_samples: args.allow_samples, ..Wanted::default() }).await?;
     output::tell(&format!("serving account {} in mode {}; stop with Ctrl-C", hub.config.hub.account, hub.config.hub.mode));
-    freeze::tell(&hub.store).await?;
+    freeze::tell_of(&hub.store).await?;
     let stop = hub.stop.clone();
     let signals = tokio::spawn(async move {
         interrupted().await;

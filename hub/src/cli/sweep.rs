@@ -68,7 +68,7 @@ pub(super) async fn sweep(common: &Common, sweep: Sweep) -> Result<Exit, Failure
     }
     let (told, put_down) = mpsc::unbounded_channel();
     let hub = setup::hub(config, Wanted { what: "sweep", rehearsal: sweep.plan, put_down: Some(told), ..Wanted::default() }).await?;
-    freeze::tell(&hub.store).await?;
+    freeze::tell_of(&hub.store).await?;
     setup::holding(&hub, run(common, &hub, &sweep, put_down, fail_on)).await
 }
 

@@ -6,7 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
-use super::notify::{NoticesFile, PersonFile, SlackFile, TopicFile, WebhookFile};
+use super::{
+    notify::{NoticesFile, SlackFile, TopicFile, WebhookFile},
+    people::PersonFile,
+};
 
 type Text = Spanned<String>;
 
@@ -41,6 +44,9 @@ pub struct File {
     /// Questions to people.
     #[serde(default)]
     pub approval: Approval,
+    /// The HTTP API of `cordon serve`.
+    #[serde(default)]
+    pub api: super::api::ApiFile,
     /// The queue that `cordon serve` reads findings from.
     #[serde(default)]
     pub queue: Queue,
@@ -116,6 +122,11 @@ pub struct Hub {
     #[serde(default = "nothing")]
     #[schemars(with = "String")]
     pub action_role: Text,
+    /// Where the service's HTTP API is: with it, `freeze`, `thaw`, `approval`, `incident` and `budget` talk to the running service instead of
+    /// the state folder of this computer. Empty: they do not.
+    #[serde(default = "nothing")]
+    #[schemars(with = "String")]
+    pub api: Text,
 }
 
 /// How the organization is read.

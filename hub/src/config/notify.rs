@@ -1,4 +1,4 @@
-//! Who is told of what, and who may answer: `[slack]`, `[[people]]`, `[[webhook]]`, `[[sns]]`, `[notices]`.
+//! Who is told of what, and by which ways answers come: `[slack]`, `[[webhook]]`, `[[sns]]`, `[notices]`.
 
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf};
 
@@ -7,7 +7,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
-use super::{file::File, problem::Problems};
+use super::{
+    file::File,
+    people::{APPROVER, Person},
+    problem::Problems,
+};
 
 type Text = Spanned<String>;
 
@@ -61,22 +65,6 @@ pub struct RouteFile {
     /// The channel's id.
     #[schemars(with = "String")]
     pub channel: Text,
-}
-
-/// Somebody who works with Cordon.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PersonFile {
-    /// The name that the journal and the report know them by.
-    #[schemars(with = "String", length(min = 1))]
-    pub name: Text,
-    /// What they may do: `approver` may say yes and no.
-    #[serde(default)]
-    #[schemars(with = "Vec<String>")]
-    pub roles: Vec<Text>,
-    /// Their Slack user's id: `U0123456789`.
-    #[schemars(with = "Option<String>")]
-    pub slack: Option<Text>,
 }
 
 /// A service that is told by signed requests.
@@ -152,8 +140,6 @@ pub enum SecretRef {
 pub struct Notify {
     /// Slack.
     pub slack: Option<Slack>,
-    /// People.
-    pub people: Vec<Person>,
     /// Services that are told by signed requests.
     pub webhooks: Vec<Webhook>,
     /// ARNs of SNS topics.
@@ -190,17 +176,6 @@ pub struct Route {
     pub channel: String,
 }
 
-/// Somebody who works with Cordon.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Person {
-    /// Their name.
-    pub name: String,
-    /// What they may do.
-    pub roles: Vec<String>,
-    /// Their Slack user.
-    pub slack: Option<String>,
-}
-
 /// A service that is told by signed requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Webhook {
@@ -213,8 +188,7 @@ pub struct Webhook {
 }
 
 /// Checks it all; `None` after an error.
-pub(super) fn check(p: &mut Problems, file: &File) -> Option<Notify> {
-    let people = people(p, &file.people);
+pub(super) fn check(p: &mut Problems, file: &File, people: &[Person]) -> Option<Notify> {
     let slack = slack(p, &file.slack);
     if let Some(Some(slack)) = &slack
         && (slack.listen.is_some() || slack.app_token.is_some())
@@ -243,47 +217,10 @@ pub(super) fn check(p: &mut Problems, file: &File) -> Option<Notify> {
     let topics: Vec<Option<Arn>> = file.sns.iter().map(|topic| self::topic(p, &topic.topic)).collect();
     Some(Notify {
         slack: slack?,
-        people,
         webhooks: webhooks.into_iter().collect::<Option<_>>()?,
         topics: topics.into_iter().collect::<Option<_>>()?,
         stdout: file.notices.stdout,
     })
-}
-
-/// The role of those who may say yes and no.
-pub const APPROVER: &str = "approver";
-
-fn people(p: &mut Problems, people: &[PersonFile]) -> Vec<Person> {
-    let (mut names, mut users) = (BTreeSet::new(), BTreeSet::new());
-    let mut out = Vec::new();
-    for person in people {
-        let name = person.name.get_ref().trim();
-        if name.is_empty() || !names.insert(name) {
-            let help = Some("one entry for each person, with all their identities: else one could answer as two".to_owned());
-            p.error(person.name.span(), format!("`{name}` is empty or named twice"), help);
-        }
-        for role in person.roles.iter().filter(|role| !is_word(role.get_ref())) {
-            p.error(
-                role.span(),
-                format!("`{}` is no role", role.get_ref()),
-                Some("a role is lower-case letters, digits and `-`".to_owned()),
-            );
-        }
-        if let Some(user) = &person.slack {
-            if !is_id(user.get_ref(), "UW") {
-                let help = Some("the id in the user's profile in Slack, like U0123456789".to_owned());
-                p.error(user.span(), format!("`{}` is no id of a Slack user", user.get_ref()), help);
-            } else if !users.insert(user.get_ref()) {
-                p.error(user.span(), format!("`{}` is somebody else already", user.get_ref()), None);
-            }
-        }
-        out.push(Person {
-            name: name.to_owned(),
-            roles: person.roles.iter().map(|role| role.get_ref().clone()).collect(),
-            slack: person.slack.as_ref().map(|user| user.get_ref().clone()),
-        });
-    }
-    out
 }
 
 /// `Some(None)`: no Slack.
@@ -317,21 +254,27 @@ fn listen(p: &mut Problems, slack: &SlackFile) -> Option<Option<(SocketAddr, Sec
     if slack.listen.get_ref().is_empty() {
         return Some(None);
     }
-    let Ok(address) = slack.listen.get_ref().parse::<SocketAddr>() else {
-        let why = format!("`{}` is no address with a port", slack.listen.get_ref());
-        p.error(slack.listen.span(), why, Some("write it like 127.0.0.1:8443".to_owned()));
-        return None;
-    };
-    if !address.ip().is_loopback() {
-        let why = "requests from other computers come in without TLS here";
-        p.warning(slack.listen.span(), why, Some("listen on 127.0.0.1, behind a load balancer or proxy that ends TLS".to_owned()));
-    }
+    let address = address(p, &slack.listen)?;
     if slack.signing_secret.get_ref().is_empty() {
         let help = Some("name where it is kept: signing_secret = \"env:SLACK_SIGNING_SECRET\"".to_owned());
         p.error(slack.listen.span(), "what comes in there cannot be checked without `signing_secret`", help);
         return None;
     }
     Some(Some((address, secret(p, &slack.signing_secret, "[slack] signing_secret")?)))
+}
+
+/// An address to listen on.
+pub(super) fn address(p: &mut Problems, spot: &Text) -> Option<SocketAddr> {
+    let Ok(address) = spot.get_ref().parse::<SocketAddr>() else {
+        let why = format!("`{}` is no address with a port", spot.get_ref());
+        p.error(spot.span(), why, Some("write it like 127.0.0.1:8443".to_owned()));
+        return None;
+    };
+    if !address.ip().is_loopback() {
+        let why = "requests from other computers come in without TLS here";
+        p.warning(spot.span(), why, Some("listen on 127.0.0.1, behind a load balancer or proxy that ends TLS".to_owned()));
+    }
+    Some(address)
 }
 
 fn route(p: &mut Problems, route: &RouteFile) -> Option<Route> {
@@ -371,7 +314,7 @@ fn topic(p: &mut Problems, spot: &Text) -> Option<Arn> {
 }
 
 /// An address to post to. What goes there is nobody else's business: TLS, unless it stays on this computer.
-fn url(p: &mut Problems, spot: &Text) -> Option<String> {
+pub(super) fn url(p: &mut Problems, spot: &Text) -> Option<String> {
     let text = spot.get_ref();
     let local = text.strip_prefix("http://").is_some_and(|rest| {
         let host = rest.split('/').next().unwrap_or_default();
@@ -408,12 +351,8 @@ fn secret(p: &mut Problems, spot: &Text, key: &str) -> Option<SecretRef> {
     found
 }
 
-fn is_id(text: &str, first: &str) -> bool {
+pub(super) fn is_id(text: &str, first: &str) -> bool {
     (3..=64).contains(&text.len())
         && text.starts_with(|c| first.contains(c))
         && text.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit())
-}
-
-fn is_word(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
 }

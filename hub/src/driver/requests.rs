@@ -10,7 +10,11 @@ use cordon_shared::{
 };
 
 use super::{Hub, thaw};
-use crate::journal::requests::Request;
+use crate::{
+    journal::requests::{Asker, OpenRequest, Request},
+    people,
+    policy::person::About,
+};
 
 /// Answers all open requests, and looks again at what was thawed. Gives back how many requests.
 ///
@@ -21,7 +25,7 @@ pub async fn serve_requests(hub: &Hub) -> Result<usize, JournalError> {
     let open = hub.store.open_requests().await?;
     let count = open.len();
     for asked in open {
-        let answer = match answer(hub, &asked.request, &asked.by).await {
+        let answer = match answer(hub, &asked).await {
             Ok(text) => Ok(text),
             Err(JournalError::Refused(text)) => Err(text),
             Err(error @ (JournalError::NoRun(_) | JournalError::Illegal(_))) => Err(error.to_string()),
@@ -35,9 +39,10 @@ pub async fn serve_requests(hub: &Hub) -> Result<usize, JournalError> {
     Ok(count)
 }
 
-async fn answer(hub: &Hub, request: &Request, by: &Person) -> Result<String, JournalError> {
+async fn answer(hub: &Hub, asked: &OpenRequest) -> Result<String, JournalError> {
     let (now, pace) = (hub.clock.now(), hub.pace);
-    let (request, by) = (request.clone(), by.clone());
+    let (request, by) = (asked.request.clone(), asked.by.clone());
+    may(hub, &request, &by.by, now).await?;
     let by_name: Vec<&'static str> = hub.registry.iter().filter(|action| action.undo_only_named).map(|action| action.name).collect();
     hub.journal
         .with(move |tx| {
@@ -55,6 +60,19 @@ async fn answer(hub: &Hub, request: &Request, by: &Person) -> Result<String, Jou
         .await
 }
 
+/// Whether the policies let the person have that done, whichever way it was asked.
+async fn may(hub: &Hub, request: &Request, by: &Person, now: jiff::Timestamp) -> Result<(), JournalError> {
+    let entries = hub.store.entries(request.run()).await?;
+    let view = ops::fold(request.run(), &entries)?;
+    let Some(person) = people::named(&hub.config.people, by) else {
+        return no(format!("there is no {} in `[[people]]`: nothing was changed", by.0));
+    };
+    let step = request.step().map(|key| instance(&view, key)).transpose()?;
+    let about = About { view: &view, entries: &entries, step };
+    let zone = &hub.config.policy.time_zone;
+    hub.policies.in_force().may(person, request.doing(), Some(&about), now, zone).map_err(JournalError::Refused)
+}
+
 fn no<T>(why: String) -> Result<T, JournalError> {
     Err(JournalError::Refused(why))
 }
@@ -69,7 +87,7 @@ fn instance<'v>(view: &'v View, key: &StepKey) -> Result<&'v StepView, JournalEr
 fn entries(
     view: &View,
     request: &Request,
-    by: &Person,
+    Asker { by, identity }: &Asker,
     now: jiff::Timestamp,
     by_name: &[&str],
 ) -> Result<(Vec<Entry>, String), JournalError> {
@@ -92,7 +110,13 @@ fn entries(
             if known.approvals.iter().any(|yes| yes.by == *by) {
                 return no(format!("{} has said yes to `{step}` already: another person has to", by.0));
             }
-            let entry = Entry::Approved { step: step.clone(), digest: asked.clone(), by: by.clone(), expires: *expires };
+            let entry = Entry::Approved {
+                step: step.clone(),
+                digest: asked.clone(),
+                by: by.clone(),
+                expires: *expires,
+                identity: identity.clone(),
+            };
             let missing = usize::from(*people).saturating_sub(known.approvals.len().saturating_add(1));
             let text = match missing {
                 0 => format!("`{step}` of {run} may be done as planned ({})", short(asked)),
@@ -109,7 +133,7 @@ fn entries(
             if digest.as_ref().is_some_and(|digest| digest != asked) {
                 return no(format!("the plan of `{step}` is now {}, not the one that you said no to: look at it again", short(asked)));
             }
-            let entry = Entry::Refused { step: step.clone(), by: by.clone(), why: why.clone() };
+            let entry = Entry::Refused { step: step.clone(), by: by.clone(), why: why.clone(), identity: identity.clone() };
             Ok((vec![entry], format!("`{step}` of {run} will not be done")))
         }
         Request::Undo { step: Some(step), .. } => {

@@ -9,6 +9,7 @@ use super::{
     rows::{all, failed, json, nanos, one, stamp, strange},
     sqlite::SqliteStore,
 };
+use crate::policy::person::Doing;
 
 /// What can be asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +67,29 @@ pub enum Request {
 }
 
 impl Request {
+    /// What the policies call it.
+    #[must_use]
+    pub fn doing(&self) -> Doing {
+        match self {
+            Self::Grant { .. } => Doing::Approve,
+            Self::Deny { .. } => Doing::Deny,
+            Self::Undo { .. } => Doing::Undo,
+            Self::Release { .. } => Doing::Release,
+            Self::Retry { .. } => Doing::Retry,
+            Self::Close { .. } => Doing::Close,
+        }
+    }
+
+    /// The step that it is about, where it is about one.
+    #[must_use]
+    pub fn step(&self) -> Option<&StepKey> {
+        match self {
+            Self::Grant { step, .. } | Self::Deny { step, .. } => Some(step),
+            Self::Undo { step, .. } | Self::Release { step, .. } | Self::Retry { step, .. } => step.as_ref(),
+            Self::Close { .. } => None,
+        }
+    }
+
     /// The incident that it is about.
     #[must_use]
     pub fn run(&self) -> IncidentId {
@@ -80,6 +104,15 @@ impl Request {
     }
 }
 
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asker {
+    /// The name of `[[people]]`.
+    pub by: Person,
+    /// The identity that it was proven by: an ARN as STS tells it, `slack:U…`.
+    pub identity: String,
+}
+
 /// A request that nobody has answered yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenRequest {
@@ -88,7 +121,7 @@ pub struct OpenRequest {
     /// What is asked.
     pub request: Request,
     /// By whom.
-    pub by: Person,
+    pub by: Asker,
     /// When.
     pub at: Timestamp,
 }
@@ -107,7 +140,7 @@ fn open_request(row: &Row<'_>) -> Result<OpenRequest, JournalError> {
     Ok(OpenRequest {
         id: row.get(0).map_err(failed)?,
         request: serde_json::from_str(&request).map_err(|error| strange("a request", error))?,
-        by: Person(row.get(2).map_err(failed)?),
+        by: Asker { by: Person(row.get(2).map_err(failed)?), identity: row.get(4).map_err(failed)? },
         at: stamp(row.get(3).map_err(failed)?),
     })
 }
@@ -117,11 +150,12 @@ impl SqliteStore {
     ///
     /// # Errors
     /// Those of the store. Whether it can be met is for the process that drives to say.
-    pub async fn append_request(&self, request: &Request, by: &Person, at: Timestamp) -> Result<i64, JournalError> {
-        let (text, by) = (json(request)?, by.0.clone());
+    pub async fn append_request(&self, request: &Request, asker: &Asker, at: Timestamp) -> Result<i64, JournalError> {
+        let (text, Asker { by, identity }) = (json(request)?, asker.clone());
         self.execute(move |conn| {
-            let mut statement = conn.prepare_cached("INSERT INTO requests (at, person, request) VALUES (?1, ?2, ?3)").map_err(failed)?;
-            statement.insert(params![nanos(at), by, text]).map_err(failed)
+            let sql = "INSERT INTO requests (at, person, request, identity) VALUES (?1, ?2, ?3, ?4)";
+            let mut statement = conn.prepare_cached(sql).map_err(failed)?;
+            statement.insert(params![nanos(at), by.0, text, identity]).map_err(failed)
         })
         .await
     }
@@ -131,7 +165,8 @@ impl SqliteStore {
     /// # Errors
     /// Those of the store.
     pub async fn open_requests(&self) -> Result<Vec<OpenRequest>, JournalError> {
-        self.read(|conn| all(conn, "SELECT id, request, person, at FROM requests WHERE ok IS NULL ORDER BY id", [], open_request)).await
+        self.read(|conn| all(conn, "SELECT id, request, person, at, identity FROM requests WHERE ok IS NULL ORDER BY id", [], open_request))
+            .await
     }
 
     /// The number of the newest request, 0 when there is none: a cheap way to see that something was asked.

@@ -14,6 +14,7 @@ use rusqlite::Connection;
 
 use super::{
     FindRunError, Request, RunFilter, SqliteStore,
+    requests::Asker,
     sqlite::FILE,
     testing::{ACCOUNT, TempDir, after, append, joined, next_epoch, open_run, run_id, view},
 };
@@ -164,7 +165,14 @@ async fn the_directory_is_for_its_owner_alone() {
     let dir = TempDir::new();
     let inner = dir.path().join("a/state");
     let store = SqliteStore::open(&inner).unwrap();
-    store.append_request(&Request::Close { run: run_id(1), why: "x".into() }, &Person("p".into()), after(0)).await.unwrap();
+    store
+        .append_request(
+            &Request::Close { run: run_id(1), why: "x".into() },
+            &Asker { by: Person("p".into()), identity: String::new() },
+            after(0),
+        )
+        .await
+        .unwrap();
     let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&inner), 0o700);
     for name in [FILE.to_owned(), format!("{FILE}-wal"), format!("{FILE}-shm")] {
@@ -264,7 +272,7 @@ async fn a_request_of_another_process_is_seen_and_answered_once() {
     assert_eq!(driver.newest_request().await.unwrap(), 0);
     let grant = Request::Grant { run: run_id(1), step: StepKey::first("first").next(), digest: "d".into() };
     let undo = Request::Undo { run: run_id(2), step: None };
-    let by = Person("ann".into());
+    let by = Asker { by: Person("ann".into()), identity: "arn:aws:iam::222222222222:user/ann".into() };
     let first = other.append_request(&grant, &by, after(1)).await.unwrap();
     let second = other.append_request(&undo, &by, after(2)).await.unwrap();
     assert_eq!(driver.newest_request().await.unwrap(), second);
@@ -273,6 +281,7 @@ async fn a_request_of_another_process_is_seen_and_answered_once() {
         open.iter().map(|asked| (asked.id, asked.request.clone(), asked.at)).collect::<Vec<_>>(),
         [(first, grant, after(1)), (second, undo, after(2))]
     );
+    assert!(open.iter().all(|asked| asked.by == by), "{open:?}");
     assert_eq!(other.answer_of(first).await.unwrap(), None);
     driver.answer_request(first, Err("the plan has changed".into()), after(3)).await.unwrap();
     driver.answer_request(first, Ok("a second answer".into()), after(4)).await.unwrap();

@@ -198,6 +198,43 @@ impl Case {
         }
     }
 
+    /// What is known of an incident about which the policies were never asked: its subject and account, and no OU.
+    pub(super) fn bare(view: &View) -> Self {
+        let word = |value: Value| value.as_str().map(str::to_owned);
+        let name = view.account.as_ref().and_then(|account| account.get("name")).and_then(Value::as_str).unwrap_or_default();
+        Self {
+            playbook: view.playbook.name.clone(),
+            action: String::new(),
+            risk: Risk::ReadOnly,
+            subject: Subject {
+                name: view.subject.name().to_owned(),
+                kind: word(json!(view.subject.kind)).unwrap_or_default(),
+                id: view.subject.id.clone(),
+                region: view.subject.cell.region.to_string(),
+                tags: Tags::new(),
+            },
+            account: Account { id: view.subject.cell.account.to_string(), name: name.to_owned(), tags: Tags::new(), path: Vec::new() },
+            environments: BTreeSet::new(),
+            criticalities: BTreeSet::new(),
+            around: Around {
+                phase: None,
+                seat: Seat::Hub,
+                mode: view.mode,
+                severity: 0,
+                finding_type: String::new(),
+                part: None,
+                finding_age: 0,
+                opt_out_age: None,
+                blast_radius: 0,
+                spent: (0, 0),
+                caps: (0, 0),
+                hour: 0,
+                minute: 0,
+                weekday: String::new(),
+            },
+        }
+    }
+
     /// The risk as policies call it.
     #[must_use]
     pub fn risk_word(&self) -> &'static str {
@@ -210,7 +247,7 @@ impl Case {
     }
 
     /// The entities, as Cedar reads them.
-    pub(super) fn entities(&self) -> Value {
+    pub(super) fn entities(&self) -> Vec<Value> {
         let uid = |kind: &str, id: &str| json!({ "type": kind, "id": id });
         let mut entities = vec![json!({ "uid": uid("Playbook", &self.playbook), "attrs": {}, "parents": [] })];
         let mut above: Option<Value> = None;
@@ -231,7 +268,7 @@ impl Case {
         });
         let resource = uid("Resource", &self.subject.name);
         entities.push(json!({ "uid": resource, "attrs": attrs, "parents": [account], "tags": self.subject.tags }));
-        Value::Array(entities)
+        entities
     }
 
     /// The circumstances when so many persons have said yes, as Cedar reads them.
@@ -270,7 +307,7 @@ fn values<'t>(tags: impl Iterator<Item = &'t Tags>, key: &str) -> BTreeSet<Strin
     all.map(|(_, value)| value.trim().to_lowercase()).collect()
 }
 
-fn weekday(day: Weekday) -> &'static str {
+pub(super) fn weekday(day: Weekday) -> &'static str {
     match day {
         Weekday::Monday => "monday",
         Weekday::Tuesday => "tuesday",

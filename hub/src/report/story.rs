@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use cordon_shared::{
-    engine::{Entry, FindingNote, StepState, UndoCause, View, summary},
+    engine::{Entry, FindingNote, Person, StepState, UndoCause, View, summary},
     finding::{Subject, SubjectKind},
     journal::Sealed,
     plan::{Effect, Verdict},
@@ -222,6 +222,11 @@ pub(super) fn people(entries: &[Sealed]) -> Vec<PersonSaid> {
     entries.iter().filter_map(one).collect()
 }
 
+/// A person, with the identity by which it was proven.
+fn as_whom(by: &Person, identity: &str) -> String {
+    if identity.is_empty() { by.0.clone() } else { format!("{} ({identity})", by.0) }
+}
+
 /// Who said what, where an entry is about a person.
 fn said(entry: &Entry) -> Option<(Option<String>, String)> {
     let short = |digest: &str| digest.chars().take(crate::incident::DIGEST_LETTERS).collect::<String>();
@@ -230,11 +235,11 @@ fn said(entry: &Entry) -> Option<(Option<String>, String)> {
             let who = if *people == 1 { "a person is asked".to_owned() } else { format!("{people} different persons are asked") };
             (None, format!("{who} about plan {} until {expires:.0}: {why}", short(digest)))
         }
-        Entry::Approved { digest, by, expires, .. } => {
-            (Some(by.0.clone()), format!("said yes to plan {}; it counts until {expires:.0}", short(digest)))
+        Entry::Approved { digest, by, expires, identity, .. } => {
+            (Some(as_whom(by, identity)), format!("said yes to plan {}; it counts until {expires:.0}", short(digest)))
         }
-        Entry::Refused { by, why, .. } if why.is_empty() => (Some(by.0.clone()), "said no".to_owned()),
-        Entry::Refused { by, why, .. } => (Some(by.0.clone()), format!("said no: {why}")),
+        Entry::Refused { by, why, identity, .. } if why.is_empty() => (Some(as_whom(by, identity)), "said no".to_owned()),
+        Entry::Refused { by, why, identity, .. } => (Some(as_whom(by, identity)), format!("said no: {why}")),
         Entry::AskExpired { .. } => (None, "nobody answered in time".to_owned()),
         Entry::Released { by, .. } => (Some(by.0.clone()), "released the hold".to_owned()),
         Entry::Thawed { by, why } => (Some(by.0.clone()), format!("had what was frozen looked at again: {why}")),

@@ -294,11 +294,11 @@ fn a_run_that_was_approved_and_undone() {
     let digest = run.planned("close-ingress", closing());
     let expires = "2026-11-24T16:00:00Z".parse().unwrap();
     run.add(Entry::Asked { step: step("close-ingress"), digest: digest.clone(), why: "mode ask".into(), expires, people: 1 });
-    run.add(Entry::Approved { step: step("close-ingress"), digest, by: analyst(), expires });
+    run.add(Entry::Approved { step: step("close-ingress"), digest, by: analyst(), expires, identity: String::new() });
     run.applied("close-ingress", closing());
     let digest = run.planned("block-source", blocking());
     run.add(Entry::Asked { step: step("block-source"), digest, why: "mode ask".into(), expires, people: 1 });
-    run.add(Entry::Refused { step: step("block-source"), by: analyst(), why: "it is our scanner".into() });
+    run.add(Entry::Refused { step: step("block-source"), by: analyst(), why: "it is our scanner".into(), identity: String::new() });
     run.probe("find-logins", no_login(), "cc");
     run.add(Entry::Skipped { step: step("login-confirmed"), why: "its condition is not met".into() });
     run.undone("close-ingress", &closing());

@@ -58,7 +58,7 @@ async fn take(
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let checked = door.checker.check(secret, header(TIMESTAMP), header(SIGNATURE), &body, door.desk.hub.clock.now());
     if let Err(why) = checked {
-        door.desk.turn_away(&from.to_string(), "a request to Slack's door", &why.to_string()).await;
+        door.desk.keeper.turn_away(&from.to_string(), "a request to Slack's door", &why.to_string()).await;
         return StatusCode::UNAUTHORIZED;
     }
     let Some(payload) = payload(&body) else { return StatusCode::BAD_REQUEST };

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use cordon_shared::{engine::Person, id::IncidentId, journal::JournalError, plan::StepKey};
+use cordon_shared::{id::IncidentId, journal::JournalError, plan::StepKey};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -14,15 +14,15 @@ use super::{
     client::Api,
 };
 use crate::{
-    config::notify::{APPROVER, Slack},
+    config::notify::Slack,
+    doorkeeper::Doorkeeper,
     driver::Hub,
-    journal::{Request, outbox::TurnedAway},
+    journal::Request,
+    people::{self, Identity},
 };
 
 /// How long the process that drives may take to answer.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// How many of those turned away are remembered in a minute; the rest is counted in the log. Nobody fills the disk from outside.
-const REMEMBERED: u32 = 60;
 
 /// What a button carries.
 #[derive(Debug, Deserialize)]
@@ -39,13 +39,14 @@ pub(super) struct Desk {
     pub(super) hub: Arc<Hub>,
     pub(super) client: Api,
     pub(super) url: String,
-    minute: std::sync::Mutex<(Option<Instant>, u32)>,
+    pub(super) keeper: Doorkeeper,
 }
 
 impl Desk {
     pub(super) fn new(hub: Arc<Hub>, slack: &Slack) -> Self {
         let client = Api::new(&hub, &slack.url, &slack.token);
-        Self { hub, client, url: slack.url.clone(), minute: std::sync::Mutex::default() }
+        let keeper = Doorkeeper::new(SLACK, Arc::clone(&hub.store), Arc::clone(&hub.clock));
+        Self { hub, client, url: slack.url.clone(), keeper }
     }
 
     /// Takes an interaction that is known to be Slack's (<https://docs.slack.dev/reference/interaction-payloads/block_actions-payload>).
@@ -77,18 +78,13 @@ impl Desk {
     async fn press(&self, user: &str, yes: bool, value: &str) -> Result<String, JournalError> {
         let what = format!("{} {value}", if yes { "approve" } else { "deny" });
         let Ok(bound) = serde_json::from_str::<Bound>(value) else {
-            self.turn_away(user, &what, "the button carries nothing that Cordon wrote").await;
+            self.keeper.turn_away(user, &what, "the button carries nothing that Cordon wrote").await;
             return Ok("This button carries nothing that Cordon wrote; nothing was changed.".to_owned());
         };
-        let person = self.hub.config.notify.people.iter().find(|person| person.slack.as_deref() == Some(user));
-        let Some(person) = person else {
-            self.turn_away(user, &what, "no person is configured with this Slack user").await;
+        let Ok((_, asker)) = people::asker(&self.hub.config.people, &Identity::Slack(user.to_owned())) else {
+            self.keeper.turn_away(user, &what, "no person is configured with this Slack user").await;
             return Ok(format!("You ({user}) are nobody that Cordon knows, so nothing was changed. Ask for an entry in `[[people]]`."));
         };
-        if !person.roles.iter().any(|role| role == APPROVER) {
-            self.turn_away(&format!("{} ({user})", person.name), &what, "the person has not the role approver").await;
-            return Ok(format!("{}, you have not the role `{APPROVER}`, so nothing was changed.", person.name));
-        }
         let Bound { run, step, digest } = bound;
         let request = if yes {
             Request::Grant { run, step, digest }
@@ -96,7 +92,7 @@ impl Desk {
             Request::Deny { run, step, why: "said in Slack".to_owned(), digest: Some(digest) }
         };
         let store = &self.hub.store;
-        let id = store.append_request(&request, &Person(person.name.clone()), self.hub.clock.now()).await?;
+        let id = store.append_request(&request, &asker, self.hub.clock.now()).await?;
         let until = Instant::now() + PATIENCE;
         loop {
             if let Some(answer) = store.answer_of(id).await? {
@@ -120,33 +116,6 @@ impl Desk {
         }
         if let Err(error) = self.client.call("chat.postEphemeral", &body).await {
             tracing::warn!(?error, "the answer to a pressed button cannot be shown; the journal has it");
-        }
-    }
-
-    /// Remembers somebody who was turned away.
-    pub(super) async fn turn_away(&self, who: &str, what: &str, why: &str) {
-        tracing::warn!(who = %crate::text::safe(who), why, "turned away at Slack's door");
-        let within = {
-            let mut minute = self.minute.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            let now = Instant::now();
-            if minute.0.is_none_or(|since| now.duration_since(since) > Duration::from_secs(60)) {
-                *minute = (Some(now), 0);
-            }
-            minute.1 = minute.1.saturating_add(1);
-            minute.1 <= REMEMBERED
-        };
-        if !within {
-            return;
-        }
-        let entry = TurnedAway {
-            at: self.hub.clock.now(),
-            door: SLACK.to_owned(),
-            who: who.to_owned(),
-            what: what.to_owned(),
-            why: why.to_owned(),
-        };
-        if let Err(error) = self.hub.store.turn_away(entry).await {
-            tracing::error!(%error, "who was turned away cannot be written");
         }
     }
 }

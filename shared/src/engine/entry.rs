@@ -176,6 +176,9 @@ pub enum Entry {
         by: Person,
         /// Until when the yes counts.
         expires: Timestamp,
+        /// The identity by which it was proven who it is: an ARN as STS tells it, `slack:U…`.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        identity: String,
     },
     /// A person said no.
     Refused {
@@ -185,6 +188,9 @@ pub enum Entry {
         by: Person,
         /// Why, in the person's words.
         why: String,
+        /// As that of a yes.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        identity: String,
     },
     /// Nobody answered in time.
     AskExpired {

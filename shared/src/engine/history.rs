@@ -478,7 +478,7 @@ impl Lab {
                         // Another person each time.
                         let by = Person(["ann", "ben", "cleo"].get(step.approvals.len()).copied().unwrap_or("dora").into());
                         let expires = self.now + SignedDuration::from_hours(1);
-                        Entry::Approved { step: step.key.clone(), digest: digest.clone(), by, expires }
+                        Entry::Approved { step: step.key.clone(), digest: digest.clone(), by, expires, identity: String::new() }
                     }
                     (StepState::Held(_), Move::Release) => Entry::Released { step: Some(step.key.clone()), by: by.clone() },
                     (StepState::InEffect | StepState::AlreadyDone, Move::Undo) => {

@@ -48,6 +48,7 @@ fn yes(lab: &Lab, by: &str, digest: &str) -> Result<(), JournalError> {
         digest: digest.to_owned(),
         by: Person(by.into()),
         expires: lab.now + SignedDuration::from_hours(1),
+        identity: String::new(),
     };
     lab.append(lab.runs[0], vec![entry])
 }

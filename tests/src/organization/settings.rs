@@ -4,6 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::{OPT_OUT, Organization, SPOKE_ROLE};
 
+/// The person of `[[people]]` that the hub's own credentials stand for in the lab.
+pub const OPERATOR: &str = "Lab Operator";
+
 /// What a test wants of the configuration; [`Organization::config_toml`] writes it.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -91,6 +94,11 @@ impl Organization {
         }
         text.push_str(&format!("\n[poll]\nevery = \"{}\"\n", settings.poll_every));
         text.push_str("\n[[logs]]\nkind = \"auth\"\ngroup = \"/var/log/secure\"\nstream = \"{instance}\"\n");
+        // Whoever runs Cordon in the lab has the hub's credentials, and is one person.
+        text.push_str(&format!(
+            "\n[[people]]\nname = \"{OPERATOR}\"\nroles = [\"approver\", \"operator\"]\naws = [\"{}\"]\n",
+            self.hub_role()
+        ));
         text.push_str(&settings.more);
         text
     }

@@ -67,6 +67,7 @@ fn a_question_that_was_answered_expired_or_asked_anew_has_no_buttons_and_says_so
         digest: asked.digest.clone().unwrap(),
         by: Person("Alice".into()),
         expires: expires(&run),
+        identity: "slack:U0ALICE".into(),
     });
     let card = question(&run.view(), &run.entries, &asked, run.now);
     assert!(buttons(&card).is_empty() && all(&card).contains("*Approved* by `Alice`"), "{card:?}");
@@ -77,7 +78,12 @@ fn a_question_that_was_answered_expired_or_asked_anew_has_no_buttons_and_says_so
     assert!(buttons(&card).is_empty() && all(&card).contains("*Asked anew*") && all(&card).contains("Alice"), "{card:?}");
 
     let (mut run, asked) = asking("t");
-    run.add(Entry::Refused { step: step("close-ingress"), by: Person("Bob".into()), why: "our <own> scanner".into() });
+    run.add(Entry::Refused {
+        step: step("close-ingress"),
+        by: Person("Bob".into()),
+        why: "our <own> scanner".into(),
+        identity: String::new(),
+    });
     let card = question(&run.view(), &run.entries, &asked, run.now);
     assert!(buttons(&card).is_empty() && all(&card).contains("*Denied* by `Bob`: `our &lt;own&gt; scanner`"), "{card:?}");
 

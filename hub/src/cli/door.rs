@@ -1,0 +1,227 @@
+//! Where commands of people go: to the state folder of this computer, or with `[hub] api` to the running service.
+
+use std::sync::Arc;
+
+use cordon_shared::{
+    clock::{Clock as _, SystemClock},
+    freeze::{Freeze, Level},
+    id::IncidentId,
+    journal::RunRow,
+};
+use cordon_spoke::{
+    limits::{Limits, Rates},
+    session::Sessions,
+};
+
+use super::{Common, Failure};
+use crate::{
+    api::{
+        self, Answered, call,
+        client::{CallError, Client},
+    },
+    config::Config,
+    desk::{Desk, DeskError, Form, Question, Spent, Thawed, Which},
+    driver::{self, Hub, serve_requests},
+    incident::IncidentJson,
+    journal::{Request, requests::Asker, sqlite::SqliteStore},
+    people::{self, Identity},
+    policy::{Keeper, person::Doing},
+    setup::{self, SetupError, Wanted},
+};
+
+/// Where a command's questions and requests go.
+pub(super) enum Door {
+    /// The state folder of this computer.
+    Here { config: Box<Config>, desk: Desk },
+    /// The running service.
+    There { config: Box<Config>, client: Box<Client> },
+}
+
+impl From<DeskError> for Failure {
+    fn from(error: DeskError) -> Self {
+        match error {
+            DeskError::Unknown(_) | DeskError::Refused(_) => Self::usage(error.to_string()),
+            DeskError::Late(_) | DeskError::Journal(_) => Self::other(error.to_string()),
+        }
+    }
+}
+
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Refused(_) | CallError::Unsigned(_) => Self::usage(error.to_string()),
+            CallError::Unanswered { .. } | CallError::Later(_) => Self::other(error.to_string()),
+        }
+    }
+}
+
+impl Door {
+    /// The one that configuration and command line say.
+    pub(super) async fn open(common: &Common) -> Result<Self, Failure> {
+        Self::of(common, common.load()?).await
+    }
+
+    /// The same for a configuration that was read.
+    pub(super) async fn of(common: &Common, config: Config) -> Result<Self, Failure> {
+        let config = Box::new(config);
+        match config.api.url.clone().filter(|_| !common.here) {
+            Some(url) => {
+                let client = Client::new(&config, &url).await.map_err(|error| Failure::usage(error.to_string()))?;
+                Ok(Self::There { config, client: Box::new(client) })
+            }
+            None => {
+                let desk = Desk::new(SqliteStore::open(&config.hub.state_dir)?);
+                Ok(Self::Here { config, desk })
+            }
+        }
+    }
+
+    /// The configuration.
+    pub(super) fn config(&self) -> &Config {
+        match self {
+            Self::Here { config, .. } | Self::There { config, .. } => config,
+        }
+    }
+
+    /// Whether it is the running service's.
+    pub(super) fn is_there(&self) -> bool {
+        matches!(self, Self::There { .. })
+    }
+
+    pub(super) async fn incidents(&self, which: &Which) -> Result<Vec<RunRow>, Failure> {
+        match self {
+            Self::Here { desk, .. } => Ok(desk.incidents(which).await?),
+            Self::There { client, .. } => Ok(client.call(call::INCIDENTS, which).await?),
+        }
+    }
+
+    pub(super) async fn incident(&self, id: &str) -> Result<IncidentJson, Failure> {
+        match self {
+            Self::Here { desk, .. } => Ok(desk.incident(id).await?),
+            Self::There { client, .. } => Ok(client.call(call::INCIDENT, &api::Id { id: id.to_owned() }).await?),
+        }
+    }
+
+    pub(super) async fn find(&self, id: &str) -> Result<IncidentId, Failure> {
+        match self {
+            Self::Here { desk, .. } => Ok(desk.find(id).await?),
+            Self::There { .. } => {
+                let found = self.incident(id).await?.incident;
+                found.ok_or_else(|| Failure::other(format!("the service knows `{id}` as no incident")))
+            }
+        }
+    }
+
+    pub(super) async fn report(&self, id: &str, form: Form) -> Result<String, Failure> {
+        match self {
+            Self::Here { desk, .. } => Ok(desk.report(id, form).await?),
+            Self::There { client, .. } => {
+                let answer: api::ReportText = client.call(call::REPORT, &api::ReportOf { id: id.to_owned(), form }).await?;
+                Ok(answer.report)
+            }
+        }
+    }
+
+    pub(super) async fn questions(&self) -> Result<Vec<Question>, Failure> {
+        match self {
+            Self::Here { desk, .. } => Ok(desk.questions().await?),
+            Self::There { client, .. } => Ok(client.call(call::QUESTIONS, &api::Of::default()).await?),
+        }
+    }
+
+    pub(super) async fn questions_of(&self, run: IncidentId) -> Result<Vec<Question>, Failure> {
+        match self {
+            Self::Here { desk, .. } => Ok(desk.questions_of(run).await?),
+            Self::There { client, .. } => Ok(client.call(call::QUESTIONS, &api::Of { id: Some(run.to_string()) }).await?),
+        }
+    }
+
+    pub(super) async fn freezes(&self, all: bool) -> Result<Vec<Freeze>, Failure> {
+        match self {
+            Self::Here { desk, .. } => Ok(desk.freezes(all).await?),
+            Self::There { client, .. } => Ok(client.call(call::FREEZES, &api::All { all }).await?),
+        }
+    }
+
+    /// Freezes. Nobody is asked who they are who does so on the state folder itself.
+    pub(super) async fn freeze(&self, line: Freeze) -> Result<Freeze, Failure> {
+        match self {
+            Self::Here { desk, .. } => Ok(desk.freeze(line).await?),
+            Self::There { client, .. } => {
+                let Freeze { scope, level, why, hard, .. } = line;
+                Ok(client.call(call::FREEZE, &api::Freeze { scope, level, why, hard }).await?)
+            }
+        }
+    }
+
+    pub(super) async fn thaw(&self, line: Freeze) -> Result<Thawed, Failure> {
+        match self {
+            Self::Here { config, desk } => {
+                let asker = permitted(config, Doing::Thaw).await?;
+                Ok(desk.thaw(Freeze { by: asker.by, level: Level::Off, ..line }).await?)
+            }
+            Self::There { client, .. } => {
+                let Freeze { scope, why, hard, .. } = line;
+                Ok(client.call(call::THAW, &api::Thaw { scope, why, hard }).await?)
+            }
+        }
+    }
+
+    pub(super) async fn budgets(&self) -> Result<Vec<Spent>, Failure> {
+        match self {
+            Self::Here { config, desk } => Ok(desk.budgets(&config.budgets, SystemClock.now()).await?),
+            Self::There { client, .. } => {
+                let nothing = serde_json::json!({});
+                Ok(client.call(call::BUDGETS, &nothing).await?)
+            }
+        }
+    }
+
+    /// Hands a request to the process that drives, or drives it here.
+    pub(super) async fn request(&self, common: &Common, request: Request) -> Result<Answered, Failure> {
+        let (config, desk) = match self {
+            Self::There { client, .. } => return Ok(client.call(call::REQUEST, &request).await?),
+            Self::Here { config, desk } => (config, desk),
+        };
+        let asker = who(config).await?;
+        let store = desk.store();
+        let id = store.append_request(&request, &asker, SystemClock.now()).await?;
+        match setup::hub(common.load()?, Wanted { what: "incident", ..Wanted::default() }).await {
+            Ok(hub) => {
+                let driving = async {
+                    serve_requests(&hub).await?;
+                    if store.answer_of(id).await?.is_some_and(|answer| answer.ok) {
+                        driver::drive(Arc::clone(&hub), async |hub: &Hub| Ok(hub.store.running().await? == 0)).await?;
+                    }
+                    Ok::<_, Failure>(())
+                };
+                setup::holding(&hub, driving).await?;
+            }
+            Err(SetupError::Lease(held)) => super::output::tell(&format!("handed on: {held}")),
+            Err(error) => return Err(error.into()),
+        }
+        let answer = desk.answered(id, request.run()).await?;
+        Ok(Answered { answer, incident: desk.incident(&request.run().to_string()).await? })
+    }
+}
+
+/// Who sits here: the person of `[[people]]` that AWS says the credentials of the environment belong to.
+async fn who(config: &Config) -> Result<Asker, Failure> {
+    let sessions = Sessions::new(setup::session_settings(config), Limits::new(Rates::default()), Arc::new(SystemClock)).await;
+    let caller = match sessions {
+        Ok(sessions) => sessions.who_am_i().await,
+        Err(error) => Err(error),
+    };
+    let caller = caller.map_err(|error| Failure::usage(format!("it is not known who you are: {error}")))?;
+    let (_, asker) = people::asker(&config.people, &Identity::Aws(caller.arn)).map_err(|error| Failure::usage(error.to_string()))?;
+    Ok(asker)
+}
+
+/// The same, where the policies let them do this.
+pub(super) async fn permitted(config: &Config, doing: Doing) -> Result<Asker, Failure> {
+    let asker = who(config).await?;
+    let policies = Keeper::load(config.policy.dir.as_deref(), &setup::registry()?).map_err(SetupError::from)?.in_force();
+    let person = people::named(&config.people, &asker.by).ok_or_else(|| Failure::usage(format!("{} is nobody", asker.by.0)))?;
+    policies.may(person, doing, None, SystemClock.now(), &config.policy.time_zone).map_err(Failure::usage)?;
+    Ok(asker)
+}
