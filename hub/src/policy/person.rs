@@ -79,7 +79,10 @@ impl About<'_> {
 
     /// Who opened it by hand.
     fn opened_by(&self) -> Option<&str> {
-        self.view.findings.iter().find_map(|note| note.input.strip_prefix("opened by ").filter(|_| note.id.0.starts_with("cordon:opened/")))
+        let by_hand = self.view.findings.iter().find(|note| note.id.0.starts_with("cordon:opened/"))?;
+        // `opened by NAME:1`, as inputs are named.
+        let rest = by_hand.input.strip_prefix("opened by ")?;
+        Some(rest.rsplit_once(':').map_or(rest, |(name, _)| name))
     }
 
     fn context(&self, case: Option<&Case>) -> Map<String, Value> {

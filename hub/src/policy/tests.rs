@@ -242,3 +242,50 @@ fn every_action_is_in_the_group_of_its_risk() {
     }
     assert_eq!(json!(Risk::ReadOnly), json!("read-only"));
 }
+
+fn person(name: &str, roles: &[&str]) -> crate::config::people::Person {
+    let roles = roles.iter().map(|role| (*role).to_owned()).collect();
+    crate::config::people::Person { name: name.to_owned(), roles, slack: None, aws: Vec::new() }
+}
+
+#[test]
+fn people_may_what_their_roles_are_for_and_nobody_else_may() {
+    use super::person::Doing::{Approve, Close, Deny, Freeze, Look, Open, Release, Retry, Thaw, Undo};
+    let (policies, zone) = (with(&[]), jiff::tz::TimeZone::UTC);
+    let now = "2026-11-29T03:00:00Z".parse().unwrap();
+    let view = crate::slack::testing::view();
+    let about = super::person::About { view: &view, entries: &[], step: None };
+    let may = |roles: &[&str], doing| {
+        let about = (![Freeze, Look, Open, Thaw].contains(&doing)).then_some(&about);
+        policies.may(&person("Ann", roles), doing, about, now, &zone)
+    };
+    for doing in [Approve, Deny] {
+        assert_eq!(may(&["approver"], doing), Ok(()));
+        let why = may(&["operator"], doing).unwrap_err();
+        assert!(why.contains("Ann, who has the roles operator, may not") && why.contains("`approver`"), "{why}");
+    }
+    for doing in [Undo, Release, Retry, Close, Open, Thaw] {
+        assert_eq!(may(&["operator"], doing), Ok(()), "{doing:?}");
+        assert!(may(&["approver"], doing).is_err() && may(&[], doing).is_err(), "{doing:?}");
+    }
+    assert_eq!((may(&[], Freeze), may(&[], Look)), (Ok(()), Ok(())));
+}
+
+#[test]
+fn a_policy_says_when_and_where_people_may() {
+    use super::person::{About, Doing};
+    let night = "@id(\"not-at-night\")\n@why(\"nobody looks twice at three\")\nforbid (principal is Person, action == Action::\"undo\", resource) when { context.hour < 6 };\n";
+    let broken =
+        "forbid (principal is Person, action == Action::\"close\", resource) when { context.severity + 9223372036854775807 > 0 };\n";
+    let policies = with(&[("night.cedar", night), ("broken.cedar", broken)]);
+    let mut view = crate::slack::testing::view();
+    view.findings[0].finding["severity"] = serde_json::json!(80);
+    let about = About { view: &view, entries: &[], step: None };
+    let zone = jiff::tz::TimeZone::get("Europe/Berlin").unwrap();
+    let may = |doing, at: &str| policies.may(&person("Ann", &["operator"]), doing, Some(&about), at.parse().unwrap(), &zone);
+    let why = may(Doing::Undo, "2026-11-29T02:00:00Z").unwrap_err();
+    assert!(why.contains("`not-at-night` (nobody looks twice at three)"), "{why}");
+    assert_eq!(may(Doing::Undo, "2026-11-29T05:30:00Z"), Ok(()), "half past six in Berlin");
+    let why = may(Doing::Close, "2026-11-29T12:00:00Z").unwrap_err();
+    assert!(why.contains("cannot be decided") && why.contains("broken"), "{why}");
+}

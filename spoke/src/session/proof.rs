@@ -10,7 +10,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
 };
 
 use aws_config::retry::RetryConfig;
@@ -28,7 +28,8 @@ use serde::{Deserialize, Serialize};
 use super::{SessionError, Sessions, Site, clients::Base, door};
 use crate::limits::{Access, Service};
 
-/// The signed header that says what a proof is for.
+/// The signed header that says what a proof is for. Behind a `.` there may be anything that makes it one of its own: two proofs for the same
+/// in one second would otherwise be one.
 pub const BOUND: &str = "x-cordon-request";
 /// How old a proof may be, and how far ahead of our clock. STS itself takes a signature for 15 minutes.
 pub const WINDOW: SignedDuration = SignedDuration::from_mins(5);
@@ -116,7 +117,8 @@ impl Proof {
         if !["host", "x-amz-date", BOUND].iter().all(|name| signed.contains(name)) || self.signature().is_empty() {
             return Err(Unproven::Strange("host, date, purpose or signature is missing"));
         }
-        if self.header(BOUND)? != bound {
+        let purpose = self.header(BOUND)?;
+        if purpose.split_once('.').map_or(purpose, |(purpose, _)| purpose) != bound {
             return Err(Unproven::OtherRequest);
         }
         let signed_at = moment(self.header("x-amz-date")?).ok_or(Unproven::Strange("its date cannot be read"))?;
@@ -160,7 +162,8 @@ impl Sessions {
     pub async fn prove(&self, bound: &str) -> Result<Proof, SessionError> {
         let desk = Desk::default();
         let client = self.identity_client(|_| SharedHttpClient::new(desk.clone()));
-        let purpose = bound.to_owned();
+        let now = self.0.base.clock.now().as_nanosecond();
+        let purpose = format!("{bound}.{now:x}-{:x}-{:x}", std::process::id(), self.0.written.fetch_add(1, Ordering::Relaxed));
         let request = client.get_caller_identity().customize().mutate_request(move |request| {
             request.headers_mut().insert(BOUND, purpose.clone());
         });

@@ -15,7 +15,7 @@ use cordon_lab::{
     Cordon, GatewayOptions, Lab, Organization, Running, Settings, Shape, Slack,
     gateway::{Call, Enforcement},
     organization::{
-        Instance, InstanceShape,
+        Instance, InstanceShape, UserShape,
         finding::{Part, brute_force, event},
     },
     secrets, shared,

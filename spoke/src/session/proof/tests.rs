@@ -27,6 +27,8 @@ fn a_proof_is_for_one_request_and_five_minutes() {
     let good = proof(|_| {});
     assert_eq!(checked(&good), Ok(()));
     assert_eq!(good.signature(), "00ff");
+    let own = proof(|headers| drop(headers.insert(BOUND.to_owned(), "abc.1f-2".to_owned())));
+    assert_eq!((checked(&own), own.check("abc.1f-2", NOW.parse().unwrap())), (Ok(()), Err(Unproven::OtherRequest)));
     assert_eq!(good.check("other", NOW.parse().unwrap()), Err(Unproven::OtherRequest));
     for at in ["2026-11-29T10:16:13Z", "2026-11-29T10:06:11Z"] {
         assert_eq!(good.check("abc", at.parse().unwrap()), Err(Unproven::Old), "{at}");

@@ -6,11 +6,8 @@ use serde_json::{Value, json};
 use crate::respond::world::{World, id, state, text};
 
 /// Somebody of the security account who may change roles, at a command line of their own.
-async fn operator(world: &World) -> Cordon {
-    let user = world.organization.user(&world.organization.security, &UserShape::default()).await.unwrap();
-    let mut cordon = world.cordon.clone();
-    cordon.environment.retain(|(name, _)| name != "AWS_SESSION_TOKEN");
-    cordon.with("AWS_ACCESS_KEY_ID", &user.keys[0].access_key).with("AWS_SECRET_ACCESS_KEY", &user.keys[0].secret_key)
+async fn operator(world: &mut World) -> Cordon {
+    crate::people::person(world, "Olga", &["operator"]).await
 }
 
 async fn policies(world: &World) -> Vec<Value> {
@@ -22,8 +19,8 @@ async fn policies(world: &World) -> Vec<Value> {
 
 #[tokio::test]
 async fn a_hard_freeze_denies_the_hub_every_role_and_the_hard_thaw_gives_that_back() {
-    let world = World::new().await;
-    let (operator, instance) = (operator(&world).await, world.instance("web").await);
+    let mut world = World::new().await;
+    let (operator, instance) = (operator(&mut world).await, world.instance("web").await);
     let frozen = operator.run(&["freeze", "--hard", "--why", "the hub is not ours any more"], "").await.unwrap();
     assert_eq!(frozen.code, Some(0), "{frozen:?}");
     assert!(frozen.stderr.contains(&world.organization.hub_role()), "{frozen:?}");
@@ -56,13 +53,11 @@ async fn a_hard_freeze_denies_the_hub_every_role_and_the_hard_thaw_gives_that_ba
 
 #[tokio::test]
 async fn what_cannot_be_locked_out_says_which_role_and_what_to_do_by_hand_and_the_journal_is_frozen_all_the_same() {
-    let world = World::new().await;
+    let mut world = World::new().await;
     let role = world.organization.hub_role();
     // Of an account that is not the hub's.
     let user = world.organization.user(&world.account, &UserShape::default()).await.unwrap();
-    let mut stranger = world.cordon.clone();
-    stranger.environment.retain(|(name, _)| name != "AWS_SESSION_TOKEN");
-    let stranger = stranger.with("AWS_ACCESS_KEY_ID", &user.keys[0].access_key).with("AWS_SECRET_ACCESS_KEY", &user.keys[0].secret_key);
+    let stranger = world.cordon.clone().as_person(&user.keys[0]);
     let output = stranger.run(&["freeze", "--hard", "--why", "x"], "").await.unwrap();
     assert_eq!(output.code, Some(1), "{output:?}");
     for part in
@@ -76,7 +71,7 @@ async fn what_cannot_be_locked_out_says_which_role_and_what_to_do_by_hand_and_th
     let theirs = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "sts:*", "Resource": "*"}]}).to_string();
     let put = json!({"RoleName": "CordonHub", "PolicyName": "CordonFrozen", "PolicyDocument": theirs});
     world.hand(&world.organization.security, "iam", "put_role_policy", put).await;
-    let operator = operator(&world).await;
+    let operator = operator(&mut world).await;
     for command in [&["freeze", "--hard", "--why", "x"][..], &["thaw", "--hard", "--yes"]] {
         let output = operator.run(command, "").await.unwrap();
         assert!(output.code == Some(1) && output.stderr.contains("is not Cordon's") && output.stderr.contains(&role), "{output:?}");

@@ -197,3 +197,43 @@ async fn a_yes_to_a_plan_that_drifted_or_whose_time_is_over_changes_nothing_and_
     assert!(late.contains("Nothing was changed"), "{late}");
     assert!(world.changes().is_empty() && !world.closed().await);
 }
+
+#[tokio::test]
+async fn one_human_by_slack_and_by_aws_is_one_person_and_two_are_two() {
+    let two = "@id(\"two-to-close\")\nforbid (principal, action == Action::\"ec2.close-open-ingress\", resource) when { context.approvals < 2 };\n";
+    let world = World::new(Door::Requests, |settings| {
+        let folder = settings.state_dir.parent().unwrap().join("policies");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("two.cedar"), two).unwrap();
+        settings.policies = Some(folder);
+    })
+    .await;
+    let security = &world.organization.security;
+    let (alice, bob) = (
+        world.organization.user(security, &UserShape::default()).await.unwrap(),
+        world.organization.user(security, &UserShape::default()).await.unwrap(),
+    );
+    let text = std::fs::read_to_string(&world.cordon.config).unwrap();
+    let text = text.replace(&format!("slack = \"{ALICE}\"\n"), &format!("slack = \"{ALICE}\"\naws = [\"{}\"]\n", alice.arn));
+    let text = format!("{text}\n[[people]]\nname = \"Bob\"\nroles = [\"approver\"]\naws = [\"{}\"]\n", bob.arn);
+    world.cordon.configured(&text).unwrap();
+    let service = world.serve().await;
+    world.attack().await;
+    let close = world.question(&service, "close-ingress").await;
+    let said = world.told(&service, ALICE, APPROVE, &close, &close.button(APPROVE).unwrap()).await;
+    assert!(said.contains("waits for one more person"), "{said}");
+
+    let run = world.run(&["incident", "list"]).await[0]["run"].as_str().unwrap().to_owned();
+    let grant = ["approval", "grant", run.as_str(), "--step", "close-ingress", "--yes"];
+    let again = world.cordon.clone().as_person(&alice.keys[0]).run(&grant, "").await.unwrap();
+    assert!(
+        again.code == Some(2) && again.stderr.contains("Alice has said yes") && again.stderr.contains("another person has to"),
+        "{again:?}"
+    );
+    assert!(world.changes().is_empty() && !world.closed().await, "one human, two ways");
+    let other = world.cordon.clone().as_person(&bob.keys[0]).run(&grant, "").await.unwrap();
+    assert_eq!(other.code, Some(0), "{other:?}");
+    until(&service, "it is closed", || !world.changes().is_empty()).await;
+    let report = world.cordon.run(&["incident", "report", &run], "").await.unwrap().stdout;
+    assert!(report.contains(&format!("Alice (slack:{ALICE})")) && report.contains(&bob.arn), "{report}");
+}

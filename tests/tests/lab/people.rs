@@ -1,0 +1,133 @@
+//! Who may: people are proven by AWS, have roles, and are one person by whichever way they come.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests may fail as tests do")]
+
+#[path = "people/api.rs"]
+mod api;
+
+use std::time::{Duration, Instant};
+
+use cordon_lab::{
+    Cordon, Running,
+    gateway::{Action, Fault, Match},
+    organization::UserShape,
+};
+use serde_json::json;
+
+use crate::respond::world::{HOME, World, hold, id, members, one, state, step, text};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A person of the configuration, with a user in the security account: the program at their keyboard.
+pub(crate) async fn person(world: &mut World, name: &str, roles: &[&str]) -> Cordon {
+    let user = world.organization.user(&world.organization.security, &UserShape::default()).await.unwrap();
+    world.set(|settings| {
+        settings.more.push_str(&format!("\n[[people]]\nname = \"{name}\"\nroles = {}\naws = [\"{}\"]\n", json!(roles), user.arn));
+    });
+    world.cordon.clone().as_person(&user.keys[0])
+}
+
+async fn asking() -> World {
+    World::with(members(1, &[HOME]), |mut settings| {
+        settings.mode = "ask".to_owned();
+        settings.poll_every = "1h".to_owned();
+        settings
+    })
+    .await
+}
+
+/// The running service of the world.
+pub(crate) async fn serving(world: &World) -> Running {
+    let mut service = world.cordon.spawn(&["serve"]).unwrap();
+    let until = Instant::now() + PATIENCE;
+    while !service.log().contains("serving account") {
+        assert!(Instant::now() < until && service.is_running(), "{}", service.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    service
+}
+
+#[tokio::test]
+async fn a_yes_at_the_command_line_is_of_whom_aws_knows_and_of_nobody_else() {
+    let mut world = asking().await;
+    let instance = world.instance("web").await;
+    let looker = person(&mut world, "Carol", &[]).await;
+    let stranger = world.organization.user(&world.account, &UserShape::default()).await.unwrap();
+    let run = id(&world.one(&world.attack(&instance)).await);
+    let grant = ["approval", "grant", run.as_str(), "--step", "close-ingress", "--yes", "--format", "json"];
+
+    // A user name is nobody, whatever the computer calls them.
+    let named = world.cordon.clone().as_person(&stranger.keys[0]).with("SUDO_USER", "Lab Operator").with("USER", "Lab Operator");
+    let refused = named.run(&grant, "").await.unwrap();
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    for part in [stranger.arn.as_str(), "nobody that Cordon knows", "[[people]]", "aws = ["] {
+        assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
+    }
+    // Somebody with credentials that AWS does not take.
+    let matching = Match { operation: Some("GetCallerIdentity".to_owned()), ..Match::default() };
+    let action = Action::Deny { code: Some("InvalidClientTokenId".to_owned()), status: Some(403) };
+    world.gateway().faults().add(Fault::new(matching, action).times(1));
+    let refused = world.cordon.clone().as_person(&stranger.keys[0]).run(&grant, "").await.unwrap();
+    assert!(refused.code == Some(2) && refused.stderr.contains("not known who you are"), "{refused:?}");
+    // Somebody whom Cordon knows, and who may not.
+    let service = serving(&world).await;
+    let refused = looker.run(&grant, "").await.unwrap();
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    assert!(refused.stderr.contains("Carol, who has no role, may not approve") && refused.stderr.contains("`approver`"), "{refused:?}");
+    assert!(world.open(&instance, 22).await && world.writes().is_empty());
+    drop(service);
+
+    let granted = one(&world.cordon(&grant, "").await);
+    assert_eq!(step(&granted, "close-ingress")["state"], "applied", "{granted:#}");
+    assert!(text(step(&granted, "close-ingress"), "/reason").starts_with("Lab Operator said yes"), "{granted:#}");
+    let report = world.cordon(&["incident", "report", &run], "").await.stdout;
+    assert!(report.contains("Lab Operator") && report.contains(":assumed-role/CordonHub/"), "{report}");
+    assert_eq!(world.cordon(&["audit", "verify"], "").await.code, Some(0));
+}
+
+#[tokio::test]
+async fn who_opened_an_incident_by_hand_does_not_say_yes_to_it() {
+    let mut world = asking().await;
+    let instance = world.instance("web").await;
+    let (ann, looker) = (person(&mut world, "Ann", &["approver"]).await, person(&mut world, "Carol", &[]).await);
+    let open = [
+        "open",
+        "--playbook",
+        "ec2-brute-force",
+        "--subject",
+        instance.id.as_str(),
+        "--account",
+        instance.account.as_str(),
+        "--region",
+        instance.region.as_str(),
+        "--type",
+        "UnauthorizedAccess:EC2/SSHBruteForce",
+        "--source",
+        "198.51.100.7",
+        "--port",
+        "22",
+        "--why",
+        "seen in the logs",
+        "--format",
+        "json",
+    ];
+    let refused = looker.run(&open, "").await.unwrap();
+    assert!(refused.code == Some(2) && refused.stderr.contains("may not open"), "{refused:?}");
+    let incident = one(&world.cordon(&open, "").await);
+    let run = id(&incident);
+    assert_eq!((state(&incident), text(hold(&incident, "approval"), "/code")), ("waiting", "approval"), "{incident:#}");
+    let grant = ["approval", "grant", run.as_str(), "--step", "close-ingress", "--yes", "--format", "json"];
+    let own = world.cordon(&grant, "").await;
+    assert!(own.code == Some(2) && own.stderr.contains("`four-eyes`"), "{own:?}");
+    assert!(world.open(&instance, 22).await);
+
+    let mut service = serving(&world).await;
+    let granted = ann.run(&grant, "").await.unwrap();
+    assert_eq!(granted.code, Some(0), "{granted:?}");
+    assert!(!world.open(&instance, 22).await);
+    // An approver is no operator.
+    let undo = ann.run(&["incident", "undo", &run, "--step", "close-ingress", "--yes"], "").await.unwrap();
+    assert!(undo.code == Some(2) && undo.stderr.contains("may not undo") && undo.stderr.contains("`operator`"), "{undo:?}");
+    assert!(!world.open(&instance, 22).await);
+    service.terminate();
+    assert_eq!(service.wait(PATIENCE).await, Some(0), "{}", service.log());
+}

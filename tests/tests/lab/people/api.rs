@@ -1,0 +1,227 @@
+//! The HTTP API: commands from another computer, and what is not proven.
+
+use std::{
+    fs,
+    net::{TcpListener, TcpStream},
+};
+
+use cordon_lab::{organization::UserShape, slack::send};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use super::*;
+
+/// A world whose service listens, and where.
+async fn listening() -> (World, String) {
+    let mut world = asking().await;
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    world.set(|settings| {
+        settings.more.push_str(&format!(
+            "\n[api]\nlisten = \"127.0.0.1:{port}\"\n\n[[budgets]]\nscope = \"account\"\nwindow = \"1h\"\nresources = 9\n"
+        ));
+    });
+    (world, format!("http://127.0.0.1:{port}"))
+}
+
+/// The same person at another computer, which has the API's address and no state folder.
+fn from_afar(world: &World, cordon: &Cordon, url: &str) -> Cordon {
+    let role = format!("role = \"{}\"\n", world.organization.hub_role());
+    let text =
+        world.organization.config_toml(&cordon_lab::Settings { state_dir: world.folder.path().join("nowhere"), ..world.settings.clone() });
+    let config = world.folder.path().join("afar.toml");
+    fs::write(&config, text.replace(&role, &format!("{role}api = \"{url}\"\n"))).unwrap();
+    let mut far = cordon.clone();
+    far.config = config;
+    far
+}
+
+async fn service(world: &World, url: &str) -> Running {
+    let service = serving(world).await;
+    let until = Instant::now() + PATIENCE;
+    while TcpStream::connect(url.strip_prefix("http://").unwrap()).is_err() {
+        assert!(Instant::now() < until, "{}", service.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    service
+}
+
+#[tokio::test]
+async fn freeze_approval_incident_and_budget_commands_talk_to_the_running_service() {
+    let (mut world, url) = listening().await;
+    let instance = world.instance("web").await;
+    let ann = person(&mut world, "Ann", &["approver", "operator"]).await;
+    let run = id(&world.one(&world.attack(&instance)).await);
+    let far = from_afar(&world, &ann, &url);
+
+    // Nobody is there: who freezes is told what to do instead.
+    let silent = far.run(&["freeze", "--why", "x"], "").await.unwrap();
+    assert!(silent.code == Some(1) && silent.stderr.contains(&url) && silent.stderr.contains("--here"), "{silent:?}");
+
+    let mut service = service(&world, &url).await;
+    let json = async |arguments: &[&str]| {
+        let output = far.run(&[arguments, &["--format", "json"]].concat(), "").await.unwrap();
+        assert_eq!(output.code, Some(0), "{arguments:?}: {output:?}");
+        output.objects()
+    };
+    let listed = json(&["incident", "list"]).await;
+    assert_eq!((listed.len(), listed[0]["run"].as_str()), (1, Some(run.as_str())), "{listed:#?}");
+    assert!(json(&["incident", "list", "--state", "closed"]).await.is_empty());
+    assert_eq!(json(&["incident", "show", &run]).await, world.cordon(&["incident", "show", &run, "--format", "json"], "").await.objects());
+    let report = far.run(&["incident", "report", &run], "").await.unwrap();
+    assert_eq!(report.stdout, world.cordon(&["incident", "report", &run], "").await.stdout);
+    assert!(far.run(&["incident", "report", &run, "--html"], "").await.unwrap().stdout.starts_with("<!doctype html>"));
+
+    let asked = json(&["approval", "list"]).await;
+    assert_eq!((asked.len(), asked[0]["step"].as_str()), (1, Some("close-ingress")), "{asked:#?}");
+    let wrong = far.run(&["approval", "grant", &run, "--digest", "0000000000000000", "--yes"], "").await.unwrap();
+    assert!(wrong.code == Some(2) && wrong.stderr.contains("look at it again"), "{wrong:?}");
+    assert!(world.open(&instance, 22).await);
+
+    // Frozen from afar, the yes is taken and the step held.
+    let frozen = json(&["freeze", "full", "--account", &world.account, "--why", "a drill"]).await;
+    assert_eq!((frozen[0]["by"].as_str(), frozen[0]["level"].as_str()), (Some("Ann"), Some("full")), "{frozen:#?}");
+    let granted = json(&["approval", "grant", &run, "--step", "close-ingress", "--yes"]).await;
+    assert_eq!(step(&granted[0], "close-ingress")["state"], "held", "{granted:#?}");
+    assert!(world.open(&instance, 22).await && world.writes().is_empty());
+    let told = far.run(&["incident", "show", &run], "").await.unwrap();
+    assert!(told.stderr.contains("frozen: account") && told.stderr.contains("a drill"), "{told:?}");
+    assert_eq!(json(&["freeze", "list"]).await.len(), 1);
+    let refused = far.run(&["thaw", "--account", &world.account], "y\n").await.unwrap();
+    assert!(refused.code == Some(2) && refused.stderr.contains("--yes"), "{refused:?}");
+    json(&["thaw", "--account", &world.account, "--yes"]).await;
+    assert!(json(&["freeze", "list"]).await.is_empty());
+    let until = Instant::now() + PATIENCE;
+    while world.open(&instance, 22).await {
+        assert!(Instant::now() < until, "{:#?}\n{}", json(&["incident", "show", &run]).await, service.log());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let spent = json(&["budget", "show"]).await;
+    assert!(spent.iter().any(|row| row["spent"].as_u64() > Some(0) && row["most"] == 9), "{spent:#?}");
+
+    let denied = json(&["approval", "deny", &run, "--step", "block-source", "--why", "our own scanner"]).await;
+    assert_eq!(step(&denied[0], "block-source")["state"], "skipped", "{denied:#?}");
+    let undone = json(&["incident", "undo", &run, "--step", "close-ingress", "--yes"]).await;
+    assert_eq!(step(&undone[0], "close-ingress")["state"], "undone", "{undone:#?}");
+    assert!(world.open(&instance, 22).await);
+    let unknown = far.run(&["incident", "show", "zzz"], "").await.unwrap();
+    assert!(unknown.code == Some(2) && unknown.stderr.contains("zzz"), "{unknown:?}");
+    assert!(!world.folder.path().join("nowhere").exists(), "nothing is written on the other computer");
+
+    service.terminate();
+    assert_eq!(service.wait(PATIENCE).await, Some(0), "{}", service.log());
+}
+
+/// A proof that the makers' own code for Python signs.
+async fn signed(world: &World, keys: &cordon_lab::hand::Credentials, purpose: &str, seconds: i64, also: &str) -> String {
+    let source = "import base64, datetime, json, os, botocore.auth\n\
+        from botocore.awsrequest import AWSRequest\n\
+        from botocore.credentials import Credentials\n\
+        now = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=int(os.environ['SECONDS_OFF']))\n\
+        class Then(datetime.datetime):\n\
+        \x20   @classmethod\n\
+        \x20   def utcnow(cls): return now.replace(tzinfo=None)\n\
+        \x20   @classmethod\n\
+        \x20   def now(cls, tz=None): return now\n\
+        if hasattr(botocore.auth, 'get_current_datetime'): botocore.auth.get_current_datetime = lambda *a, **k: now\n\
+        else: botocore.auth.datetime.datetime = Then\n\
+        url = os.environ['STS'] + '/'\n\
+        headers = {'content-type': 'application/x-www-form-urlencoded', 'x-cordon-request': os.environ['PURPOSE']}\n\
+        request = AWSRequest(method='POST', url=url, data='Action=GetCallerIdentity&Version=2011-06-15', headers=headers)\n\
+        botocore.auth.SigV4Auth(Credentials(os.environ['KEY'], os.environ['SECRET']), 'sts', 'us-east-1').add_auth(request)\n\
+        kept = {name.lower(): value for name, value in request.headers.items()}\n\
+        if os.environ['ALSO']: kept[os.environ['ALSO']] = 'not signed'\n\
+        print(base64.urlsafe_b64encode(json.dumps({'url': url, 'headers': kept}).encode()).decode().rstrip('='))";
+    let off = seconds.to_string();
+    let endpoint = world.lab.endpoint();
+    let environment = [
+        ("KEY", keys.access_key.as_str()),
+        ("SECRET", keys.secret_key.as_str()),
+        ("PURPOSE", purpose),
+        ("SECONDS_OFF", off.as_str()),
+        ("STS", endpoint.as_str()),
+        ("ALSO", also),
+    ];
+    let output = world.lab.python.run(source, "http://127.0.0.1:9", &environment).await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+fn hexed(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// As the documentation says it.
+fn bound(account: &str, path: &str, body: &str) -> String {
+    hexed(format!("cordon-api/1\n{account}\nPOST {path}\n{}", hexed(body.as_bytes())).as_bytes())
+}
+
+#[tokio::test]
+async fn a_call_that_is_not_proven_is_refused_and_remembered_and_a_proof_counts_once() {
+    let (mut world, url) = listening().await;
+    let security = world.organization.security.clone();
+    let ann = world.organization.user(&security, &UserShape::default()).await.unwrap();
+    let stranger = world.organization.user(&security, &UserShape::default()).await.unwrap();
+    let carol = world.organization.user(&security, &UserShape::default()).await.unwrap();
+    let who = |name: &str, roles: &str, arn: &str| format!("\n[[people]]\nname = \"{name}\"\nroles = [{roles}]\naws = [\"{arn}\"]\n");
+    let people = who("Ann", "\"operator\"", &ann.arn) + &who("Carol", "", &carol.arn);
+    world.set(|settings| settings.more.push_str(&people));
+    let _service = service(&world, &url).await;
+
+    let body = "{\"scope\":\"organization\",\"level\":\"full\",\"why\":\"a drill\"}";
+    let purpose = bound(&security, "/v1/freeze", body);
+    let call = async |path: &str, body: &str, proof: Option<&str>| {
+        let mut headers = vec![("content-type", "application/json")];
+        headers.extend(proof.map(|proof| ("cordon-proof", proof)));
+        send(&format!("{url}{path}"), &headers, body.to_owned()).await.unwrap()
+    };
+    let key = &ann.keys[0];
+    assert_eq!(call("/v1/freeze", body, None).await, 401, "missing");
+    assert_eq!(call("/v1/freeze", body, Some("e30")).await, 401, "no proof");
+    let old = signed(&world, key, &purpose, -400, "").await;
+    assert_eq!(call("/v1/freeze", body, Some(&old)).await, 401, "old");
+    let future = signed(&world, key, &purpose, 400, "").await;
+    assert_eq!(call("/v1/freeze", body, Some(&future)).await, 401, "of the future");
+    let loose = signed(&world, key, &purpose, 0, "x-amz-target").await;
+    assert_eq!(call("/v1/freeze", body, Some(&loose)).await, 401, "a header that is not signed");
+    let good = signed(&world, key, &purpose, 0, "").await;
+    assert_eq!(call("/v1/freeze", &body.replace("a drill", "A drill"), Some(&good)).await, 401, "another body");
+    assert_eq!(call("/v1/thaw", body, Some(&good)).await, 401, "another call");
+    let nobody = signed(&world, &stranger.keys[0], &purpose, 0, "").await;
+    assert_eq!(call("/v1/freeze", body, Some(&nobody)).await, 403, "somebody whom nobody knows");
+    let thaw = "{\"scope\":\"organization\"}";
+    let may_not = signed(&world, &carol.keys[0], &bound(&security, "/v1/thaw", thaw), 0, "").await;
+    assert_eq!(call("/v1/thaw", thaw, Some(&may_not)).await, 403, "somebody who may not");
+    let list = async || world.cordon(&["freeze", "list", "--format", "json"], "").await.objects();
+    assert!(list().await.is_empty(), "nothing was changed");
+
+    assert_eq!(call("/v1/freeze", body, Some(&good)).await, 200);
+    assert_eq!(call("/v1/freeze", body, Some(&good)).await, 401, "the same again");
+    let frozen = list().await;
+    assert_eq!((frozen.len(), frozen[0]["by"].as_str()), (1, Some("Ann")), "{frozen:#?}");
+    let junk = "{\"scope\":\"organization\",\"level\":\"off\",\"why\":\"\"}";
+    let proof = signed(&world, key, &bound(&security, "/v1/freeze", junk), 0, "").await;
+    assert_eq!(call("/v1/freeze", junk, Some(&proof)).await, 400);
+    let proof = signed(&world, key, &bound(&security, "/v1/nothing", "{}"), 0, "").await;
+    assert_eq!(call("/v1/nothing", "{}", Some(&proof)).await, 404);
+
+    let away: Vec<Value> = world.cordon(&["audit", "turned-away", "--format", "json"], "").await.objects();
+    let whys: Vec<&str> = away.iter().rev().filter(|entry| entry["door"] == "api").map(|entry| entry["why"].as_str().unwrap()).collect();
+    let wanted = [
+        "no header",
+        "holds no proof",
+        "five minutes",
+        "five minutes",
+        "not signed",
+        "another request",
+        "another request",
+        "no person",
+        "may not thaw",
+        "before",
+    ];
+    assert_eq!(whys.len(), wanted.len(), "{away:#?}");
+    for (why, wanted) in whys.iter().zip(wanted) {
+        assert!(why.contains(wanted), "{why}: {wanted}");
+    }
+    let shown = serde_json::to_string(&away).unwrap();
+    assert!(!shown.contains(&key.secret_key) && shown.contains(&stranger.arn) && shown.contains("Carol"), "{shown}");
+}
