@@ -40,14 +40,14 @@ pub enum CallError {
 
 /// The service, from afar.
 #[derive(Debug)]
-pub struct Client {
+pub struct Caller {
     http: Http,
     url: String,
     account: AccountId,
     sessions: Sessions,
 }
 
-impl Client {
+impl Caller {
     /// The service of this address, with the AWS credentials of the environment.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ use super::{Common, Failure};
 use crate::{
     api::{
         self, Answered, call,
-        client::{CallError, Client},
+        client::{CallError, Caller},
     },
     config::Config,
     desk::{Desk, DeskError, Form, Question, Spent, Thawed, Which},
@@ -34,7 +34,7 @@ pub(super) enum Door {
     /// The state folder of this computer.
     Here { config: Box<Config>, desk: Desk },
     /// The running service.
-    There { config: Box<Config>, client: Box<Client> },
+    There { config: Box<Config>, client: Box<Caller> },
 }
 
 impl From<DeskError> for Failure {
@@ -66,7 +66,7 @@ impl Door {
         let config = Box::new(config);
         match config.api.url.clone().filter(|_| !common.here) {
             Some(url) => {
-                let client = Client::new(&config, &url).await.map_err(|error| Failure::usage(error.to_string()))?;
+                let client = Caller::new(&config, &url).await.map_err(|error| Failure::usage(error.to_string()))?;
                 Ok(Self::There { config, client: Box::new(client) })
             }
             None => {

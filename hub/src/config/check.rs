@@ -52,7 +52,7 @@ pub(super) fn check(file: &File, mut problems: Problems, folder: &Path, now: Tim
     let copy_key = copy_key(p, &file.snapshots.copy_key, hub.as_ref());
     let known: Vec<Option<Known>> = file.known.iter().map(|known| self::known(p, known, now)).collect();
     let logs: Vec<Option<Logs>> = file.logs.iter().map(|logs| self::logs(p, logs)).collect();
-    let people = super::people::check(p, &file.people);
+    let people = super::people::check(p, file);
     let (notify, api) = (super::notify::check(p, file, &people), super::api::check(p, file));
     let config = (|| {
         Some(Config {

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
-use super::problem::Problems;
+use super::{file::File, problem::Problems};
 
 type Text = Spanned<String>;
 
@@ -108,7 +108,23 @@ impl Principal {
 pub const APPROVER: &str = "approver";
 
 /// Checks them.
-pub(super) fn check(p: &mut Problems, people: &[PersonFile]) -> Vec<Person> {
+pub(super) fn check(p: &mut Problems, file: &File) -> Vec<Person> {
+    let people = people(p, &file.people);
+    if matches!(file.hub.mode.get_ref().as_str(), "ask" | "act")
+        && !people.iter().any(|person| !person.roles.is_empty() && (person.slack.is_some() || !person.aws.is_empty()))
+    {
+        let help =
+            Some("name who may: [[people]] name = \"…\", roles = [\"approver\", \"operator\"], aws = [\"arn:aws:iam::…\"]".to_owned());
+        p.warning(
+            file.hub.mode.span(),
+            "nobody may answer a question, release a hold or undo anything: no person has a role and an identity",
+            help,
+        );
+    }
+    people
+}
+
+fn people(p: &mut Problems, people: &[PersonFile]) -> Vec<Person> {
     let (mut names, mut users, mut principals) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     let mut out = Vec::new();
     for person in people {
