@@ -8,6 +8,7 @@ mod check;
 mod file;
 mod findings;
 pub mod notify;
+pub mod owner;
 mod problem;
 
 use std::path::{Path, PathBuf};

@@ -12,6 +12,7 @@ pub mod intake;
 pub mod journal;
 pub mod notify;
 pub mod org;
+pub mod owner;
 pub mod policy;
 pub mod refused;
 pub mod report;

@@ -7,7 +7,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
-use super::{file::File, problem::Problems};
+use super::{
+    file::File,
+    owner::{self, Owner},
+    problem::Problems,
+};
 
 type Text = Spanned<String>;
 
@@ -160,6 +164,8 @@ pub struct Notify {
     pub topics: Vec<Arn>,
     /// `cordon serve` writes notices to its standard output.
     pub stdout: bool,
+    /// How owners of what was changed are told; `None`: they are not.
+    pub owner: Option<Owner>,
 }
 
 /// Slack.
@@ -241,12 +247,14 @@ pub(super) fn check(p: &mut Problems, file: &File) -> Option<Notify> {
         })
         .collect();
     let topics: Vec<Option<Arn>> = file.sns.iter().map(|topic| self::topic(p, &topic.topic)).collect();
+    let owner = owner::check(p, &file.owner, !file.slack.token.get_ref().is_empty());
     Some(Notify {
         slack: slack?,
         people,
         webhooks: webhooks.into_iter().collect::<Option<_>>()?,
         topics: topics.into_iter().collect::<Option<_>>()?,
         stdout: file.notices.stdout,
+        owner: owner?,
     })
 }
 

@@ -41,7 +41,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_security_contact_is_asked_for_in_the_account_itself() {
-        let contact = json!({ "AlternateContact": { "AlternateContactType": "SECURITY", "EmailAddress": "sec@example.com", "Name": "Sec" } });
+        let contact =
+            json!({ "AlternateContact": { "AlternateContactType": "SECURITY", "EmailAddress": "sec@example.com", "Name": "Sec" } });
         let (found, fake) = asked(200, contact).await;
         assert_eq!(found.unwrap().as_deref(), Some("sec@example.com"));
         assert_eq!(fake.asked(), [("POST /getAlternateContact".to_owned(), json!({ "AlternateContactType": "SECURITY" }))]);

@@ -16,8 +16,7 @@ pub const SENDS: &[Permission] = &[Permission::new("ses:SendEmail", "arn:{partit
 
 /// Errors that a person may mend: identities to verify, an account whose sending is paused
 /// (<https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_SendEmail.html>, "Errors").
-const MENDABLE: &[&str] =
-    &["AccountSuspendedException", "SendingPausedException", "MailFromDomainNotVerifiedException", "MessageRejected"];
+const MENDABLE: &[&str] = &["AccountSuspendedException", "SendingPausedException", "MailFromDomainNotVerifiedException", "MessageRejected"];
 
 /// A message. SES makes its headers from these parts, so that no text becomes one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
