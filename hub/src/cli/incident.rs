@@ -154,7 +154,7 @@ pub(super) async fn incident(common: &Common, command: Incident) -> Result<Exit,
             let store = store(common)?;
             freeze::tell(&store).await?;
             let id = find(&store, &id).await?;
-            let incident = IncidentJson::new(&store.view(id).await?, None);
+            let incident = shown(&store, id).await?;
             match common.format {
                 Format::Json => output::object(&incident)?,
                 Format::Table => output::line(&crate::show::incident(&incident)),
@@ -165,12 +165,13 @@ pub(super) async fn incident(common: &Common, command: Incident) -> Result<Exit,
             let store = store(common)?;
             let id = find(&store, &id).await?;
             let entries = store.entries(id).await?;
-            let view = ops::fold(id, &entries)?;
+            let mut report = Report::new(&ops::fold(id, &entries)?, &entries);
+            report.incident.owner = store.owners_told(id).await?;
             match common.format {
-                Format::Table if html => output::line(Report::new(&view, &entries).html().trim_end()),
+                Format::Table if html => output::line(report.html().trim_end()),
                 Format::Json if html => return Err(Failure::usage("`--html` and `--format json` are two formats: choose one")),
-                Format::Json => output::object(&Report::new(&view, &entries))?,
-                Format::Table => output::line(Report::new(&view, &entries).markdown().trim_end()),
+                Format::Json => output::object(&report)?,
+                Format::Table => output::line(report.markdown().trim_end()),
             }
             Ok(Exit::Well)
         }
@@ -197,6 +198,13 @@ pub(super) async fn incident(common: &Common, command: Incident) -> Result<Exit,
             request(common, store, Request::Close { run: id, why }).await
         }
     }
+}
+
+/// An incident as it stands, with what became of telling its owner.
+async fn shown(store: &Arc<SqliteStore>, id: IncidentId) -> Result<IncidentJson, Failure> {
+    let mut incident = IncidentJson::new(&store.view(id).await?, None);
+    incident.owner = store.owners_told(id).await?;
+    Ok(incident)
 }
 
 fn show_rows(format: Format, rows: &[RunRow]) -> Result<Exit, Failure> {
@@ -356,7 +364,7 @@ async fn wait(common: &Common, store: &Arc<SqliteStore>, id: i64, run: IncidentI
     match text {
         Ok(text) => {
             output::tell(&text);
-            let incident = IncidentJson::new(&store.view(run).await?, None);
+            let incident = shown(&store, run).await?;
             match common.format {
                 Format::Json => output::object(&incident)?,
                 Format::Table => output::line(&crate::show::incident(&incident)),
