@@ -48,6 +48,21 @@ mod tests {
         assert_eq!(fake.asked(), [("POST /getAlternateContact".to_owned(), json!({ "AlternateContactType": "SECURITY" }))]);
     }
 
+    /// Wherever the hub is at home, without anything of ours: the SDK's rules know the one place.
+    #[tokio::test]
+    async fn the_endpoint_is_that_of_the_partitions_one_global_region() {
+        use aws_sdk_account::config::endpoint::{DefaultResolver, Params, ResolveEndpoint as _};
+        for (home, place) in [
+            ("eu-west-1", "https://account.us-east-1.amazonaws.com"),
+            ("us-gov-east-1", "https://account.us-gov-west-1.amazonaws.com"),
+            ("cn-north-1", "https://account.cn-northwest-1.amazonaws.com.cn"),
+        ] {
+            let params = Params::builder().region(home.to_owned()).build().unwrap();
+            let endpoint = DefaultResolver::new().resolve_endpoint(&params).await.unwrap();
+            assert_eq!(endpoint.url(), place, "{home}");
+        }
+    }
+
     #[tokio::test]
     async fn an_account_without_a_security_contact_names_nobody_and_a_refusal_is_told() {
         let (found, _) = asked(404, json!({ "__type": "ResourceNotFoundException", "message": "none" })).await;
