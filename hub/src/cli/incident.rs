@@ -364,7 +364,7 @@ async fn wait(common: &Common, store: &Arc<SqliteStore>, id: i64, run: IncidentI
     match text {
         Ok(text) => {
             output::tell(&text);
-            let incident = shown(&store, run).await?;
+            let incident = shown(store, run).await?;
             match common.format {
                 Format::Json => output::object(&incident)?,
                 Format::Table => output::line(&crate::show::incident(&incident)),

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::find::{Found, shown};
 use crate::{
-    report::{Changed, Report},
+    report::{Changed, Report, provider},
     slack::card::{self, Card},
     text,
 };
@@ -134,12 +134,7 @@ fn plain(text: &str) -> String {
 fn happened(view: &View) -> Vec<Line> {
     let finding = view.finding();
     let word = |key: &str| finding.get(key).and_then(Value::as_str).unwrap_or_default();
-    let provider = match word("provider") {
-        "guard-duty" => "Amazon GuardDuty",
-        "security-hub" => "AWS Security Hub",
-        "inspector" => "Amazon Inspector",
-        _ => "A security product",
-    };
+    let provider = view.findings.last().map_or("A security product", provider);
     let severity = finding.get("severity").and_then(Value::as_u64).map(|severity| format!(", severity {severity} of 100"));
     let mut first = vec![ours(format!("{provider} reported ")), theirs(word("type"), REASON), ours(severity.unwrap_or_default())];
     if !word("title").is_empty() {

@@ -3,9 +3,11 @@
 //! Each way is a destination of its own, so that one that is down holds up no other. Who the owner is is found out by each when it sends.
 //! After a lost answer a message is sent again: it may come twice, and is never lost.
 
+use std::time::Duration;
+
 use cordon_shared::{
     engine::View,
-    id::{CellId, Region},
+    id::{AccountId, CellId, Region},
     journal::{JournalError, ops},
 };
 use cordon_spoke::{
@@ -16,6 +18,7 @@ use cordon_spoke::{
     },
 };
 use jiff::SignedDuration;
+use moka::future::Cache;
 
 use super::{
     Told,
@@ -34,6 +37,10 @@ use crate::{
 
 /// How long what a person may mend (a permission, an identity that is not verified) is tried again.
 const MENDED_WITHIN: SignedDuration = SignedDuration::from_hours(1);
+/// How long an account's contact is kept: a sweep has many messages for one account.
+const CONTACT_LASTS: Duration = Duration::from_secs(60);
+/// How many are kept at most.
+const CONTACTS: u64 = 10_000;
 /// What read sessions for contacts are called, as others are after their playbook.
 const PURPOSE: &str = "owner";
 
@@ -42,6 +49,8 @@ const PURPOSE: &str = "owner";
 pub(crate) struct Teller {
     settings: Owner,
     way: Way,
+    /// What accounts have named as their contact for security.
+    contacts: Cache<AccountId, Option<String>>,
 }
 
 #[derive(Debug)]
@@ -53,12 +62,17 @@ enum Way {
 impl Teller {
     /// By e-mail, from this address.
     pub(crate) fn mail(settings: &Owner, from: &str) -> Self {
-        Self { settings: settings.clone(), way: Way::Mail(from.to_owned()) }
+        Self::new(settings, Way::Mail(from.to_owned()))
     }
 
     /// In Slack.
     pub(crate) fn slack(hub: &Hub, settings: &Owner, slack: &Slack) -> Self {
-        Self { settings: settings.clone(), way: Way::Slack(Direct::new(hub, slack)) }
+        Self::new(settings, Way::Slack(Direct::new(hub, slack)))
+    }
+
+    fn new(settings: &Owner, way: Way) -> Self {
+        let contacts = Cache::builder().max_capacity(CONTACTS).time_to_live(CONTACT_LASTS).build();
+        Self { settings: settings.clone(), way, contacts }
     }
 
     /// Sends a notice, and keeps who was told.
@@ -134,7 +148,7 @@ impl Teller {
         if found.address.is_some() {
             return Ok(found);
         }
-        match security_contact(hub, view).await {
+        match self.security_contact(hub, account).await {
             Ok(contact) => {
                 let clue = contact.map(|text| Clue { place: Place::Contact(account.to_string()), text });
                 Ok(found.look(clue, settings))
@@ -146,11 +160,15 @@ impl Teller {
             }
         }
     }
-}
 
-/// The account's alternate contact for security, read in the account itself.
-async fn security_contact(hub: &Hub, view: &View) -> Result<Option<String>, ActionError> {
-    let cell = CellId::new(view.subject.cell.account.clone(), Region::global());
-    let clients = hub.sessions.read(&cell, PURPOSE, contact::READS).await?;
-    contact::security(&clients).await
+    /// The account's alternate contact for security, read in the account itself. Failures are not kept.
+    async fn security_contact(&self, hub: &Hub, account: &AccountId) -> Result<Option<String>, ActionError> {
+        if let Some(known) = self.contacts.get(account).await {
+            return Ok(known);
+        }
+        let clients = hub.sessions.read(&CellId::new(account.clone(), Region::global()), PURPOSE, contact::READS).await?;
+        let found = contact::security(&clients).await?;
+        self.contacts.insert(account.clone(), found.clone()).await;
+        Ok(found)
+    }
 }

@@ -246,6 +246,21 @@ async fn a_mail_service_that_refuses_delays_no_containment() {
     assert_eq!(mails(&world).iter().map(|mail| mail.to.as_str()).collect::<Vec<_>>(), ["payments@example.com"]);
 }
 
+/// Two may come then, and it is written down that one did.
+#[tokio::test]
+async fn a_message_whose_answer_was_lost_is_sent_again_and_never_lost() {
+    let world = mailing("").await;
+    let ses = Match { service: Some("ses".to_owned()), ..Match::default() };
+    world.gateway().faults().add(Fault::new(ses, Action::DropAfter).times(1));
+    let instance = attacked(&world, "web", &[("owner", "payments@example.com")]).await;
+    let incident = world.one(&world.attack(&instance)).await;
+    let tries = tries(&world);
+    assert_eq!((state(&incident), tries.len()), ("contained", 2), "{tries:#?}");
+    assert!(tries.iter().all(|call| call.forwarded) && tries[0].params == tries[1].params, "the same message: {tries:#?}");
+    let told = owners(&world, &id(&incident)).await;
+    assert_eq!((told.len(), told[0]["who"].as_str()), (1, Some("payments@example.com")), "{told:#?}");
+}
+
 #[tokio::test]
 async fn an_owner_whom_nobody_names_is_said_and_an_address_outside_the_domains_is_not_written_to() {
     let world = mailing("domains = [\"example.com\"]\n").await;
