@@ -17,7 +17,6 @@ use cordon_spoke::{
         mail::{self, Mail},
     },
 };
-use jiff::SignedDuration;
 use moka::future::Cache;
 
 use super::{
@@ -35,8 +34,8 @@ use crate::{
     slack::{Direct, Undelivered},
 };
 
-/// How long what a person may mend (a permission, an identity that is not verified) is tried again.
-const MENDED_WITHIN: SignedDuration = SignedDuration::from_hours(1);
+/// How often what a person may mend (a permission, an identity that is not verified) is tried: for about an hour, at most once a minute.
+const MENDED_WITHIN: u32 = 65;
 /// How long an account's contact is kept: a sweep has many messages for one account.
 const CONTACT_LASTS: Duration = Duration::from_secs(60);
 /// How many are kept at most.
@@ -107,7 +106,6 @@ impl Teller {
         let clients = hub.sessions.hub(&hub.config.hub.home_region);
         let (subject, body) = (letter.subject(), letter.body());
         let sent = mail::send(&clients, Mail { from, to, subject: &subject, body: &body }).await;
-        let waited = hub.clock.now().duration_since(due.notice.at);
         match sent {
             Ok(id) => {
                 tracing::info!(run = %due.notice.run, key = due.notice.key, %id, "an owner is told by e-mail");
@@ -117,7 +115,9 @@ impl Teller {
                 let unsure = matches!(error, ActionError::Transient { .. });
                 Err(Unsent::Later { why: error.to_string(), unsure })
             }
-            Err(error) if mail::mendable(&error) && waited < MENDED_WITHIN => Err(Unsent::Later { why: error.to_string(), unsure: false }),
+            Err(error) if mail::mendable(&error) && due.tries < MENDED_WITHIN => {
+                Err(Unsent::Later { why: error.to_string(), unsure: false })
+            }
             Err(error) => Err(Unsent::Never(format!("{to} cannot be written to: {error}"))),
         }
     }

@@ -256,7 +256,8 @@ async fn a_message_whose_answer_was_lost_is_sent_again_and_never_lost() {
     let incident = world.one(&world.attack(&instance)).await;
     let tries = tries(&world);
     assert_eq!((state(&incident), tries.len()), ("contained", 2), "{tries:#?}");
-    assert!(tries.iter().all(|call| call.forwarded) && tries[0].params == tries[1].params, "the same message: {tries:#?}");
+    let of = |call: &Call| (call.params["Destination"].clone(), call.params.pointer("/Content/Simple/Subject").cloned());
+    assert!(tries.iter().all(|call| call.forwarded) && of(&tries[0]) == of(&tries[1]), "the same message: {tries:#?}");
     let told = owners(&world, &id(&incident)).await;
     assert_eq!((told.len(), told[0]["who"].as_str()), (1, Some("payments@example.com")), "{told:#?}");
 }
