@@ -9,6 +9,7 @@ mod check;
 mod file;
 mod findings;
 pub mod notify;
+pub mod owner;
 pub mod people;
 mod problem;
 

@@ -212,7 +212,9 @@ impl Desk {
     /// As [`Desk::find`].
     pub async fn incident(&self, id: &str) -> Result<IncidentJson, DeskError> {
         let run = self.find(id).await?;
-        Ok(IncidentJson::new(&self.store.view(run).await?, None))
+        let mut incident = IncidentJson::new(&self.store.view(run).await?, None);
+        incident.owner = self.store.owners_told(run).await?;
+        Ok(incident)
     }
 
     /// An incident's report.
@@ -223,7 +225,8 @@ impl Desk {
         let run = self.find(id).await?;
         let entries = self.store.entries(run).await?;
         let view = ops::fold(run, &entries)?;
-        let report = Report::new(&view, &entries);
+        let mut report = Report::new(&view, &entries);
+        report.incident.owner = self.store.owners_told(run).await?;
         Ok(match form {
             Form::Json => serde_json::to_string(&report).map_err(|error| JournalError::Store(error.to_string()))?,
             Form::Markdown => report.markdown(),

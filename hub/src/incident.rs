@@ -15,6 +15,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::owner::OwnerTold;
+
 /// The name and version of the object's shape.
 pub const SCHEMA: &str = "cordon.incident/1";
 /// How many letters of a plan's digest a command shows.
@@ -76,6 +78,9 @@ pub struct IncidentJson {
     pub steps: Vec<StepJson>,
     /// Evidence kept, each as `sha256:` and 64 hexadecimal digits.
     pub evidence: Vec<String>,
+    /// What became of telling the owner of what was changed, where that was looked up: by `incident show` and `report`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub owner: Vec<OwnerTold>,
 }
 
 /// A finding, and where it was read.
@@ -217,6 +222,7 @@ impl IncidentJson {
             holds: holds(view),
             steps: view.steps.iter().map(|step| self::step(view, step)).collect(),
             evidence: evidence(view),
+            owner: Vec::new(),
         }
     }
 
@@ -242,6 +248,7 @@ impl IncidentJson {
             holds: Vec::new(),
             steps: Vec::new(),
             evidence: Vec::new(),
+            owner: Vec::new(),
         }
     }
 }

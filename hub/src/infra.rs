@@ -1,10 +1,11 @@
 //! The CloudFormation template of the spoke role: the one thing that a member account deploys.
 //!
-//! Its permissions are those that the actions declare, nothing else. It is JSON, which CloudFormation reads as it reads YAML.
+//! Its permissions are those that the actions declare, and what the hub itself reads to tell owners; nothing else. It is JSON, which CloudFormation reads as it reads YAML.
 
 use cordon_shared::plan::Seat;
 use cordon_spoke::{
     action::Registry,
+    aws::MEMBER_READS,
     permission::{Permission, role_statements},
 };
 use serde_json::{Value, json};
@@ -36,14 +37,15 @@ fn statements(permissions: &[Permission]) -> Vec<Value> {
 /// The template, as text that ends in a line break.
 #[must_use]
 pub fn spoke_role(registry: &Registry) -> String {
-    let of = |pick: fn(&cordon_spoke::action::Action) -> &'static [Permission]| {
+    let of = |more: &[Permission], pick: fn(&cordon_spoke::action::Action) -> &'static [Permission]| {
+        let actions = registry.iter().filter(|action| action.seat == Seat::Member);
         let mut permissions: Vec<Permission> =
-            registry.iter().filter(|action| action.seat == Seat::Member).flat_map(|action| pick(action).iter().copied()).collect();
+            actions.flat_map(|action| pick(action).iter().copied()).chain(more.iter().copied()).collect();
         permissions.sort_unstable();
         permissions.dedup();
         permissions
     };
-    let (reads, writes) = (of(|action| action.reads), of(|action| action.writes));
+    let (reads, writes) = (of(MEMBER_READS, |action| action.reads), of(&[], |action| action.writes));
     let template = json!({
         "AWSTemplateFormatVersion": "2010-09-09",
         "Description": "Cordon spoke role: lets the organization's incident responder look, and contain, in this account. Rendered by `cordon infra render` from the actions' own permissions.",

@@ -14,6 +14,7 @@ mod read;
 pub mod requests;
 pub(crate) mod rows;
 pub mod sqlite;
+mod told;
 mod tx;
 mod writer;
 

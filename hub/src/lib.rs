@@ -15,6 +15,7 @@ pub mod intake;
 pub mod journal;
 pub mod notify;
 pub mod org;
+pub mod owner;
 pub mod people;
 pub mod policy;
 pub mod refused;

@@ -6,14 +6,22 @@ mod plain;
 
 use std::{sync::Arc, time::Duration};
 
-use cordon_shared::{arn::Arn, journal::JournalError};
+use cordon_shared::{
+    arn::Arn,
+    journal::JournalError,
+    notice::{Audience, Target},
+};
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::notify::{Notify, Slack, Webhook},
+    config::{
+        notify::{Notify, Slack, Webhook},
+        owner::Owner,
+    },
     driver::Hub,
     journal::outbox::Due,
+    owner::{self, Teller},
     slack::{Poster, SLACK},
 };
 
@@ -58,6 +66,7 @@ enum Way {
     Slack(Poster),
     Webhook(plain::Hook),
     Topic(plain::Topic),
+    Owner(Teller),
     Stdout,
 }
 
@@ -67,21 +76,33 @@ struct Destination {
 }
 
 /// A destination as it is configured.
-enum Target<'c> {
+enum Place<'c> {
     Slack(&'c Slack),
     Webhook(&'c Webhook),
     Topic(&'c Arn),
+    OwnersMail(&'c Owner, &'c str),
+    OwnersSlack(&'c Owner, &'c Slack),
     Stdout,
 }
 
-impl Target<'_> {
+impl Place<'_> {
     /// What the outbox calls it.
     fn name(&self) -> String {
         match self {
             Self::Slack(_) => SLACK.to_owned(),
             Self::Webhook(hook) => format!("webhook:{}", hook.name),
             Self::Topic(arn) => format!("sns:{arn}"),
+            Self::OwnersMail(..) => owner::MAIL.to_owned(),
+            Self::OwnersSlack(..) => owner::SLACK.to_owned(),
             Self::Stdout => "stdout".to_owned(),
+        }
+    }
+
+    /// Whose notices it is told.
+    fn audience(&self) -> Audience {
+        match self {
+            Self::OwnersMail(..) | Self::OwnersSlack(..) => Audience::Owner,
+            Self::Slack(_) | Self::Webhook(_) | Self::Topic(_) | Self::Stdout => Audience::Team,
         }
     }
 
@@ -90,22 +111,28 @@ impl Target<'_> {
             Self::Slack(slack) => Way::Slack(Poster::new(hub, slack)),
             Self::Webhook(hook) => Way::Webhook(plain::Hook::new(hub, hook)),
             Self::Topic(arn) => Way::Topic(plain::Topic { arn: (*arn).clone() }),
+            Self::OwnersMail(owner, from) => Way::Owner(Teller::mail(owner, from)),
+            Self::OwnersSlack(owner, slack) => Way::Owner(Teller::slack(hub, owner, slack)),
             Self::Stdout => Way::Stdout,
         }
     }
 }
 
-fn configured(notify: &Notify) -> impl Iterator<Item = Target<'_>> {
-    let slack = notify.slack.iter().map(Target::Slack);
-    let hooks = notify.webhooks.iter().map(Target::Webhook);
-    let topics = notify.topics.iter().map(Target::Topic);
-    slack.chain(hooks).chain(topics).chain(notify.stdout.then_some(Target::Stdout))
+fn configured(notify: &Notify) -> impl Iterator<Item = Place<'_>> {
+    let slack = notify.slack.iter().map(Place::Slack);
+    let hooks = notify.webhooks.iter().map(Place::Webhook);
+    let topics = notify.topics.iter().map(Place::Topic);
+    let owner = notify.owner.as_ref();
+    let mail = owner.and_then(|owner| Some(Place::OwnersMail(owner, owner.from.as_deref()?)));
+    let direct = owner.filter(|owner| owner.slack).zip(notify.slack.as_ref()).map(|(owner, slack)| Place::OwnersSlack(owner, slack));
+    slack.chain(hooks).chain(topics).chain(mail).chain(direct).chain(notify.stdout.then_some(Place::Stdout))
 }
 
-/// The names of the destinations of a configuration. Standard output is told only where nothing else is written there.
+/// The destinations of a configuration. Standard output is told only where nothing else is written there.
 #[must_use]
-pub fn targets(notify: &Notify, stdout: bool) -> Vec<String> {
-    configured(notify).filter(|target| stdout || !matches!(target, Target::Stdout)).map(|target| target.name()).collect()
+pub fn targets(notify: &Notify, stdout: bool) -> Vec<Target> {
+    let places = configured(notify).filter(|place| stdout || !matches!(place, Place::Stdout));
+    places.map(|place| Target { name: place.name(), audience: place.audience() }).collect()
 }
 
 /// How long is waited before the next try after so many: 1 second, doubled each time, at most a minute.
@@ -119,8 +146,8 @@ pub(crate) fn pause(tries: u32) -> Duration {
 /// Those of the journal, when what is left cannot be counted.
 pub async fn send(hub: Arc<Hub>, enough: CancellationToken) -> Result<u64, JournalError> {
     let mut tasks = tokio::task::JoinSet::new();
-    for target in configured(&hub.config.notify) {
-        let destination = Destination { name: target.name(), way: target.way(&hub) };
+    for place in configured(&hub.config.notify) {
+        let destination = Destination { name: place.name(), way: place.way(&hub) };
         tasks.spawn(serve(Arc::clone(&hub), destination, enough.clone()));
     }
     if tasks.is_empty() {
@@ -194,6 +221,7 @@ async fn one(hub: &Hub, destination: &Destination, due: Due) -> Result<Option<Du
         Way::Slack(poster) => poster.send(hub, &due).await,
         Way::Webhook(hook) => hook.send(hub, &due).await,
         Way::Topic(topic) => topic.send(hub, &due).await,
+        Way::Owner(teller) => teller.send(hub, &due).await,
         Way::Stdout => {
             crate::cli::output::line(&payload(&due.notice).to_string());
             Ok(())

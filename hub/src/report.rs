@@ -24,6 +24,8 @@ pub use json::{
     SCHEMA, Statement, UndoCommand, UndoGuide,
 };
 
+pub(crate) use story::provider;
+
 use crate::incident::IncidentJson;
 
 /// Actions that the report has something to say about.

@@ -18,6 +18,9 @@ pub fn incident(incident: &IncidentJson) -> String {
     for hold in &incident.holds {
         held(&mut text, hold);
     }
+    for told in &incident.owner {
+        put(&mut text, format_args!("\n  Owner: {}", told.line()));
+    }
     for step in &incident.steps {
         self::step(&mut text, step, &word(&step.state));
     }

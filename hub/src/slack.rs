@@ -2,6 +2,7 @@
 //!
 //! - [`card`]: what messages look like, as pure functions of a run.
 //! - [`client`]: the Web API.
+//! - [`direct`]: messages to one user or channel: what owners are told.
 //! - [`poster`]: notices of the outbox, posted and updated in place.
 //! - [`sign`]: whether a request is Slack's.
 //! - [`press`]: what a pressed button means: the same request that the command line makes.
@@ -9,6 +10,7 @@
 
 pub mod card;
 mod client;
+mod direct;
 mod listen;
 mod poster;
 mod press;
@@ -21,6 +23,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
+pub(crate) use direct::{Direct, Undelivered};
 pub(crate) use poster::Poster;
 
 use crate::driver::Hub;

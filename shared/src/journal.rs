@@ -172,7 +172,7 @@ pub trait Tx {
     fn stand_down(&mut self, key: &str) -> Result<Option<Timestamp>, JournalError>;
     /// Sets or lifts a stand-down.
     fn save_stand_down(&mut self, key: &str, until: Option<Timestamp>) -> Result<(), JournalError>;
-    /// Puts a notice into the outbox, once for each destination that the process told the store of. One whose key is there is passed over.
+    /// Puts a notice into the outbox, once for each destination of its audience that the process told the store of. One whose key is there is passed over.
     fn notify(&mut self, notice: &Notice) -> Result<(), JournalError>;
     /// The freezes that stand, the oldest first.
     fn freezes(&mut self) -> Result<Vec<Freeze>, JournalError>;

@@ -3,6 +3,8 @@
 //! A notice is written in the transaction of the entries that it tells of, under a key that the same entries always give, so that none is
 //! lost and none is written twice. What it looks like in the end is its destination's business.
 
+mod owner;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -12,6 +14,44 @@ use crate::{
     id::IncidentId,
     plan::StepKey,
 };
+
+pub use owner::{changed, for_owners};
+
+/// Whom a notice is for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Audience {
+    /// Those who work with Cordon.
+    #[default]
+    Team,
+    /// Whoever owns what was changed.
+    Owner,
+}
+
+impl Audience {
+    /// The word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Team => "team",
+            Self::Owner => "owner",
+        }
+    }
+
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+    fn is_team(&self) -> bool {
+        *self == Self::Team
+    }
+}
+
+/// A destination of notices, and which of them it wants.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Target {
+    /// What the outbox calls it.
+    pub name: String,
+    /// Whose notices it is told.
+    pub audience: Audience,
+}
 
 /// What a notice tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -76,6 +116,9 @@ impl NoticeKind {
 pub struct Notice {
     /// What makes it one of its run: the same entries give the same key.
     pub key: String,
+    /// Whom it is for.
+    #[serde(default, skip_serializing_if = "Audience::is_team")]
+    pub audience: Audience,
     /// What it tells.
     pub kind: NoticeKind,
     /// The incident.
@@ -129,6 +172,8 @@ pub struct Standing {
     state: RunState,
     code: String,
     why: String,
+    /// What owners are to know of it.
+    owners: Option<NoticeKind>,
 }
 
 impl Standing {
@@ -144,7 +189,8 @@ impl Standing {
         });
         // Told once the account was looked up, or could not be: the OU decides who is told.
         let begun = view.account.is_some() || view.hold.is_some() || view.put_off.is_some() || view.closed_by.is_some();
-        Self { begun, asked: asked.collect(), state: sum.state, code: sum.code, why: sum.why }
+        let owners = owner::news(view, sum.state);
+        Self { begun, asked: asked.collect(), state: sum.state, code: sum.code, why: sum.why, owners }
     }
 }
 
@@ -187,6 +233,7 @@ fn blank(view: &View, now: &Standing) -> Notice {
     let finding = view.finding();
     Notice {
         key: String::new(),
+        audience: Audience::Team,
         kind: NoticeKind::Detected,
         run: view.run,
         seq: view.seq,

@@ -26,13 +26,23 @@ pub enum Risk {
 }
 
 /// Where an action works.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Seat {
     /// In the member account, through the spoke role.
+    #[default]
     Member,
     /// In the hub's own account.
     Hub,
+}
+
+impl Seat {
+    /// Whether it is the member account.
+    #[must_use]
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+    pub fn is_member(&self) -> bool {
+        *self == Self::Member
+    }
 }
 
 /// One instance of a playbook's step: `block-source`, or `block-source#2` after a later finding changed its parameters.
@@ -194,6 +204,9 @@ pub struct Plan {
     /// What would be changed. Empty: everything is already as wanted.
     #[serde(default)]
     pub changes: Vec<Change>,
+    /// Where that is: in the member account, or in the hub's own (a note on a finding).
+    #[serde(default, skip_serializing_if = "Seat::is_member")]
+    pub seat: Seat,
     /// What is already as wanted.
     #[serde(default)]
     pub already: Vec<Change>,

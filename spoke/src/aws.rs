@@ -1,10 +1,12 @@
 //! Ports to AWS services that the hub itself uses. They return our own types.
 
 pub(crate) mod batch;
+pub mod contact;
 #[cfg(test)]
 pub(crate) mod fake;
 pub mod findings;
 pub mod lockout;
+pub mod mail;
 pub mod organization;
 pub mod queue;
 pub(crate) mod raw;
@@ -15,7 +17,10 @@ use std::{future::Future, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
-use crate::action::ActionError;
+use crate::{action::ActionError, permission::Permission};
+
+/// What the hub itself reads in member accounts, through the spoke role, beside what the actions declare.
+pub const MEMBER_READS: &[Permission] = contact::READS;
 
 /// Repeats a read that the rate limit or AWS's throttling stopped, waiting longer each time, for at most `patience` in all.
 /// For reads that go on over many pages: what was read before would be lost. Anything else fails at once.

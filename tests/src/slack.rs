@@ -2,7 +2,7 @@
 //! every message, and can answer as Slack does on a bad day. A webhook's receiver is beside it (`/hook`).
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -28,7 +28,7 @@ use tokio::{
 };
 use tokio_tungstenite::tungstenite::Message as Frame;
 
-use crate::LabError;
+use crate::{LabError, gateway::parse::percent_decode};
 
 /// The bot's token that the stand-in takes.
 pub const TOKEN: &str = "xoxbLab0123456789TokenOfTheLab0123456789";
@@ -101,6 +101,7 @@ struct Known {
     sockets: Vec<mpsc::UnboundedSender<String>>,
     acknowledged: Vec<String>,
     hooks: Vec<(HeaderMap, Bytes)>,
+    users: BTreeMap<String, String>,
 }
 
 /// The stand-in. It ends with the runtime that it was started in.
@@ -177,6 +178,11 @@ impl Slack {
     /// Answers of the next calls that post or update.
     pub fn trouble(&self, troubles: impl IntoIterator<Item = Trouble>) {
         self.known().troubles.extend(troubles);
+    }
+
+    /// A user with this address.
+    pub fn user(&self, mail: &str, id: &str) {
+        self.known().users.insert(mail.to_owned(), id.to_owned());
     }
 
     /// Whether all calls get a 500.
@@ -293,6 +299,10 @@ async fn answer(State(slack): State<Slack>, Path(method): Path<String>, headers:
             let shown = known.messages.iter().filter(of).map(|message| json!({ "ts": message.ts, "metadata": metadata(&message.key) }));
             json!({ "ok": true, "messages": shown.collect::<Vec<_>>() })
         }
+        "users.lookupByEmail" => match slack.known().users.get(field("email").as_str().unwrap_or_default()) {
+            Some(id) => json!({ "ok": true, "user": { "id": id, "deleted": false } }),
+            None => json!({ "ok": false, "error": "users_not_found" }),
+        },
         "apps.connections.open" => json!({ "ok": true, "url": format!("ws://{}/link?ticket=1", slack.socket) }),
         _ => json!({ "ok": false, "error": "unknown_method" }),
     };
@@ -311,7 +321,7 @@ fn form(body: &[u8]) -> Value {
     let text = String::from_utf8_lossy(body);
     text.split('&')
         .filter_map(|pair| pair.split_once('='))
-        .map(|(name, value)| (name.to_owned(), json!(value)))
+        .map(|(name, value)| (name.to_owned(), json!(percent_decode(value, true))))
         .collect::<serde_json::Map<_, _>>()
         .into()
 }

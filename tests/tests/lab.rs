@@ -33,6 +33,8 @@ mod isolation;
 mod machinery;
 #[path = "lab/older_sessions.rs"]
 mod older_sessions;
+#[path = "lab/owner.rs"]
+mod owner;
 #[path = "lab/people.rs"]
 mod people;
 #[path = "lab/policy.rs"]

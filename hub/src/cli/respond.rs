@@ -338,6 +338,7 @@ fn not_a_finding(hub: &Hub, origin: &Origin, what: &str) -> IncidentJson {
         holds: Vec::new(),
         steps: Vec::new(),
         evidence: Vec::new(),
+        owner: Vec::new(),
     }
 }
 

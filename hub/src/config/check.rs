@@ -261,7 +261,7 @@ pub(super) fn placeholders(p: &mut Problems, spot: &Text, known: &[&str]) -> boo
 }
 
 /// Key of a tag (<https://docs.aws.amazon.com/organizations/latest/APIReference/API_Tag.html>).
-fn tag_key(p: &mut Problems, spot: &Text) {
+pub(super) fn tag_key(p: &mut Problems, spot: &Text) {
     let key = spot.get_ref();
     let fits = key.chars().all(|c| c.is_alphanumeric() || c == ' ' || "_.:/=+-@".contains(c)) && (1..=128).contains(&key.chars().count());
     if !fits || key.trim() != key {

@@ -86,6 +86,9 @@ pub struct File {
     /// Other places that are told.
     #[serde(default)]
     pub notices: NoticesFile,
+    /// How the owner of what was changed is told.
+    #[serde(default)]
+    pub owner: super::owner::OwnerFile,
 }
 
 /// The hub itself.

@@ -9,6 +9,7 @@ use toml::Spanned;
 
 use super::{
     file::File,
+    owner::{self, Owner},
     people::{APPROVER, Person},
     problem::Problems,
 };
@@ -146,6 +147,8 @@ pub struct Notify {
     pub topics: Vec<Arn>,
     /// `cordon serve` writes notices to its standard output.
     pub stdout: bool,
+    /// How owners of what was changed are told; `None`: they are not.
+    pub owner: Option<Owner>,
 }
 
 /// Slack.
@@ -215,11 +218,13 @@ pub(super) fn check(p: &mut Problems, file: &File, people: &[Person]) -> Option<
         })
         .collect();
     let topics: Vec<Option<Arn>> = file.sns.iter().map(|topic| self::topic(p, &topic.topic)).collect();
+    let owner = owner::check(p, &file.owner, !file.slack.token.get_ref().is_empty());
     Some(Notify {
         slack: slack?,
         webhooks: webhooks.into_iter().collect::<Option<_>>()?,
         topics: topics.into_iter().collect::<Option<_>>()?,
         stdout: file.notices.stdout,
+        owner: owner?,
     })
 }
 

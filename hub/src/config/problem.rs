@@ -105,6 +105,11 @@ impl Problems {
         self.warnings.push(Warning(picture));
     }
 
+    /// How many errors there are so far.
+    pub(super) fn errors(&self) -> usize {
+        self.errors.len()
+    }
+
     /// What was found: warnings, or everything that is wrong.
     pub(super) fn end(mut self) -> Result<Vec<Warning>, ConfigError> {
         self.errors.sort_by_key(|error| error.at.start);

@@ -46,6 +46,12 @@ dir = ""
 [policy]
 dir = ""
 time_zone = "UTC"
+[owner]
+tag_key = "owner"
+from = ""
+slack = false
+domains = []
+contact = ""
 "#;
 
 fn clock() -> ManualClock {
@@ -240,6 +246,14 @@ fn each_wrong_value_is_refused_for_its_reason() {
         ("[[people]]\nname = \"A\"\nslack = \"@alice\"".into(), "no id of a Slack user"),
         ("[[people]]\nname = \"A\"\nslack = \"U01\"\n[[people]]\nname = \"B\"\nslack = \"U01\"".into(), "somebody else already"),
         ("[[webhook]]\nname = \"p\"\nurl = \"https://a@b.example\"\nsecret = \"env:S\"".into(), "cannot be posted to"),
+        ("[owner]\nfrom = \"cordon\"\ncontact = \"#security\"".into(), "`cordon` is no e-mail address"),
+        ("[owner]\nfrom = \"Cordon <c@example.com>\"\ncontact = \"#security\"".into(), "one address without a name"),
+        ("[owner]\nfrom = \"c@example.com\"".into(), "`contact` is missing"),
+        ("[owner]\nfrom = \"c@example.com\"\ncontact = \"a\\nb\"".into(), "more than one line"),
+        ("[owner]\nslack = true\ncontact = \"#security\"".into(), "there is no `[slack] token` to tell owners by"),
+        ("[owner]\nfrom = \"c@example.com\"\ncontact = \"x\"\ndomains = [\"*.example.com\"]".into(), "`*.example.com` is no domain"),
+        ("[owner]\ntag_key = \"aws:owner\"".into(), "AWS's own"),
+        ("[owner]\ncontatc = \"x\"".into(), "did you mean `contact`?"),
         ("[[sns]]\ntopic = \"arn:aws:sqs:us-east-1:222222222222:q\"".into(), "not the ARN of an SNS topic"),
     ];
     for (extra, expected) in cases {
@@ -294,6 +308,26 @@ fn odd_values_are_warned_of() {
     assert!(warnings.first().is_some_and(|warning| warning.text().contains("above that of the whole organization")));
     let (config, warnings) = with("[queue]\ndead_letter_url = \"https://q/1/dead\"").unwrap();
     assert!(config.queue.is_none() && warnings.len() == 1);
+    let (config, warnings) = with("[owner]\ncontact = \"#security\"").unwrap();
+    assert!(config.notify.owner.is_none() && warnings[0].text().contains("no owner is told"));
+}
+
+#[test]
+fn an_owner_is_told_by_each_way_that_is_configured_and_by_none_without() {
+    let targets = |text: &str| {
+        let (config, warnings) = with(text).unwrap();
+        assert!(warnings.is_empty(), "{warnings:?}");
+        crate::notify::targets(&config.notify, true).into_iter().map(|target| (target.name, target.audience)).collect::<Vec<_>>()
+    };
+    use cordon_shared::notice::Audience::{Owner, Team};
+    assert_eq!(targets(""), []);
+    let mail = "[owner]\nfrom = \"c@example.com\"\ncontact = \"#security\"\n";
+    assert_eq!(targets(mail), [("owner:e-mail".to_owned(), Owner)]);
+    let slack = "[slack]\ntoken = \"env:T\"\nchannel = \"C0123\"\n";
+    assert_eq!(targets(&format!("{slack}{mail}")), [("slack".to_owned(), Team), ("owner:e-mail".to_owned(), Owner)]);
+    let both = format!("{slack}{mail}slack = true\ndomains = [\"Example.com\"]\n");
+    assert_eq!(targets(&both).len(), 3);
+    assert_eq!(with(&both).unwrap().0.notify.owner.unwrap().domains, ["example.com"]);
 }
 
 #[test]
@@ -328,8 +362,9 @@ fn the_documentation_names_every_key_and_default() {
         keys.insert(key.clone());
         let default = described.get("default").filter(|default| !default.is_object() && !default.is_array());
         if let Some(default) = default {
-            let row = text.lines().find(|line| line.starts_with(&format!("| `{key}` |"))).unwrap_or_default();
-            assert!(row.contains(&format!("`{default}`")), "the default {default} of `{key}` is not in its row: {row}");
+            let rows: Vec<&str> = text.lines().filter(|line| line.starts_with(&format!("| `{key}` |"))).collect();
+            let said = rows.iter().any(|row| row.contains(&format!("`{default}`")));
+            assert!(said, "the default {default} of `{key}` is not in a row of it: {rows:?}");
         }
     }
     for key in keys {

@@ -158,6 +158,7 @@ impl Beginning<'_> {
             let mut planned = change.plan(post.cx(view, &step.key), &order.with).await?;
             if let Planned::Ready { plan, .. } = &mut planned {
                 plan.tags = judge::tags_of(view, plan, &post.tags);
+                plan.seat = action.seat;
             }
             Ok(planned)
         };

@@ -1,12 +1,12 @@
 //! What every store must do, run against each of them.
 
 use cordon_shared::{
-    engine::{ClaimFrom, Entry, Person},
+    engine::{ClaimFrom, Entry, Person, UndoCause},
     freeze::{self, Freeze, Level, Scope},
     gate::budget::{Charge, Place, Use},
     id::IncidentId,
     journal::{Accepted, Claim, JournalError, Seen, Tx, chain, ops},
-    plan::{Change, ChangeKey, Counts, Plan, StepKey, Verdict},
+    plan::{Change, ChangeKey, Counts, Plan, Seat, StepKey, Verdict},
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -45,6 +45,7 @@ for_each_store!(
     a_row_reads_back_as_it_was_saved,
     an_unknown_run_has_nothing,
     a_notice_is_written_with_the_entries_once_for_each_destination,
+    an_owner_is_told_once_of_each_and_of_a_sweeps_children_too,
     a_freeze_stands_until_its_scope_is_thawed_whoever_holds_the_lease,
 );
 
@@ -316,7 +317,7 @@ async fn an_unknown_run_has_nothing(bench: Bench) {
 async fn a_notice_is_written_with_the_entries_once_for_each_destination(bench: Bench) {
     let epoch = bench.next_epoch().await;
     let journal = &bench.journal;
-    bench.set_targets(&["slack", "stdout"]).await;
+    bench.set_targets(&["slack", "stdout", "owner:e-mail"]).await;
     let mut lone = arrival("f-1", "i-1", run_id(1), after(0), 20);
     lone.opening.as_mut().unwrap().sweep = None;
     accept(journal, lone, after(0), epoch).await.unwrap();
@@ -352,6 +353,47 @@ async fn a_notice_is_written_with_the_entries_once_for_each_destination(bench: B
     open_run(journal, 2, after(3), epoch).await;
     append(journal, run_id(2), vec![admitted()], after(4), epoch).await.unwrap();
     assert_eq!(bench.notices().await.len(), 2);
+}
+
+/// Contained, put back, closed: one notice of each, to owners alone. A note on the finding is nothing of theirs.
+async fn an_owner_is_told_once_of_each_and_of_a_sweeps_children_too(bench: Bench) {
+    let epoch = bench.next_epoch().await;
+    let journal = &bench.journal;
+    bench.set_targets(&["slack", "owner:e-mail"]).await;
+    let (step, skipped) = (StepKey::first("first"), StepKey::first("second"));
+    let change = Change { resource: "arn:x".into(), attribute: "a".into(), before: Value::Null, after: json!(1) };
+    let claim = |run| ClaimFrom { key: change.key(), run, step: step.clone() };
+    let applied = |seat: Seat| {
+        let plan = Plan { changes: vec![change.clone()], seat, ..Plan::default() };
+        let digest = plan.digest("toy.switch", &Value::Null);
+        vec![
+            Entry::Admitted { account: json!({ "id": ACCOUNT }) },
+            Entry::Planned { step: step.clone(), with: Value::Null, plan: Box::new(plan), digest, region: None },
+            Entry::ApplyStarted { step: step.clone(), attempt: 1, epoch, also: vec![] },
+            Entry::Applied { step: step.clone(), outcome: json!({}) },
+            Entry::Verified { step: step.clone(), verdict: Verdict::InEffect, again: None },
+            Entry::Skipped { step: skipped.clone(), why: "w".into() },
+        ]
+    };
+    let noted = open_run(journal, 1, after(0), epoch).await;
+    append(journal, noted, applied(Seat::Hub), after(1), epoch).await.unwrap();
+    assert_eq!(bench.notices().await, Vec::<String>::new());
+
+    let run = open_run(journal, 2, after(2), epoch).await;
+    append(journal, run, applied(Seat::Member), after(3), epoch).await.unwrap();
+    assert_eq!(bench.notices().await, ["owner/contained owner:e-mail"]);
+    append(journal, run, vec![joined(1)], after(4), epoch).await.unwrap();
+    let asked = Entry::UndoAsked { step: step.clone(), cause: UndoCause::Ttl };
+    let started = Entry::UndoStarted { step: step.clone(), attempt: 1, epoch, from: vec![claim(run)] };
+    append(journal, run, vec![asked, started], after(5), epoch).await.unwrap();
+    assert_eq!(bench.notices().await.len(), 1, "what is under way is no news");
+    append(journal, run, vec![Entry::Undone { step: step.clone(), restored: vec![], left: vec![] }], after(6), epoch).await.unwrap();
+    append(journal, run, vec![joined(2)], after(7), epoch).await.unwrap();
+    assert_eq!(bench.notices().await, ["owner/contained owner:e-mail", "owner/undone owner:e-mail"]);
+    append(journal, run, vec![Entry::ClosedBy { by: Person("ann".into()), why: "w".into() }], after(8), epoch).await.unwrap();
+    append(journal, run, vec![joined(3)], after(9), epoch).await.unwrap();
+    let all = ["owner/closed owner:e-mail", "owner/contained owner:e-mail", "owner/undone owner:e-mail"];
+    assert_eq!(bench.notices().await, all);
 }
 
 /// The run as it stood when it was opened.

@@ -3,7 +3,12 @@
 //! Only the process that holds the lease sends. A run's notices go to each destination in their order: the next one waits until the one
 //! before is sent or given up. Other runs do not wait.
 
-use cordon_shared::{id::IncidentId, journal::JournalError, notice::Notice, plan::StepKey};
+use cordon_shared::{
+    id::IncidentId,
+    journal::JournalError,
+    notice::{Notice, Target},
+    plan::StepKey,
+};
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 use serde::{Deserialize, Serialize};
@@ -72,17 +77,17 @@ fn read_place(text: &str) -> Result<Place, JournalError> {
     serde_json::from_str(text).map_err(|error| strange("a message's place", error))
 }
 
-fn change(conn: &Connection, sql: &str, params: impl rusqlite::Params) -> Result<(), JournalError> {
+pub(super) fn change(conn: &Connection, sql: &str, params: impl rusqlite::Params) -> Result<(), JournalError> {
     conn.prepare_cached(sql).and_then(|mut statement| statement.execute(params)).map(drop).map_err(failed)
 }
 
-/// Puts a notice in for each destination.
+/// Puts a notice in for each destination of its audience.
 pub(super) fn put(conn: &Connection, notice: &Notice) -> Result<(), JournalError> {
     let id = known(conn, notice.run)?;
     change(
         conn,
-        "INSERT INTO outbox (run, key, target, notice, due) SELECT ?1, ?2, name, ?3, ?4 FROM outbox_targets WHERE true ON CONFLICT DO NOTHING",
-        params![id, notice.key, json(notice)?, nanos(notice.at)],
+        "INSERT INTO outbox (run, key, target, notice, due) SELECT ?1, ?2, name, ?3, ?4 FROM outbox_targets WHERE audience = ?5 ON CONFLICT DO NOTHING",
+        params![id, notice.key, json(notice)?, nanos(notice.at), notice.audience.as_str()],
     )
 }
 
@@ -91,12 +96,13 @@ impl SqliteStore {
     ///
     /// # Errors
     /// Those of the store, as of all here.
-    pub async fn set_targets(&self, targets: &[String], now: Timestamp) -> Result<(), JournalError> {
+    pub async fn set_targets(&self, targets: &[Target], now: Timestamp) -> Result<(), JournalError> {
         let targets = targets.to_vec();
         self.execute(move |conn| {
             change(conn, "DELETE FROM outbox_targets", [])?;
             for target in &targets {
-                change(conn, "INSERT INTO outbox_targets (name) VALUES (?1)", [target])?;
+                let row = params![target.name, target.audience.as_str()];
+                change(conn, "INSERT INTO outbox_targets (name, audience) VALUES (?1, ?2)", row)?;
             }
             let gone = "UPDATE outbox SET done = ?1, gave_up = 'the destination is not configured any more' \
                         WHERE done IS NULL AND target NOT IN (SELECT name FROM outbox_targets)";

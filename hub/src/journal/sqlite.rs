@@ -39,6 +39,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("charges.sql"),
     include_str!("freezes.sql"),
     include_str!("proofs.sql"),
+    include_str!("owner.sql"),
 ];
 
 /// The journal in SQLite.

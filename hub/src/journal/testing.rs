@@ -14,6 +14,7 @@ use cordon_shared::{
     id::{CellId, IncidentId},
     journal::{Accepted, Journal, JournalError, Store, mem::MemStore, ops},
     mode::Mode,
+    notice::{Audience, Target},
     playbook::Playbook,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -181,7 +182,8 @@ impl Bench {
         Self { journal: Journal::new(dynamic), kind: Kind::Sqlite(store), _dir: dir }
     }
     pub(crate) async fn set_targets(&self, targets: &[&str]) {
-        let targets: Vec<String> = targets.iter().map(|target| (*target).to_owned()).collect();
+        let audience = |name: &str| if name.starts_with("owner:") { Audience::Owner } else { Audience::Team };
+        let targets: Vec<Target> = targets.iter().map(|name| Target { name: (*name).to_owned(), audience: audience(name) }).collect();
         match &self.kind {
             Kind::Mem(store) => store.set_targets(&targets),
             Kind::Sqlite(store) => store.set_targets(&targets, start()).await.unwrap(),

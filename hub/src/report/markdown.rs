@@ -37,6 +37,7 @@ pub(super) fn render(report: &Report) -> String {
     }
     not_done(&mut out, report);
     people(&mut out, report);
+    owner(&mut out, report);
     undo(&mut out, report);
     timeline(&mut out, report);
     evidence(&mut out, report);
@@ -185,6 +186,17 @@ fn people(out: &mut String, report: &Report) {
         let who = one.by.as_ref().map_or_else(|| "Cordon".to_owned(), |by| cell(by));
         let step = one.step.as_ref().map_or_else(|| "all".to_owned(), |step| cell(step));
         line!(out, "| {:.0} | {who} | {step} | {} |", one.at, markdown(&one.text));
+    }
+}
+
+/// Whether the owner knows. The lines are safe text of ours and others.
+fn owner(out: &mut String, report: &Report) {
+    if report.incident.owner.is_empty() {
+        return;
+    }
+    section(out, "Its owner");
+    for told in &report.incident.owner {
+        line!(out, "- Owner: {}", markdown(&told.line()));
     }
 }
 

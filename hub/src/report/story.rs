@@ -21,7 +21,7 @@ pub(super) fn finding_reference(note: &FindingNote) -> String {
 }
 
 /// Who observed a finding, by its full name.
-pub(super) fn provider(note: &FindingNote) -> &str {
+pub(crate) fn provider(note: &FindingNote) -> &str {
     match text_at(&note.finding, &["provider"]) {
         Some("guard-duty") => "Amazon GuardDuty",
         Some("security-hub") => "AWS Security Hub",

@@ -40,7 +40,7 @@ pub struct Card {
 }
 
 impl Card {
-    fn new(title: &str, blocks: Vec<Value>) -> Self {
+    pub(crate) fn new(title: &str, blocks: Vec<Value>) -> Self {
         let header =
             json!({ "type": "header", "text": { "type": "plain_text", "text": clip(&text::safe(title), HEADER), "emoji": false } });
         let blocks = std::iter::once(header).chain(blocks).take(BLOCKS).collect();
@@ -73,7 +73,7 @@ pub fn escape(text: &str) -> String {
 }
 
 /// Text of others, letter for letter.
-fn code(text: &str) -> String {
+pub(crate) fn code(text: &str) -> String {
     let shown = escape(text).replace('`', "'");
     if shown.trim().is_empty() { "–".to_owned() } else { format!("`{shown}`") }
 }
@@ -86,12 +86,12 @@ fn section(text: &str) -> Value {
     json!({ "type": "section", "text": mrkdwn(text, SECTION) })
 }
 
-fn context(text: &str) -> Value {
+pub(crate) fn context(text: &str) -> Value {
     json!({ "type": "context", "elements": [mrkdwn(text, SECTION)] })
 }
 
 /// Lines under a heading, as many as fit; how many do not is said.
-fn list(heading: &str, lines: &[String]) -> Option<Value> {
+pub(crate) fn list(heading: &str, lines: &[String]) -> Option<Value> {
     let mut text = format!("*{heading}*");
     let mut shown = 0;
     for line in lines {

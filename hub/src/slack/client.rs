@@ -74,9 +74,9 @@ impl Api {
         self.post(method, "application/json; charset=utf-8", body.to_string()).await
     }
 
-    /// Calls a method that takes a form. The values are of letters that mean nothing there: ids, times, numbers.
+    /// Calls a method that takes a form.
     pub(super) async fn ask(&self, method: &str, fields: &[(&str, &str)]) -> Result<Value, CallError> {
-        let form: Vec<String> = fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let form: Vec<String> = fields.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
         self.post(method, "application/x-www-form-urlencoded", form.join("&")).await
     }
 
@@ -101,5 +101,22 @@ impl Api {
             word if PASSING.contains(&word) => Err(later(format!("{method}: {word}"), true)),
             word => Err(CallError::Refused(crate::text::cut(&crate::text::safe(word), 100))),
         }
+    }
+}
+
+/// A value of a form, with everything but letters, digits and `-._~` written out (<https://url.spec.whatwg.org/#urlencoded-serializing>).
+fn encoded(value: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    value.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_of_a_form_stays_one_value() {
+        assert_eq!(encoded("a+b@example.com&token=x"), "a%2Bb%40example.com%26token%3Dx");
+        assert_eq!(encoded("1795500000.000001"), "1795500000.000001");
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     freeze::{self, Freeze},
     gate::budget::Charge,
     id::IncidentId,
-    notice::Notice,
+    notice::{Notice, Target},
     plan::{ChangeKey, Counts, StepKey},
 };
 
@@ -44,7 +44,7 @@ pub struct Tables {
     /// Stand-downs.
     pub stand_downs: BTreeMap<String, Timestamp>,
     /// Where notices go.
-    pub targets: BTreeSet<String>,
+    pub targets: BTreeSet<Target>,
     /// The outbox: by run, key and destination.
     pub outbox: BTreeMap<(IncidentId, String, String), Notice>,
     /// Freezes and thaws.
@@ -67,7 +67,7 @@ impl MemStore {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).entries.get(&run).cloned().unwrap_or_default()
     }
     /// Sets where notices go.
-    pub fn set_targets(&self, targets: &[String]) {
+    pub fn set_targets(&self, targets: &[Target]) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).targets = targets.iter().cloned().collect();
     }
     /// Gives the lease to the next epoch and returns it.
@@ -189,8 +189,8 @@ impl Tx for Tables {
         Ok(())
     }
     fn notify(&mut self, notice: &Notice) -> Result<(), JournalError> {
-        for target in self.targets.clone() {
-            self.outbox.entry((notice.run, notice.key.clone(), target)).or_insert_with(|| notice.clone());
+        for target in self.targets.iter().filter(|target| target.audience == notice.audience) {
+            self.outbox.entry((notice.run, notice.key.clone(), target.name.clone())).or_insert_with(|| notice.clone());
         }
         Ok(())
     }

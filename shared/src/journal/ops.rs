@@ -7,7 +7,7 @@ use crate::{
     engine::{Entry, FindingNote, Pace, RunState, StepState, View, after_death, next, summary},
     finding::{FindingId, Subject, Version},
     id::IncidentId,
-    notice::{Standing, notices},
+    notice::{Standing, for_owners, notices},
     plan::Verdict,
 };
 
@@ -90,6 +90,10 @@ pub fn append(tx: &mut dyn Tx, view: &mut View, entries: Vec<Entry>, now: Timest
     }
     // A sweep tells of its children itself: thousands of them are no news to a channel.
     for notice in if sweep.is_none() { notices(&stood, &moved) } else { Vec::new() } {
+        tx.notify(&notice)?;
+    }
+    // An owner hears of what was changed of theirs, a sweep's children included.
+    if let Some(notice) = for_owners(&stood, &moved) {
         tx.notify(&notice)?;
     }
     tx.save_run(&row(&moved, now, pace, sweep))?;

@@ -6,6 +6,8 @@ use std::{collections::HashMap, fmt};
 /// The AWS services that are called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Service {
+    /// AWS Account Management.
+    Account,
     /// Amazon EC2 and VPC.
     Ec2,
     /// Amazon EC2 Auto Scaling.
@@ -34,6 +36,8 @@ pub enum Service {
     Organizations,
     /// AWS Secrets Manager.
     SecretsManager,
+    /// Amazon Simple Email Service.
+    Ses,
     /// Amazon Simple Notification Service.
     Sns,
     /// Amazon Simple Queue Service.
@@ -47,6 +51,7 @@ impl Service {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::Account => "account",
             Self::Ec2 => "ec2",
             Self::AutoScaling => "autoscaling",
             Self::Elb => "elasticloadbalancing (classic)",
@@ -61,6 +66,7 @@ impl Service {
             Self::Inspector2 => "inspector2",
             Self::Organizations => "organizations",
             Self::SecretsManager => "secretsmanager",
+            Self::Ses => "ses",
             Self::Sns => "sns",
             Self::Sqs => "sqs",
             Self::Sts => "sts",
@@ -76,7 +82,7 @@ impl Service {
     /// Whether it has one quota for all Regions.
     #[must_use]
     pub fn is_global(self) -> bool {
-        matches!(self, Self::Iam | Self::Organizations)
+        matches!(self, Self::Account | Self::Iam | Self::Organizations)
     }
 }
 
@@ -98,6 +104,8 @@ pub enum Access {
 /// Calls that share a quota.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Class {
+    /// Account Management's reads.
+    Account,
     /// EC2's non-mutating actions.
     Ec2Read,
     /// EC2's mutating actions.
@@ -147,6 +155,7 @@ impl Class {
     pub fn of(service: Service, access: Access, target: Option<&str>, path: &str) -> Option<Self> {
         let write = access == Access::Write;
         Some(match service {
+            Service::Account => Self::Account,
             Service::Ec2 if write => Self::Ec2Write,
             Service::Ec2 => Self::Ec2Read,
             Service::AutoScaling if write => Self::ScalingWrite,
@@ -169,13 +178,14 @@ impl Class {
             Service::Inspector2 => Self::Inspector,
             Service::Organizations => Self::Organizations,
             Service::Sts => Self::Sts,
-            // Few calls, all of the hub's own: a secret is read once, a notice is published once.
-            Service::Sqs | Service::Sns | Service::SecretsManager => return None,
+            // Few calls, all of the hub's own: a secret is read once, a notice is published or mailed once, one at a time.
+            Service::Sqs | Service::Sns | Service::Ses | Service::SecretsManager => return None,
         })
     }
 
     /// All of them.
     pub const ALL: &'static [Self] = &[
+        Self::Account,
         Self::Ec2Read,
         Self::Ec2Write,
         Self::ScalingRead,
@@ -208,6 +218,8 @@ impl Class {
     ///   (<https://docs.aws.amazon.com/securityhub/1.0/APIReference/Welcome.html>).
     /// * CloudTrail: `LookupEvents` 2 a second in an account and Region
     ///   (<https://docs.aws.amazon.com/awscloudtrail/latest/APIReference/API_LookupEvents.html>), all of which is taken: few others call it.
+    /// * Account Management: `GetAlternateContact` 10 a second and 15 at once in an account, 3 and 5 in China, which is what is reckoned with
+    ///   (<https://docs.aws.amazon.com/accounts/latest/reference/quotas.html>).
     /// * STS: 600 a second in an account and Region, counted against the caller
     ///   (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html>).
     /// * Assumed: Organizations 10, GuardDuty 5, IAM 10 (writes 5), Systems Manager 10 (writes 5), Inspector 5, Auto Scaling and Elastic Load Balancing 10
@@ -215,6 +227,7 @@ impl Class {
     #[must_use]
     pub fn quota(self) -> Rate {
         match self {
+            Self::Account => Rate::new(3.0, 5),
             Self::Ec2Read => Rate::new(20.0, 100),
             Self::Ec2Write => Rate::new(5.0, 50),
             Self::LogsSearch | Self::Logs => Rate::new(5.0, 5),
@@ -237,7 +250,8 @@ impl Class {
         match self {
             Self::Trail => 1.0,
             Self::Ec2Write | Self::FindingsWrite | Self::IamWrite | Self::SsmWrite | Self::ScalingWrite | Self::BalancingWrite => 0.25,
-            Self::Ec2Read
+            Self::Account
+            | Self::Ec2Read
             | Self::ScalingRead
             | Self::BalancingRead
             | Self::Lambda
@@ -257,6 +271,7 @@ impl Class {
 impl fmt::Display for Class {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Account => "account contacts",
             Self::Ec2Read => "EC2 reads",
             Self::Ec2Write => "EC2 writes",
             Self::ScalingRead => "Auto Scaling reads",

@@ -211,5 +211,7 @@ fn calls_are_sorted_into_classes() {
     assert_eq!(Class::of(Service::Logs, Read, Some("Logs_20140328.DescribeLogGroups"), "/"), Some(Class::Logs));
     assert_eq!(Class::of(Service::SecurityHub, Read, None, "/findings"), Some(Class::FindingsRead));
     assert_eq!(Class::of(Service::SecurityHub, Read, None, "/findings/batchupdate"), Some(Class::FindingsWrite));
+    assert_eq!(Class::of(Service::Account, Read, None, "/getAlternateContact"), Some(Class::Account));
+    assert_eq!(Class::of(Service::Ses, Read, None, "/v2/email/outbound-emails"), None);
     assert_eq!(Class::of(Service::Sqs, Read, None, "/"), None);
 }

@@ -140,6 +140,7 @@ type PoolKey = (SessionKey, CellId, Service);
 
 #[derive(Clone)]
 enum Client {
+    Account(aws_sdk_account::Client),
     Ec2(aws_sdk_ec2::Client),
     AutoScaling(aws_sdk_autoscaling::Client),
     Elb(aws_sdk_elasticloadbalancing::Client),
@@ -154,6 +155,7 @@ enum Client {
     Inspector2(aws_sdk_inspector2::Client),
     Organizations(aws_sdk_organizations::Client),
     SecretsManager(aws_sdk_secretsmanager::Client),
+    Ses(aws_sdk_sesv2::Client),
     Sns(aws_sdk_sns::Client),
     Sqs(aws_sdk_sqs::Client),
     Sts(aws_sdk_sts::Client),
@@ -276,6 +278,10 @@ impl Clients {
     }
 
     client!(
+        /// AWS Account Management, whose endpoint is that of the partition's one global Region, wherever it is called for.
+        account, Account, aws_sdk_account
+    );
+    client!(
         /// Amazon EC2 Auto Scaling.
         autoscaling, AutoScaling, aws_sdk_autoscaling
     );
@@ -326,6 +332,10 @@ impl Clients {
     client!(
         /// AWS Secrets Manager.
         secrets_manager, SecretsManager, aws_sdk_secretsmanager
+    );
+    client!(
+        /// Amazon Simple Email Service.
+        ses, Ses, aws_sdk_sesv2
     );
     client!(
         /// Amazon Simple Notification Service.

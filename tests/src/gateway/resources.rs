@@ -202,6 +202,9 @@ fn others(parsed: &Parsed, account: &str) -> Vec<String> {
             let arns = ["TargetGroupArn", "LoadBalancerArn", "ListenerArn", "RuleArn"].into_iter().filter_map(text).map(str::to_owned);
             classic.into_iter().chain(arns).collect()
         }
+        // In the account itself; of others of the organization only where the call names one.
+        "account" if text("AccountId").is_none() => vec![format!("arn:aws:account::{account}:account")],
+        "ses" => text("FromEmailAddress").map(|from| regional(format!("identity/{from}"))).into_iter().collect(),
         "guardduty" => text("DetectorId").map(|id| regional(format!("detector/{id}"))).into_iter().collect(),
         "securityhub" => vec![regional("hub/default".to_owned())],
         "sqs" => text("QueueUrl")

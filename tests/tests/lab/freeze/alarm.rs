@@ -130,3 +130,16 @@ async fn a_call_of_cordons_roles_that_no_incident_accounts_for_freezes_and_cordo
         assert_eq!(world.frozen(&["--all"]).await.len(), lines);
     }
 }
+
+#[tokio::test]
+async fn a_message_to_an_owner_by_the_hubs_role_raises_no_alarm_where_owners_are_mailed() {
+    let mut world = World::new().await;
+    let mut mailed = record(&world.organization.security, "CordonHub", ("ses", "SendEmail"), None);
+    mailed["eventTime"] = json!("2020-01-01T00:00:00Z");
+    world.set(|settings| settings.more = "\n[owner]\nfrom = \"cordon@example.com\"\ncontact = \"#security\"\n".to_owned());
+    world.respond(&event(&mailed)).await;
+    assert_eq!(world.frozen(&[]).await, Vec::<Value>::new());
+    world.set(|settings| settings.more = String::new());
+    world.respond(&event(&mailed)).await;
+    assert_eq!(world.frozen(&[]).await.len(), 1, "nobody is mailed: whose doing is it?");
+}

@@ -1,0 +1,60 @@
+//! Messages to one user or channel, outside of any incident's thread: what owners are told.
+
+use serde_json::{Value, json};
+
+use super::{
+    card::Card,
+    client::{Api, CallError},
+};
+use crate::{config::notify::Slack, driver::Hub, notify::Unsent, owner::address::Address};
+
+/// Why a message did not go.
+#[derive(Debug)]
+pub(crate) enum Undelivered {
+    /// Slack knows nobody with that address, or not any more.
+    NoUser,
+    /// Anything else.
+    Unsent(Unsent),
+}
+
+impl From<CallError> for Undelivered {
+    fn from(error: CallError) -> Self {
+        Self::Unsent(error.into())
+    }
+}
+
+/// Writes to users and channels.
+#[derive(Debug)]
+pub(crate) struct Direct {
+    client: Api,
+}
+
+impl Direct {
+    pub(crate) fn new(hub: &Hub, slack: &Slack) -> Self {
+        Self { client: Api::new(hub, &slack.url, &slack.token) }
+    }
+
+    /// Posts a card to a user or a channel. An e-mail address is that of a user.
+    pub(crate) async fn tell(&self, address: &Address, card: &Card) -> Result<(), Undelivered> {
+        let channel = match address {
+            Address::Slack(id) => id.clone(),
+            Address::Mail(mail) => self.user(mail).await?,
+        };
+        let body = json!({ "channel": channel, "text": card.text, "blocks": card.blocks, "unfurl_links": false, "unfurl_media": false });
+        self.client.turn(&channel).await;
+        self.client.call("chat.postMessage", &body).await?;
+        Ok(())
+    }
+
+    /// The user with this address (<https://docs.slack.dev/reference/methods/users.lookupByEmail>).
+    async fn user(&self, mail: &str) -> Result<String, Undelivered> {
+        let said = match self.client.ask("users.lookupByEmail", &[("email", mail)]).await {
+            Ok(said) => said,
+            Err(CallError::Refused(word)) if word == "users_not_found" => return Err(Undelivered::NoUser),
+            Err(error) => return Err(error.into()),
+        };
+        let gone = said.pointer("/user/deleted").and_then(Value::as_bool) == Some(true);
+        let id = said.pointer("/user/id").and_then(Value::as_str).filter(|_| !gone);
+        id.map(str::to_owned).ok_or(Undelivered::NoUser)
+    }
+}
