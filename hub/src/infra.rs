@@ -5,6 +5,7 @@
 use cordon_shared::plan::Seat;
 use cordon_spoke::{
     action::Registry,
+    actions::cloudtrail::date_tag,
     permission::{Permission, role_statements},
 };
 use serde_json::{Value, json};
@@ -43,7 +44,11 @@ pub fn spoke_role(registry: &Registry) -> String {
         permissions.dedup();
         permissions
     };
-    let (reads, writes) = (of(|action| action.reads), of(|action| action.writes));
+    let (mut reads, writes) = (of(|action| action.reads), of(|action| action.writes));
+    // What the hub asks of an opt-out that a change meets.
+    reads.extend(date_tag::READS);
+    reads.sort_unstable();
+    reads.dedup();
     let template = json!({
         "AWSTemplateFormatVersion": "2010-09-09",
         "Description": "Cordon spoke role: lets the organization's incident responder look, and contain, in this account. Rendered by `cordon infra render` from the actions' own permissions.",

@@ -14,7 +14,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use cedar_policy::{Authorizer, Context, Decision, Entities, EntityUid, PolicyId, PolicySet, Request, Schema};
 use cordon_shared::{
-    gate::{MOST_PEOPLE, PolicyAnswer, PolicyVerdict},
+    gate::{MOST_PEOPLE, OptOutAnswer, PolicyAnswer, PolicyVerdict},
     playbook::PlaybookError,
 };
 use serde_json::Value;
@@ -22,6 +22,9 @@ use serde_json::Value;
 pub use case::Case;
 pub use keeper::Keeper;
 pub use load::{BUILT_IN, LoadError, SCHEMA, Texts, schema_text, texts};
+
+/// The action that permits a person to be asked in place of obeying an opt-out that is new.
+pub const QUESTION: &str = "question-opt-out";
 
 /// A sound set of policies.
 #[derive(Debug)]
@@ -70,18 +73,37 @@ impl Policies {
             why,
             policies,
             set: self.digest.clone(),
+            opt_out: case.around.opt_out_new.then(|| self.question(case)),
             asked: serde_json::to_value(case).unwrap_or(Value::Null),
         };
-        match self.people(case) {
+        match self.people(case, &case.action) {
             Ok((verdict, policies)) => answer(verdict, self.words(verdict, &policies, case), policies),
             Err((policies, why)) => answer(PolicyVerdict::Failed, why, policies),
         }
     }
 
+    /// What the policies say to asking persons in place of obeying an opt-out that is new. Whatever is no permit obeys it.
+    #[must_use]
+    pub fn question(&self, case: &Case) -> OptOutAnswer {
+        let (verdict, policies) = match self.people(case, QUESTION) {
+            Ok(said) => said,
+            Err((policies, why)) => return OptOutAnswer { verdict: PolicyVerdict::Failed, why, policies },
+        };
+        let (list, many) = self.named(&policies);
+        let (policy, s) = if many { ("policies", "") } else { ("policy", "s") };
+        let why = match verdict {
+            PolicyVerdict::Allow => format!("{policy} {list} question{s} it"),
+            PolicyVerdict::Ask { people } => format!("{policy} {list} question{s} it, with {people} persons"),
+            PolicyVerdict::Deny | PolicyVerdict::Failed if policies.is_empty() => "no policy questions it".to_owned(),
+            PolicyVerdict::Deny | PolicyVerdict::Failed => format!("{policy} {list} forbid{s} to question it"),
+        };
+        OptOutAnswer { verdict, why, policies }
+    }
+
     /// The verdict and the policies that it comes from; or which policies cannot be evaluated, and why.
-    fn people(&self, case: &Case) -> Result<(PolicyVerdict, Vec<String>), (Vec<String>, String)> {
+    fn people(&self, case: &Case, action: &str) -> Result<(PolicyVerdict, Vec<String>), (Vec<String>, String)> {
         let entities = Entities::from_json_value(case.entities(), Some(&*self.schema)).map_err(|error| unfit(&told(&error)))?;
-        let [principal, action, resource] = case.who_what_on().map(|(kind, id)| uid(kind, id));
+        let [principal, action, resource] = case.who_what_on(action).map(|(kind, id)| uid(kind, id));
         let named = [principal?, action?, resource?];
         let mut against: Vec<String> = Vec::new();
         for people in 0..=MOST_PEOPLE {
@@ -135,16 +157,18 @@ impl Policies {
         self.known.get(name).map_or("", |known| known.file.as_str())
     }
 
+    /// Policies by name, with the reasons that they give; whether it is not one.
+    fn named(&self, policies: &[String]) -> (String, bool) {
+        let one = |name: &String| match self.known.get(name) {
+            Some(known) if !known.why.is_empty() => format!("`{name}` ({})", known.why),
+            _ => format!("`{name}`"),
+        };
+        (policies.iter().map(one).collect::<Vec<_>>().join(", "), policies.len() != 1)
+    }
+
     /// The answer in words.
     fn words(&self, verdict: PolicyVerdict, policies: &[String], case: &Case) -> String {
-        let named: Vec<String> = policies
-            .iter()
-            .map(|name| match self.known.get(name) {
-                Some(known) if !known.why.is_empty() => format!("`{name}` ({})", known.why),
-                _ => format!("`{name}`"),
-            })
-            .collect();
-        let (list, many) = (named.join(", "), named.len() != 1);
+        let (list, many) = self.named(policies);
         let (policy, s) = if many { ("policies", "") } else { ("policy", "s") };
         match verdict {
             PolicyVerdict::Allow => format!("{policy} {list} allow{s} it"),

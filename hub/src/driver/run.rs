@@ -1,12 +1,16 @@
 //! One run being driven: its view, and how results reach the journal.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use cordon_shared::{
     engine::{Command, Entry, View, next},
     gate::Facts,
     id::IncidentId,
     journal::{JournalError, ops},
+    optout::Since,
     plan::StepKey,
 };
 use futures::FutureExt as _;
@@ -24,6 +28,8 @@ pub(crate) struct Run {
     view: Mutex<View>,
     /// The findings and versions that their provider stands by; each is asked for once, before the first change.
     pub confirmed: Mutex<BTreeSet<String>>,
+    /// Since when opt-out tags are there, by resource and value, as CloudTrail said; it is asked once for each.
+    pub dated: Mutex<BTreeMap<(String, String), Since>>,
 }
 
 impl Run {
@@ -128,7 +134,7 @@ const CONFLICTS: u32 = 50;
 /// Drives a run until it wants nothing more now.
 pub(crate) async fn drive(hub: Arc<Hub>, id: IncidentId) -> Result<Parked, JournalError> {
     let view = hub.store.view(id).await?;
-    let run = Arc::new(Run { hub: Arc::clone(&hub), id, view: Mutex::new(view), confirmed: Mutex::new(BTreeSet::new()) });
+    let run = Arc::new(Run { hub: Arc::clone(&hub), id, view: Mutex::new(view), confirmed: Mutex::default(), dated: Mutex::default() });
     // Tasks of their own: they share the view, so none may wait to be polled while another waits for it.
     let mut tasks: JoinSet<Done> = JoinSet::new();
     let mut busy: Vec<Option<StepKey>> = Vec::new();

@@ -90,7 +90,7 @@ fn a_file_of_a_built_in_name_takes_its_place_and_others_come_beside_it() {
     let keeper = Keeper::load(Some(folder.path()), &registry().unwrap()).unwrap();
     let policies = keeper.in_force();
     let names: Vec<&str> = policies.iter().map(|known| known.name.as_str()).collect();
-    assert_eq!(names, ["destructive", "destructive-asks-two", "disruptive", "more", "probes", "reversible"]);
+    assert_eq!(names, ["destructive", "destructive-asks-two", "disruptive", "more", "probes", "question-new-opt-outs", "reversible"]);
     assert!(keeper.look().is_none(), "nothing has changed");
 }
 
