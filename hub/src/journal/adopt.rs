@@ -195,6 +195,22 @@ mod tests {
         let before = files(&dir);
         known(&SqliteStore::rehearsing(dir.path()).unwrap()).await;
         assert_eq!(files(&dir), before);
+        // After a process that was killed: its log and the shared memory are left.
+        let killed = TempDir::new();
+        for name in before.keys() {
+            fs::copy(dir.path().join(name), killed.path().join(name)).unwrap();
+        }
+        assert_eq!(before.len(), 3);
+        let left = files(&killed);
+        known(&SqliteStore::rehearsing(killed.path()).unwrap()).await;
+        assert_eq!(files(&killed), left);
+        // Without the shared memory it would have to be made: that is said.
+        fs::remove_file(killed.path().join(format!("{FILE}-shm"))).unwrap();
+        let left = files(&killed);
+        let why = SqliteStore::rehearsing(killed.path()).unwrap_err().to_string();
+        assert!(why.contains("cordon incident list") && files(&killed) == left, "{why}");
+        drop(SqliteStore::open(killed.path()).unwrap());
+        known(&SqliteStore::rehearsing(killed.path()).unwrap()).await;
         // And where nobody has.
         drop(real);
         let before = files(&dir);
