@@ -64,24 +64,28 @@ pub(super) async fn of_step(run: &Run, view: &View, step: Step<'_>, facts: &mut 
         fact.since = Some(sighted(&fact.id, &fact.value).unwrap_or_else(|| unseen(&seen, &fact.id)));
     }
     for tag in plan.opt_outs.iter_mut().filter(|tag| step.planned_at.is_some() && opts_out(&tag.value)) {
-        let since = match sighted(&tag.resource, &tag.value) {
-            Some(since) => since,
-            None => recorded(run, view, step, (&tag.resource, &tag.value), began, opts_out).await,
-        };
-        tag.since = Some(since);
+        let seen = sighted(&tag.resource, &tag.value);
+        if seen.as_ref().is_some_and(|seen| !seen.came_after(began)) {
+            tag.since = seen;
+            continue;
+        }
+        // What was seen to appear is new whatever CloudTrail has; by whom, only CloudTrail can say.
+        let record = recorded(run, view, step, (&tag.resource, &tag.value), began, opts_out).await;
+        tag.since = seen.filter(|_| !record.came_after(began)).or(Some(record));
     }
     let met = met(view, step.action.name, step.region, facts, plan, now);
     let since = met.iter().map(|met| met.since.and_then(Since::first_seen)).collect::<Option<Vec<_>>>();
     Ok(OptOuts { since: since.and_then(|all| all.into_iter().min()), new: all_new(&met, began) })
 }
 
-/// What the gate's sightings leave open of an account or an OU: Organizations records who tags them in the management account, which is not read.
+/// What sightings leave open of an account or an OU: Organizations records who tags them in the management account, which is not read.
 fn unseen(seen: &[(String, Sighting)], id: &str) -> Since {
     let first = seen.iter().find(|(known, _)| known == id).map(|(_, sighting)| sighting.now.first);
-    let first = first.map(|first| format!(" before {first:.0}")).unwrap_or_default();
-    Since::Unknown {
-        why: format!("Cordon had not looked at it{first} since the attack began, and records of it are the management account's"),
-    }
+    let first = first.map(|first| format!(" until {first:.0}")).unwrap_or_default();
+    let why = format!(
+        "Cordon did not look at it from the attack's beginning{first}, and who tags it is recorded in the management account alone"
+    );
+    Since::Unknown { why }
 }
 
 /// What CloudTrail says, asked once for each tag while the run is driven.

@@ -196,7 +196,7 @@ fn a_new_opt_out_is_told_with_since_when_and_by_whom_whether_it_is_obeyed_or_ask
         assert_eq!(why.contains("policy `careful` says so"), answer.is_some(), "{why}");
     }
     let (asked, why) = told(&[Age::Sighted], &[], Some(PolicyVerdict::Allow));
-    assert!(asked && why.contains("OU 0 is opted out") && why.contains("Cordon saw it without at"), "{why}");
+    assert!(asked && why.contains("OU 0 is opted out") && why.contains("Cordon saw it without an opt-out at"), "{why}");
 }
 
 #[test]

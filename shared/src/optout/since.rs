@@ -68,9 +68,9 @@ impl Since {
         let how = match self {
             Self::Unknown { why } => return format!("since when is not known: {why}"),
             Self::Sighted { without: Some(without), with } => {
-                format!("Cordon saw it without at {without:.0} and with it at {with:.0}; by whom is not known")
+                format!("Cordon saw it without an opt-out at {without:.0} and with one at {with:.0}; by whom is not known")
             }
-            Self::Sighted { without: None, with } => format!("Cordon saw it with it at {with:.0}"),
+            Self::Sighted { without: None, with } => format!("Cordon saw it at {with:.0}"),
             Self::Recorded { at, call, by, address, event } => {
                 let by = by.as_ref().map_or_else(|| "somebody whom the record does not name".to_owned(), Clone::clone);
                 let from = address.as_ref().map(|address| format!(" from {address}")).unwrap_or_default();

@@ -4,8 +4,10 @@ use cordon_lab::{
     gateway::{Action, Fault, Match},
     organization::{
         Instance, OPT_OUT,
+        credential::{Stolen, misuse},
         finding::{Part, brute_force},
         trail::Caller,
+        user::UserShape,
     },
 };
 use serde_json::{Value, json};
@@ -72,6 +74,9 @@ async fn a_critical_finding_asks_about_an_opt_out_that_came_after_it_and_a_yes_c
     assert_eq!((world.writes().len(), world.state(&instance).await), (0, before));
     let explained = world.cordon(&["policy", "explain", &run, "close-ingress"], "").await;
     assert!(explained.stdout.contains("opt-out   question: policy `question-new-opt-outs`"), "{explained:?}");
+    let asked = world.cordon(&["policy", "explain", &run, "close-ingress", "--format", "json"], "").await.objects().remove(0);
+    let age = asked.pointer("/asked/around/opt_out_age").and_then(Value::as_i64).unwrap();
+    assert!((AFTER..AFTER + 300).contains(&age) && asked["asked"]["around"]["opt_out_new"] == true, "{asked:#}");
 
     let granted = world.incident(&["approval", "grant", &run, "--step", "close-ingress", "--yes"]).await;
     let close = step(&granted, "close-ingress");
@@ -164,11 +169,62 @@ async fn an_accounts_tag_that_appears_between_admission_and_the_yes_voids_the_ye
     let close = step(&again, "close-ingress");
     let why = text(close, "/reason");
     assert_eq!(close["state"], "waiting", "{again:#}");
-    assert!(why.contains(&format!("account {} is opted out", world.account)) && why.contains("Cordon saw it without at"), "{why}");
+    assert!(
+        why.contains(&format!("account {} is opted out", world.account)) && why.contains("Cordon saw it without an opt-out at"),
+        "{why}"
+    );
     assert!(world.writes().is_empty() && world.open(&instance, 22).await);
     let granted = world.incident(&grant).await;
     assert_eq!(step(&granted, "close-ingress")["state"], "applied", "{granted:#}");
     assert!(!world.open(&instance, 22).await);
+}
+
+/// What Cordon itself saw without the tag needs no record to be known as new; CloudTrail says by whom when it can.
+#[tokio::test]
+async fn an_instance_that_cordon_saw_without_its_opt_out_needs_no_record_to_be_asked_about() {
+    let mut world = World::new().await;
+    world.set(|settings| settings.mode = "ask".to_owned());
+    let instance = world.instance("web").await;
+    let incident = world.one(&attack(&world, &instance, 9.5)).await;
+    let run = id(&incident);
+    world.organization.tag(&world.account, HOME, &instance.id, OPT_OUT, "true").await.unwrap();
+    let grant = ["approval", "grant", &run, "--step", "close-ingress", "--yes"];
+    let again = world.incident(&grant).await;
+    let close = step(&again, "close-ingress");
+    assert!(close["state"] == "waiting" && text(close, "/reason").contains("Cordon saw it without an opt-out at"), "{again:#}");
+    world.organization.recorded(&[tagging(&world, &instance.id, "true", 1)]).await.unwrap();
+    // The tag is taken off: nobody is asked about it any more, and the yes to the plan over it is none to the plan alone.
+    world.hand(&world.account, "ec2", "delete_tags", json!({"Resources": [instance.id], "Tags": [{"Key": OPT_OUT}]})).await;
+    let alone = world.incident(&grant).await;
+    let close = step(&alone, "close-ingress");
+    assert!(close["state"] == "waiting" && !text(close, "/reason").contains("opted out"), "{alone:#}");
+    world.organization.tag(&world.account, HOME, &instance.id, OPT_OUT, "true").await.unwrap();
+    let named = world.incident(&grant).await;
+    assert!(text(step(&named, "close-ingress"), "/reason").contains("user/mallory"), "{named:#}");
+    assert!(world.writes().is_empty() && world.open(&instance, 22).await);
+}
+
+#[tokio::test]
+async fn a_user_who_is_opted_out_by_the_thief_of_a_key_is_asked_about_and_by_whom_is_told() {
+    let world = World::new().await;
+    let user = world.organization.user(&world.account, &UserShape::default()).await.unwrap();
+    let tag = json!({"UserName": user.name, "Tags": [{"Key": OPT_OUT, "Value": "all"}]});
+    world.hand(&world.account, "iam", "tag_user", tag).await;
+    let asked = json!({"userName": user.name, "tags": [{"key": OPT_OUT, "value": "all"}]});
+    let thief = Caller::user(&world.account, &user.name, user.key(0), MALLORY);
+    let record = thief.record("us-east-1", AFTER, "iam", "TagUser", json!({"requestParameters": asked}));
+    world.organization.recorded(&[record]).await.unwrap();
+    let stolen = Stolen { account: &world.account, access_key: user.key(0), principal: "AIDALAB", user_type: "IAMUser", user: &user.name };
+    let mut finding = misuse("UnauthorizedAccess:IAMUser/TorIPCaller", HOME, &stolen, MALLORY);
+    finding["severity"] = json!(9.0);
+    let incident = world.one(&world.event(&finding)).await;
+    let key = step(&incident, "deactivate-key");
+    let why = text(key, "/reason");
+    assert_eq!(key["state"], "waiting", "{incident:#}");
+    assert!(why.contains(&user.arn) && why.contains(&format!("from {MALLORY} (iam:TagUser")), "{why}");
+    world.works(&user.keys[0]).await.unwrap();
+    let granted = world.incident(&["approval", "grant", &id(&incident), "--step", "deactivate-key", "--yes"]).await;
+    assert_eq!(step(&granted, "deactivate-key")["state"], "applied", "{granted:#}");
 }
 
 #[tokio::test]
@@ -181,7 +237,7 @@ async fn an_account_that_begins_to_forbid_looking_under_a_critical_attack_is_loo
     let incident = world.one(&attack(&world, &second, 8.0)).await;
     let why = text(hold(&incident, "opted-out"), "/why");
     assert!(
-        why.contains("even of investigation") && why.contains("Cordon saw it without at") && why.contains("obeyed all the same"),
+        why.contains("even of investigation") && why.contains("Cordon saw it without an opt-out at") && why.contains("obeyed all the same"),
         "{why}"
     );
     assert_eq!(step(&incident, "record")["state"], "waiting", "{incident:#}");
