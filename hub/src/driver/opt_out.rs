@@ -25,6 +25,9 @@ use crate::{
     policy::case::{Deed, OptOuts},
 };
 
+/// Of how many resources of one step CloudTrail is asked.
+const MOST: usize = 10;
+
 /// A step whose opt-outs are dated.
 #[derive(Clone, Copy)]
 pub(super) struct Step<'a> {
@@ -63,6 +66,7 @@ pub(super) async fn of_step(run: &Run, view: &View, step: Step<'_>, facts: &mut 
     for fact in facts.opt_outs.iter_mut().filter(|fact| opts_out(&fact.value)) {
         fact.since = Some(sighted(&fact.id, &fact.value).unwrap_or_else(|| unseen(&seen, &fact.id)));
     }
+    let mut asked = BTreeSet::new();
     for tag in plan.opt_outs.iter_mut().filter(|tag| step.planned_at.is_some() && opts_out(&tag.value)) {
         let seen = sighted(&tag.resource, &tag.value);
         if seen.as_ref().is_some_and(|seen| !seen.came_after(began)) {
@@ -70,7 +74,12 @@ pub(super) async fn of_step(run: &Run, view: &View, step: Step<'_>, facts: &mut 
             continue;
         }
         // What was seen to appear is new whatever CloudTrail has; by whom, only CloudTrail can say.
-        let record = recorded(run, view, step, (&tag.resource, &tag.value), began, opts_out).await;
+        let record = if asked.len() < MOST || asked.contains(&tag.resource) {
+            asked.insert(tag.resource.clone());
+            recorded(run, view, step, &tag.resource, began, opts_out).await
+        } else {
+            Since::Unknown { why: format!("more than {MOST} opt-outs were met, and it was not looked up") }
+        };
         tag.since = seen.filter(|_| !record.came_after(began)).or(Some(record));
     }
     let met = met(view, step.action.name, step.region, facts, plan, now);
@@ -88,26 +97,19 @@ fn unseen(seen: &[(String, Sighting)], id: &str) -> Since {
     Since::Unknown { why }
 }
 
-/// What CloudTrail says, asked once for each tag while the run is driven.
-async fn recorded(
-    run: &Run,
-    view: &View,
-    step: Step<'_>,
-    (resource, value): (&str, &str),
-    began: Timestamp,
-    opts_out: impl Fn(&str) -> bool + Sync,
-) -> Since {
+/// What CloudTrail says, asked once for each resource while the run is driven.
+async fn recorded(run: &Run, view: &View, step: Step<'_>, resource: &str, began: Timestamp, opts_out: impl Fn(&str) -> bool) -> Since {
     let mut dated = run.dated.lock().await;
-    let key = (resource.to_owned(), value.to_owned());
-    if let Some(known) = dated.get(&key) {
-        return known.clone();
+    let key = (resource.to_owned(), began);
+    if !dated.contains_key(&key) {
+        let calls = match Post::open(run, view, step.action, step.region).await {
+            Ok(post) => date_tag::calls(post.cx(view, step.key), resource, &run.hub.config.opt_out_key, began).await,
+            Err(error) => Err(format!("CloudTrail cannot be asked: {error}")),
+        };
+        dated.insert(key.clone(), calls);
     }
-    let since = match Post::open(run, view, step.action, step.region).await {
-        Ok(post) => date_tag::date(post.cx(view, step.key), resource, &run.hub.config.opt_out_key, began, opts_out).await,
-        Err(error) => Since::Unknown { why: format!("CloudTrail cannot be asked: {error}") },
-    };
-    dated.insert(key, since.clone());
-    since
+    let unread = Err("it was not looked up".to_owned());
+    date_tag::since(dated.get(&key).unwrap_or(&unread), opts_out)
 }
 
 fn of_account(account: &AccountFacts, key: &str, now: Timestamp) -> Vec<Look> {

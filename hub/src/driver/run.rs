@@ -10,9 +10,9 @@ use cordon_shared::{
     gate::Facts,
     id::IncidentId,
     journal::{JournalError, ops},
-    optout::Since,
     plan::StepKey,
 };
+use cordon_spoke::actions::cloudtrail::date_tag::Calls;
 use futures::FutureExt as _;
 use jiff::{SignedDuration, Timestamp};
 use tokio::{sync::Mutex, task::JoinSet};
@@ -28,8 +28,8 @@ pub(crate) struct Run {
     view: Mutex<View>,
     /// The findings and versions that their provider stands by; each is asked for once, before the first change.
     pub confirmed: Mutex<BTreeSet<String>>,
-    /// Since when opt-out tags are there, by resource and value, as CloudTrail said; it is asked once for each.
-    pub dated: Mutex<BTreeMap<(String, String), Since>>,
+    /// What CloudTrail has of the opt-out tags of resources, by resource and when the attack began; it is asked once for each.
+    pub dated: Mutex<BTreeMap<(String, Timestamp), Calls>>,
 }
 
 impl Run {

@@ -8,7 +8,7 @@ use aws_sdk_cloudtrail::{Client, types::LookupAttributeKey};
 use cordon_shared::{
     arn::Arn,
     optout::Since,
-    trail::tagging::{self, Tagged},
+    trail::tagging::{self, Tagged, Tagging},
 };
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -29,29 +29,35 @@ pub const READS: &[Permission] = &[Permission::new("cloudtrail:LookupEvents", "*
 /// How long CloudTrail is asked in all: the step waits for it.
 const TIME: std::time::Duration = std::time::Duration::from_secs(30);
 
-/// Since when the tag `key` of a resource opts out, for an attack that `began` then.
-pub async fn date(cx: Cx<'_>, resource: &str, key: &str, began: Timestamp, opts_out: impl Fn(&str) -> bool + Sync) -> Since {
-    let unknown = |why: String| Since::Unknown { why };
+/// What calls did to a tag, or why that cannot be read.
+pub type Calls = Result<Vec<Tagged>, String>;
+
+/// What calls did to the tag `key` of a resource, as far as they tell whether it was there when an attack `began`. `Err`: why they cannot be read.
+///
+/// # Errors
+/// A sentence for the reader.
+pub async fn calls(cx: Cx<'_>, resource: &str, key: &str, began: Timestamp) -> Calls {
     let arn = match resource.parse::<Arn>() {
         Ok(arn) if arn.account().as_ref() == Some(&cx.cell.account) => arn,
-        Ok(_) => return unknown("it is another account's, whose records this step does not read".to_owned()),
-        Err(_) => return unknown("it has no ARN by which records name it".to_owned()),
+        Ok(_) => return Err("it is another account's, whose records this step does not read".to_owned()),
+        Err(_) => return Err("it has no ARN by which records name it".to_owned()),
     };
-    match tokio::time::timeout(TIME, look(cx, &arn, key, began, &opts_out)).await {
-        Ok(Ok(Some(since))) => since,
-        Ok(Ok(None)) => unknown(format!("CloudTrail has no record of the call that set it; {NOTE}: release it later to look again")),
-        Ok(Err(why)) => unknown(why),
-        Err(_) => unknown(format!("CloudTrail did not answer within {} s", TIME.as_secs())),
+    let read = tokio::time::timeout(TIME, look(cx, &arn, key, began)).await;
+    read.unwrap_or_else(|_| Err(format!("CloudTrail did not answer within {} s", TIME.as_secs())))
+}
+
+/// Since when the tag opts out, by what [`calls`] gave.
+#[must_use]
+pub fn since(calls: &Calls, opts_out: impl Fn(&str) -> bool) -> Since {
+    match calls {
+        Ok(calls) => tagging::since(calls.clone(), opts_out).unwrap_or_else(|| Since::Unknown {
+            why: format!("CloudTrail has no record of the call that set it; {NOTE}: release it later to look again"),
+        }),
+        Err(why) => Since::Unknown { why: why.clone() },
     }
 }
 
-async fn look(
-    cx: Cx<'_>,
-    arn: &Arn,
-    key: &str,
-    began: Timestamp,
-    opts_out: &(impl Fn(&str) -> bool + Sync),
-) -> Result<Option<Since>, String> {
+async fn look(cx: Cx<'_>, arn: &Arn, key: &str, began: Timestamp) -> Calls {
     let region = arn.region().or_else(|| global(cx.read.partition())).unwrap_or_else(|| cx.cell.region.clone());
     let client = cx.read.in_region(&region).cloudtrail();
     let now = cx.clock.now();
@@ -62,13 +68,12 @@ async fn look(
             reading.read((LookupAttributeKey::ResourceName, name), window, &mut calls).await?;
         }
     }
-    if let Some(since) = tagging::since(calls.clone(), opts_out) {
-        return Ok(Some(since));
-    }
-    if let Some(window) = within(now, Window { since: began, until: now }) {
+    // The tag is there: where the newest call did not set it, one is missing.
+    let set = calls.iter().max_by_key(|call| call.at).is_some_and(|call| matches!(call.what, Tagging::Set(_)));
+    if let Some(window) = within(now, Window { since: began, until: now }).filter(|_| !set) {
         reading.read((LookupAttributeKey::EventName, setter(arn)), window, &mut calls).await?;
     }
-    Ok(tagging::since(calls, opts_out))
+    Ok(calls)
 }
 
 struct Reading<'a> {
@@ -156,7 +161,8 @@ mod tests {
         })
         .await;
         let arn = "arn:aws:ec2:us-east-1:222222222222:instance/i-1";
-        let since = date(world.cx(), arn, KEY, "2026-11-24T11:00:00Z".parse().unwrap(), |value| value != "false").await;
+        let calls = calls(world.cx(), arn, KEY, "2026-11-24T11:00:00Z".parse().unwrap()).await;
+        let since = since(&calls, |value| value != "false");
         let asked = world.fake.asked().into_iter().map(|(_, body)| body.pointer("/LookupAttributes/0/AttributeValue").unwrap().to_string());
         (since, asked.collect())
     }
@@ -178,10 +184,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_denied_or_of_another_account_is_not_known() {
         let world = World::new(|_, _| (400, json!({"__type": "AccessDeniedException", "message": "no"}))).await;
-        let ask = async |arn: &str| match date(world.cx(), arn, KEY, Timestamp::MIN, |_| true).await {
-            Since::Unknown { why } => why,
-            other => panic!("{other:?}"),
-        };
+        let ask = async |arn: &str| calls(world.cx(), arn, KEY, Timestamp::MIN).await.unwrap_err();
         let denied = ask("arn:aws:ec2:us-east-1:222222222222:instance/i-1").await;
         assert!(denied.contains("access denied to cloudtrail:LookupEvents"), "{denied}");
         assert!(ask("arn:aws:ec2:us-east-1:111122223333:instance/i-1").await.contains("another account's"));
