@@ -7,6 +7,7 @@ mod apply;
 mod begin;
 mod confirm;
 mod judge;
+mod opt_out;
 mod post;
 mod reads;
 mod requests;

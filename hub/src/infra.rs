@@ -5,6 +5,7 @@
 use cordon_shared::plan::Seat;
 use cordon_spoke::{
     action::Registry,
+    actions::cloudtrail::date_tag,
     aws::MEMBER_READS,
     permission::{Permission, role_statements},
 };
@@ -45,7 +46,8 @@ pub fn spoke_role(registry: &Registry) -> String {
         permissions.dedup();
         permissions
     };
-    let (reads, writes) = (of(MEMBER_READS, |action| action.reads), of(&[], |action| action.writes));
+    let also: Vec<Permission> = MEMBER_READS.iter().chain(date_tag::READS).copied().collect();
+    let (reads, writes) = (of(&also, |action| action.reads), of(&[], |action| action.writes));
     let template = json!({
         "AWSTemplateFormatVersion": "2010-09-09",
         "Description": "Cordon spoke role: lets the organization's incident responder look, and contain, in this account. Rendered by `cordon infra render` from the actions' own permissions.",

@@ -4,6 +4,7 @@
 //! durable, who may drive, and how the whole is shown to be untouched. Several processes may have the same journal open. Each may read it and
 //! append requests; only the holder of the lease drives incidents.
 
+mod adopt;
 pub mod anchor;
 mod freezes;
 pub mod lease;
@@ -13,6 +14,7 @@ pub mod queries;
 mod read;
 pub mod requests;
 pub(crate) mod rows;
+mod sightings;
 pub mod sqlite;
 mod told;
 mod tx;

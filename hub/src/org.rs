@@ -74,6 +74,13 @@ impl AccountFacts {
         names_of_ous(self.path.0.iter().map(|unit| (unit.id.as_str(), unit.name.as_str())))
     }
 
+    /// The value of a tag of the account and of each OU above it, by id; `None` where there is none.
+    pub fn tags_of_all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = (&'a str, Option<&'a str>)> {
+        let of_units = self.unit_tags.iter().map(|(id, tags)| (id.as_str(), tags));
+        let all = std::iter::once((self.account.id.as_str(), &self.tags)).chain(of_units);
+        all.map(move |(id, tags)| (id, tags.get(key).map(String::as_str)))
+    }
+
     /// Why no work is done in it, if none is.
     #[must_use]
     pub fn unfit(&self) -> Option<Hold> {
@@ -151,7 +158,7 @@ impl Org {
         let tags = organization::account_tags(&clients, id).await.map_err(wrong)?;
         let mut opt_outs: Vec<OptOutFact> = Vec::new();
         if let Some(value) = tags.get(&*self.tag_key) {
-            opt_outs.push(OptOutFact { whose: format!("account {id}"), value: value.clone() });
+            opt_outs.push(OptOutFact { id: id.to_string(), whose: format!("account {id}"), value: value.clone(), since: None });
         }
         let (mut path, mut unit_tags) = (Vec::new(), BTreeMap::new());
         let mut above = Some(organization::parent(&clients, id.as_str()).await.map_err(wrong)?);
@@ -164,7 +171,8 @@ impl Org {
             let unit = self.units.try_get_with(parent.id().to_owned(), read).await.map_err(|error| (*error).clone())?;
             read_at = read_at.min(unit.read_at);
             if let Some(value) = unit.tags.get(&*self.tag_key) {
-                opt_outs.push(OptOutFact { whose: format!("OU {} ({})", unit.name, parent.id()), value: value.clone() });
+                let whose = format!("OU {} ({})", unit.name, parent.id());
+                opt_outs.push(OptOutFact { id: parent.id().to_owned(), whose, value: value.clone(), since: None });
             }
             unit_tags.insert(parent.id().to_owned(), unit.tags.clone());
             path.push(Unit { id: parent.id().to_owned(), name: unit.name.clone() });

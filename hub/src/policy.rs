@@ -15,7 +15,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use cedar_policy::{Authorizer, Context, Decision, Entities, EntityUid, PolicyId, PolicySet, Request, Schema};
 use cordon_shared::{
-    gate::{MOST_PEOPLE, PolicyAnswer, PolicyVerdict},
+    gate::{MOST_PEOPLE, OptOutAnswer, PolicyAnswer, PolicyVerdict},
     playbook::PlaybookError,
 };
 use serde_json::Value;
@@ -23,6 +23,9 @@ use serde_json::Value;
 pub use case::Case;
 pub use keeper::Keeper;
 pub use load::{BUILT_IN, LoadError, SCHEMA, Texts, schema_text, texts};
+
+/// The action that permits a person to be asked in place of obeying an opt-out that is new.
+pub const QUESTION: &str = "question-opt-out";
 
 /// A sound set of policies.
 #[derive(Debug)]
@@ -71,19 +74,38 @@ impl Policies {
             why,
             policies,
             set: self.digest.clone(),
+            opt_out: case.around.opt_out_new.then(|| self.question(case)),
             asked: serde_json::to_value(case).unwrap_or(Value::Null),
         };
-        match self.people(case) {
+        match self.people(case, &case.action) {
             Ok((verdict, policies)) => answer(verdict, self.words(verdict, &policies, case), policies),
             Err((policies, why)) => answer(PolicyVerdict::Failed, why, policies),
         }
     }
 
+    /// What the policies say to asking persons in place of obeying an opt-out that is new. Whatever is no permit obeys it.
+    #[must_use]
+    pub fn question(&self, case: &Case) -> OptOutAnswer {
+        let (verdict, policies) = match self.people(case, QUESTION) {
+            Ok(said) => said,
+            Err((policies, why)) => return OptOutAnswer { verdict: PolicyVerdict::Failed, why, policies },
+        };
+        let (list, many) = (self.list(&policies), policies.len() != 1);
+        let (policy, s) = if many { ("policies", "") } else { ("policy", "s") };
+        let why = match verdict {
+            PolicyVerdict::Allow => format!("{policy} {list} question{s} it"),
+            PolicyVerdict::Ask { people } => format!("{policy} {list} question{s} it, with {people} persons"),
+            PolicyVerdict::Deny | PolicyVerdict::Failed if policies.is_empty() => "no policy questions it".to_owned(),
+            PolicyVerdict::Deny | PolicyVerdict::Failed => format!("{policy} {list} forbid{s} to question it"),
+        };
+        OptOutAnswer { verdict, why, policies }
+    }
+
     /// The verdict and the policies that it comes from; or which policies cannot be evaluated, and why.
-    fn people(&self, case: &Case) -> Result<(PolicyVerdict, Vec<String>), (Vec<String>, String)> {
+    fn people(&self, case: &Case, action: &str) -> Result<(PolicyVerdict, Vec<String>), (Vec<String>, String)> {
         let entities =
             Entities::from_json_value(Value::Array(case.entities()), Some(&*self.schema)).map_err(|error| unfit(&told(&error)))?;
-        let named = named(case.who_what_on())?;
+        let named = named(case.who_what_on(action))?;
         let mut against: Vec<String> = Vec::new();
         for people in 0..=MOST_PEOPLE {
             let said = self.ask(case.context(people), &named, &entities)?;

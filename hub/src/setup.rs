@@ -173,7 +173,7 @@ pub async fn hub(config: Config, wanted: Wanted) -> Result<Arc<Hub>, SetupError>
     let policies = Keeper::load(config.policy.dir.as_deref(), &registry)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let (store, evidence): (Arc<SqliteStore>, Arc<dyn Evidence>) = if wanted.rehearsal {
-        (SqliteStore::in_memory()?, Arc::new(MemEvidence::default()))
+        (SqliteStore::rehearsing(&config.hub.state_dir)?, Arc::new(MemEvidence::default()))
     } else {
         let store = SqliteStore::open(&config.hub.state_dir)?;
         (store, Arc::new(FsEvidence::open(&config.hub.state_dir, Arc::clone(&clock))?))

@@ -22,4 +22,6 @@ mod history;
 #[cfg(test)]
 mod history_tests;
 #[cfg(test)]
+mod opt_out_tests;
+#[cfg(test)]
 mod policy_tests;

@@ -7,6 +7,7 @@
 mod brake;
 pub mod budget;
 mod frozen;
+pub mod opt_out;
 mod policy;
 mod rule;
 mod warrant;
@@ -18,7 +19,7 @@ use serde_json::Value;
 
 pub use brake::Brake;
 pub use frozen::{looked_at_again, waits_for_a_thaw};
-pub use policy::{MOST_PEOPLE, PolicyAnswer, PolicyVerdict};
+pub use policy::{MOST_PEOPLE, OptOutAnswer, PolicyAnswer, PolicyVerdict};
 pub use rule::{Caps, Facts, OptOutFact, Ruling, rule};
 pub use warrant::{Lease, Purpose, Warrant, Watch};
 
@@ -98,7 +99,7 @@ pub async fn commit(
     let brake = Brake::new(journal, frozen::place(view, ask.facts.ous.clone()), frozen::deed(view, &ask));
     let (moved, ruling, digest) = journal
         .with(move |tx| {
-            let digest = ask.plan.digest(ask.action, &ask.with);
+            let digest = opt_out::digest(&moved, &ask, now);
             let mut ruling = rule(tx, &moved, &ask, &digest, now)?;
             if ask.rehearsal {
                 // What would be changed counts, so that a plan of many incidents meets the caps where the deed would.
@@ -180,10 +181,15 @@ fn entries(view: &View, ask: &Ask, digest: &str, ruling: &Ruling, also: Vec<Clai
         Ruling::Go => {
             let attempt = known.map_or(0, |known| known.attempts).saturating_add(1);
             let by: Vec<&str> = known.into_iter().flat_map(|known| &known.approvals).map(|yes| yes.by.0.as_str()).collect();
-            let because = if by.is_empty() {
-                format!("mode {} allows a {} change; no opt-out, caps not spent", ask.mode, risk_word(ask.risk))
+            let met = opt_out::met(view, ask.action, ask.region.as_ref(), &ask.facts, &ask.plan, now);
+            let whose: Vec<&str> = met.iter().map(|met| met.whose).collect();
+            let over = if whose.is_empty() { String::new() } else { format!(", over the new opt-out of {}", whose.join(" and ")) };
+            let because = if !by.is_empty() {
+                format!("{} said yes to exactly this plan{over}", by.join(" and "))
+            } else if !over.is_empty() {
+                format!("a person had said yes to exactly this plan{over}; it is only finished")
             } else {
-                format!("{} said yes to exactly this plan", by.join(" and "))
+                format!("mode {} allows a {} change; no opt-out, caps not spent", ask.mode, risk_word(ask.risk))
             };
             entries.push(Entry::Decided { step: step.clone(), because });
             entries.push(Entry::ApplyStarted { step, attempt, epoch: pace.epoch, also });

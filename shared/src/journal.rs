@@ -7,6 +7,7 @@
 pub mod chain;
 pub mod mem;
 pub mod ops;
+pub mod sightings;
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -17,6 +18,7 @@ use serde_json::Value;
 
 pub use chain::{ChainError, Sealed};
 pub use ops::Accepted;
+pub use sightings::Sighting;
 
 use crate::{
     engine::{ClaimFrom, Illegal, RunState},
@@ -172,6 +174,13 @@ pub trait Tx {
     fn stand_down(&mut self, key: &str) -> Result<Option<Timestamp>, JournalError>;
     /// Sets or lifts a stand-down.
     fn save_stand_down(&mut self, key: &str, until: Option<Timestamp>) -> Result<(), JournalError>;
+    /// What is remembered of the opt-out tag of an account, an OU or a resource.
+    fn sighting(&mut self, whose: &str) -> Result<Option<Sighting>, JournalError>;
+    /// Remembers it.
+    fn save_sighting(&mut self, whose: &str, sighting: &Sighting) -> Result<(), JournalError>;
+    /// Forgets what was last seen before a time.
+    fn forget_sightings(&mut self, before: Timestamp) -> Result<(), JournalError>;
+    /// Puts a notice into the outbox, once for each destination that the process told the store of. One whose key is there is passed over.
     /// Puts a notice into the outbox, once for each destination of its audience that the process told the store of. One whose key is there is passed over.
     fn notify(&mut self, notice: &Notice) -> Result<(), JournalError>;
     /// The freezes that stand, the oldest first.

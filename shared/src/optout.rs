@@ -1,6 +1,10 @@
 //! The opt-out tag: what its value means. An unknown word or a bad date means opted out.
 
+mod since;
+
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
+
+pub use since::Since;
 
 /// What one opt-out tag says to one piece of work.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use crate::optout::Since;
+
 /// How much harm a change can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -194,6 +196,9 @@ pub struct TagSeen {
     pub resource: String,
     /// The tag's value.
     pub value: String,
+    /// Since when it is there, where that was looked up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Since>,
 }
 
 /// What a change would do, captured before anything is changed.

@@ -13,6 +13,7 @@ mod corpus_tests;
 mod ingress;
 mod made;
 mod redact;
+pub mod tagging;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +24,7 @@ use serde_json::Value;
 pub use ingress::Opening;
 pub use made::Made;
 pub use redact::{REMOVED, redact};
+pub use tagging::Tagged;
 
 /// Longest text that is kept: the longest ARN of IAM is shorter
 /// (<https://docs.aws.amazon.com/IAM/latest/APIReference/API_Role.html>, `Arn`: 2,048), user agents are cut.

@@ -118,7 +118,7 @@ impl Cx<'_> {
     /// The opt-out tag among a resource's tags. The others are noted for the policies.
     pub fn opt_out<'t>(&self, resource: &str, tags: impl IntoIterator<Item = (&'t str, &'t str)>) -> Option<TagSeen> {
         let tags: BTreeMap<String, String> = tags.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-        let seen = tags.get(self.opt_out_key).map(|value| TagSeen { resource: resource.to_owned(), value: value.clone() });
+        let seen = tags.get(self.opt_out_key).map(|value| TagSeen { resource: resource.to_owned(), value: value.clone(), since: None });
         self.tags.note(resource, tags);
         seen
     }

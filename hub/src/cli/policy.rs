@@ -138,7 +138,7 @@ async fn explain(common: &Common, incident: &str, step: &StepKey) -> Result<Exit
     match common.format {
         Format::Json => output::object(&json!({
             "incident": run, "step": step, "at": at, "verdict": answer.verdict.word(), "people": answer.people(), "why": answer.why,
-            "policies": answer.policies, "set": answer.set, "asked": answer.asked, "then": then,
+            "policies": answer.policies, "opt_out": answer.opt_out, "set": answer.set, "asked": answer.asked, "then": then,
         }))?,
         Format::Table => {
             output::line(&format!("`{step}` of {run}, at {at:.0}"));
@@ -176,6 +176,9 @@ fn said(entry: &Entry) -> Option<String> {
 /// An answer for people.
 fn words(answer: &PolicyAnswer, then: &str) -> String {
     let mut lines = vec![format!("  policies  {}: {}", answer.verdict, answer.why)];
+    if let Some(opt_out) = &answer.opt_out {
+        lines.push(format!("  opt-out   {}: {}", opt_out.word(), opt_out.why));
+    }
     if !then.is_empty() {
         lines.push(format!("  gate      {then}"));
     }
@@ -202,6 +205,10 @@ fn words(answer: &PolicyAnswer, then: &str) -> String {
             around.finding_age,
             around.part.as_ref().map(|part| format!(", {part}")).unwrap_or_default()
         ));
+        if let Some(age) = around.opt_out_age {
+            let new = if around.opt_out_new { ", after the attack began" } else { "" };
+            lines.push(format!("  opted out {age} s ago{new}"));
+        }
         lines.push(format!(
             "  changes   {} now; in the last hour {} of {} in the account, {} of {} in the organization",
             around.blast_radius, around.spent.0, around.caps.0, around.spent.1, around.caps.1

@@ -19,11 +19,13 @@ use super::{
     apply::{Deed, apply},
     confirm::{Doubt, doubt},
     judge::{self, judge},
+    opt_out,
     post::{Post, cell},
     run::Run,
     truth::{self, Suppression},
     work::{TRIES, after, backoff, put_off, underway},
 };
+use crate::policy::case::OptOuts;
 
 /// Begins a step, or goes on with one that has its plan and may be applied again.
 pub(super) async fn begin(run: &Run, view: &View, key: &StepKey) -> Result<(), JournalError> {
@@ -122,7 +124,7 @@ impl Beginning<'_> {
 
     async fn look(&self, action: &Action, probe: &Arc<dyn DynProbe>, order: Order) -> Result<(), JournalError> {
         let Self { run, view, step, definition, .. } = *self;
-        match judge(run, view, (definition, action), None, judge::mode(run, view)).await {
+        match judge(run, view, (definition, action), None, OptOuts::default()).await {
             Err(why) => return self.later("organization-unreadable", format!("the policies cannot be asked: {why}")).await,
             Ok(answer) => {
                 if let Some((code, why)) = judge::refused(&answer).filter(|_| !answer.asked.is_null()) {
@@ -180,7 +182,7 @@ impl Beginning<'_> {
         self.end(Entry::Deferred { step: Some(self.key()), why, until, counts: true }).await
     }
 
-    async fn decide(&self, action: &Action, change: &Arc<dyn DynChange>, order: Order, plan: Plan) -> Result<(), JournalError> {
+    async fn decide(&self, action: &Action, change: &Arc<dyn DynChange>, order: Order, mut plan: Plan) -> Result<(), JournalError> {
         let Self { run, view, step, definition, at } = *self;
         let Order { with, region } = order;
         let hub = &run.hub;
@@ -192,15 +194,20 @@ impl Beginning<'_> {
             }
         };
         let mode = judge::mode(run, view);
-        let policy = match judge(run, view, (definition, action), Some(&plan), mode).await {
-            Ok(policy) => policy,
-            Err(why) => return self.later("organization-unreadable", format!("the policies cannot be asked: {why}")).await,
-        };
         // What the hub writes about a finding changes nothing of a member's: neither its opt-out nor a known source forbids it.
         if action.seat == Seat::Hub {
             facts.opt_outs.clear();
             facts.known = None;
-        } else if !hub.rehearsal
+        }
+        let planned_at = (!step.fixed).then_some(at);
+        let of_step = opt_out::Step { key: &step.key, action, region: region.as_ref(), planned_at };
+        let opt_outs = opt_out::of_step(run, view, of_step, &mut facts, &mut plan).await?;
+        let policy = match judge(run, view, (definition, action), Some(&plan), opt_outs).await {
+            Ok(policy) => policy,
+            Err(why) => return self.later("organization-unreadable", format!("the policies cannot be asked: {why}")).await,
+        };
+        if action.seat == Seat::Member
+            && !hub.rehearsal
             && mode != Mode::Observe
             && view.observe_only.is_none()
             && !plan.changes.is_empty()

@@ -15,8 +15,11 @@ use serde_json::Value;
 
 use super::run::Run;
 use crate::{
-    org::OrgError,
-    policy::{Case, case::Matter},
+    org::{AccountFacts, OrgError},
+    policy::{
+        Case,
+        case::{Deed, Matter, OptOuts},
+    },
 };
 
 /// The window of what was spent, as the caps have it.
@@ -28,7 +31,7 @@ pub(super) async fn judge(
     view: &View,
     (step, action): (&Step, &Action),
     plan: Option<&Plan>,
-    mode: Mode,
+    opt_outs: OptOuts,
 ) -> Result<PolicyAnswer, String> {
     let hub = &run.hub;
     let policies = hub.policies.in_force();
@@ -38,14 +41,27 @@ pub(super) async fn judge(
         // The gate holds for that reason; the policies are not asked about an account that nobody knows.
         Err(OrgError::Unfit(hold)) => {
             let (verdict, why, set) = (PolicyVerdict::Failed, hold.why, policies.digest.clone());
-            return Ok(PolicyAnswer { verdict, why, policies: Vec::new(), set, asked: Value::Null });
+            return Ok(PolicyAnswer { verdict, why, policies: Vec::new(), set, opt_out: None, asked: Value::Null });
         }
     };
+    Ok(policies.judge(&case(run, view, Deed::Step(step, action), plan, &facts, opt_outs).await?))
+}
+
+/// What the policies are asked about, as it is known now; `Err` when it cannot be read.
+pub(super) async fn case(
+    run: &Run,
+    view: &View,
+    deed: Deed<'_>,
+    plan: Option<&Plan>,
+    facts: &AccountFacts,
+    opt_outs: OptOuts,
+) -> Result<Case, String> {
+    let hub = &run.hub;
     let now = hub.clock.now();
     let since = now.checked_sub(WINDOW).unwrap_or(Timestamp::MIN);
     let spent = hub.store.spent_since(since, view.subject.cell.account.as_str()).await.map_err(|error| error.to_string())?;
-    let matter = Matter { view, step, action, plan, mode, facts: &facts, spent, caps: hub.caps() };
-    Ok(policies.judge(&Case::new(matter, now, &hub.config.policy.time_zone)))
+    let matter = Matter { view, deed, plan, mode: mode(run, view), facts, spent, caps: hub.caps(), opt_outs };
+    Ok(Case::new(matter, now, &hub.config.policy.time_zone))
 }
 
 /// The mode that a run's steps are decided under.

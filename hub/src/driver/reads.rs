@@ -9,7 +9,11 @@ use cordon_shared::{
     plan::Seat,
     playbook::{Playbook, Work},
 };
-use cordon_spoke::permission::{Permission, read_policy};
+use cordon_spoke::{
+    action::Kind,
+    actions::cloudtrail::date_tag,
+    permission::{Permission, read_policy},
+};
 
 use super::Hub;
 
@@ -45,8 +49,10 @@ impl Hub {
         });
         let mut parts = vec![Part::default()];
         for action in actions {
+            // A change may meet an opt-out, and is then asked since when that is there.
+            let dating: &[Permission] = if matches!(action.kind, Kind::Change(_)) { date_tag::READS } else { &[] };
             let fits = |part: &Part| {
-                let all: BTreeSet<Permission> = part.reads.iter().chain(action.reads).copied().collect();
+                let all: BTreeSet<Permission> = part.reads.iter().chain(action.reads).chain(dating).copied().collect();
                 let all: Vec<Permission> = all.into_iter().collect();
                 read_policy(&all, self.own_cell.region.partition(), self.own_cell.account.as_str()).is_ok()
             };
@@ -54,7 +60,7 @@ impl Hub {
                 parts.push(Part::default());
             }
             if let Some(part) = parts.last_mut() {
-                part.reads.extend(action.reads);
+                part.reads.extend(action.reads.iter().chain(dating));
                 part.actions.insert(action.name);
             }
         }

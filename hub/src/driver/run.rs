@@ -1,6 +1,9 @@
 //! One run being driven: its view, and how results reach the journal.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use cordon_shared::{
     engine::{Command, Entry, View, next},
@@ -9,6 +12,7 @@ use cordon_shared::{
     journal::{JournalError, ops},
     plan::StepKey,
 };
+use cordon_spoke::actions::cloudtrail::date_tag::Calls;
 use futures::FutureExt as _;
 use jiff::{SignedDuration, Timestamp};
 use tokio::{sync::Mutex, task::JoinSet};
@@ -24,6 +28,8 @@ pub(crate) struct Run {
     view: Mutex<View>,
     /// The findings and versions that their provider stands by; each is asked for once, before the first change.
     pub confirmed: Mutex<BTreeSet<String>>,
+    /// What CloudTrail has of the opt-out tags of resources, by resource and when the attack began; it is asked once for each.
+    pub dated: Mutex<BTreeMap<(String, Timestamp), Calls>>,
 }
 
 impl Run {
@@ -128,7 +134,7 @@ const CONFLICTS: u32 = 50;
 /// Drives a run until it wants nothing more now.
 pub(crate) async fn drive(hub: Arc<Hub>, id: IncidentId) -> Result<Parked, JournalError> {
     let view = hub.store.view(id).await?;
-    let run = Arc::new(Run { hub: Arc::clone(&hub), id, view: Mutex::new(view), confirmed: Mutex::new(BTreeSet::new()) });
+    let run = Arc::new(Run { hub: Arc::clone(&hub), id, view: Mutex::new(view), confirmed: Mutex::default(), dated: Mutex::default() });
     // Tasks of their own: they share the view, so none may wait to be polled while another waits for it.
     let mut tasks: JoinSet<Done> = JoinSet::new();
     let mut busy: Vec<Option<StepKey>> = Vec::new();

@@ -6,7 +6,6 @@ use cordon_shared::{
     engine::{Command, Entry, StepState, StepView, View},
     gate::hold,
     journal::JournalError,
-    optout,
     plan::{Effect, StepKey, Verdict},
     playbook::{OnTimeout, Work},
 };
@@ -16,7 +15,7 @@ use cordon_spoke::{
 };
 use jiff::{SignedDuration, Timestamp};
 
-use super::{begin, post::Post, run::Run, truth, undo};
+use super::{begin, opt_out, post::Post, run::Run, truth, undo};
 use crate::org::OrgError;
 
 /// How often something that may pass is tried before a person is asked.
@@ -88,13 +87,11 @@ async fn admit(run: &Run, view: &View) -> Result<(), JournalError> {
             if let Some(unfit) = facts.unfit() {
                 return held(unfit).await;
             }
-            let work = optout::Work { playbook: &view.playbook.name, action: None, region };
-            let blind = facts.opt_outs.iter().find(|fact| optout::read(&fact.value, work, hub.clock.now()).investigation);
-            if let Some(fact) = blind {
-                let why = format!("{} is opted out even of investigation by its tag, value `{}`", fact.whose, fact.value);
-                return held(hold("opted-out", why)).await;
-            }
-            run.append(vec![Entry::Admitted { account: facts.data() }]).await
+            let looked_on = match opt_out::of_looking(run, view, &facts).await? {
+                Ok(looked_on) => looked_on,
+                Err(opted_out) => return held(opted_out).await,
+            };
+            run.append(looked_on.into_iter().chain([Entry::Admitted { account: facts.data() }]).collect()).await
         }
         Err(OrgError::Unfit(unfit)) => held(unfit).await,
         Err(OrgError::Passing(why)) => {

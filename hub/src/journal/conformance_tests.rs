@@ -5,7 +5,10 @@ use cordon_shared::{
     freeze::{self, Freeze, Level, Scope},
     gate::budget::{Charge, Place, Use},
     id::IncidentId,
-    journal::{Accepted, Claim, JournalError, Seen, Tx, chain, ops},
+    journal::{
+        Accepted, Claim, JournalError, Seen, Sighting, Tx, chain, ops,
+        sightings::{self, Look},
+    },
     plan::{Change, ChangeKey, Counts, Plan, Seat, StepKey, Verdict},
 };
 use jiff::Timestamp;
@@ -47,6 +50,7 @@ for_each_store!(
     a_notice_is_written_with_the_entries_once_for_each_destination,
     an_owner_is_told_once_of_each_and_of_a_sweeps_children_too,
     a_freeze_stands_until_its_scope_is_thawed_whoever_holds_the_lease,
+    what_was_seen_of_a_tag_reads_back_and_is_forgotten_in_time,
 );
 
 async fn a_finding_opens_repeats_and_joins(bench: Bench) {
@@ -400,6 +404,28 @@ async fn an_owner_is_told_once_of_each_and_of_a_sweeps_children_too(bench: Bench
 fn unbegun(tx: &mut dyn Tx) -> Result<cordon_shared::engine::View, JournalError> {
     let entries = tx.entries(run_id(1))?;
     ops::fold(run_id(1), &entries[..1])
+}
+
+async fn what_was_seen_of_a_tag_reads_back_and_is_forgotten_in_time(bench: Bench) {
+    let look = |whose: &str, value: Option<&str>, at: i64| Look {
+        whose: whose.to_owned(),
+        value: value.map(str::to_owned),
+        from: after(at),
+        until: after(at + 1),
+    };
+    let looks = [look("arn:1", None, 1), look("arn:1", Some(""), 9), look("arn:2", Some("true"), 9)];
+    let noted =
+        bench.journal.with(move |tx| looks.iter().map(|look| sightings::note(tx, look)).collect::<Result<Vec<_>, _>>()).await.unwrap();
+    let seen =
+        |value: Option<&str>, first, last| sightings::Seen { value: value.map(str::to_owned), first: after(first), last: after(last) };
+    assert_eq!(noted[1], Sighting { now: seen(Some(""), 10, 9), before: Some(seen(None, 2, 1)) });
+    assert_eq!(noted[2], Sighting { now: seen(Some("true"), 10, 9), before: None });
+    let read = async || bench.journal.with(|tx| Ok([tx.sighting("arn:1")?, tx.sighting("arn:2")?, tx.sighting("arn:3")?])).await.unwrap();
+    assert_eq!(read().await, [Some(noted[1].clone()), Some(noted[2].clone()), None]);
+    let later = look("arn:2", Some("true"), 9 + sightings::KEPT.as_secs() + 1);
+    bench.journal.with(move |tx| sightings::note(tx, &later)).await.unwrap();
+    let [one, two, _] = read().await;
+    assert_eq!((one, two.unwrap().now.first), (None, after(10)));
 }
 
 async fn a_freeze_stands_until_its_scope_is_thawed_whoever_holds_the_lease(bench: Bench) {

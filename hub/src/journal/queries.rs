@@ -169,7 +169,8 @@ impl SqliteStore {
     /// Those of the store.
     pub async fn states(&self) -> Result<Vec<(RunState, u64)>, JournalError> {
         self.read(|conn| {
-            let sql = "SELECT state, count(*) FROM runs GROUP BY state ORDER BY state";
+            // A rehearsal knows some runs by name alone.
+            let sql = "SELECT state, count(*) FROM runs WHERE seq > 0 GROUP BY state ORDER BY state";
             all(conn, sql, [], |row| Ok((state(&row.get::<_, String>(0).map_err(failed)?)?, rows::natural(row.get(1).map_err(failed)?))))
         })
         .await

@@ -40,6 +40,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("freezes.sql"),
     include_str!("proofs.sql"),
     include_str!("owner.sql"),
+    include_str!("sightings.sql"),
 ];
 
 /// The journal in SQLite.
@@ -80,7 +81,7 @@ impl SqliteStore {
         Self::start(set_up(conn, false)?, None)
     }
 
-    fn start(conn: Connection, path: Option<PathBuf>) -> Result<Arc<Self>, JournalError> {
+    pub(super) fn start(conn: Connection, path: Option<PathBuf>) -> Result<Arc<Self>, JournalError> {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let writer = thread::Builder::new()
             .name("journal".to_owned())
@@ -199,7 +200,7 @@ pub(crate) fn open_to_look(dir: &Path) -> Result<Connection, JournalError> {
     })
 }
 
-fn set_up(mut conn: Connection, on_disk: bool) -> Result<Connection, JournalError> {
+pub(super) fn set_up(mut conn: Connection, on_disk: bool) -> Result<Connection, JournalError> {
     conn.busy_timeout(BUSY).map_err(failed)?;
     conn.set_prepared_statement_cache_capacity(CACHED);
     let set = |name: &str, value: &dyn rusqlite::ToSql| conn.pragma_update(None, name, value).map_err(failed);
@@ -238,7 +239,7 @@ fn write_ahead(conn: &Connection) -> Result<String, JournalError> {
 }
 
 /// The version of the journal; 0 when it is new and empty.
-fn check_ours(conn: &Connection) -> Result<i64, JournalError> {
+pub(super) fn check_ours(conn: &Connection) -> Result<i64, JournalError> {
     let version: i64 = conn.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
     let whose: i32 = conn.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(failed)?;
     let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(failed)?;

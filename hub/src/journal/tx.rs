@@ -8,7 +8,7 @@ use cordon_shared::{
     freeze::Freeze,
     gate::budget::{Charge, Place, Use},
     id::IncidentId,
-    journal::{Claim, JournalError, RunRow, Sealed, Seen, Tx},
+    journal::{Claim, JournalError, RunRow, Sealed, Seen, Sighting, Tx},
     notice::Notice,
     plan::{ChangeKey, Counts, StepKey},
 };
@@ -18,6 +18,7 @@ use rusqlite::{Connection, params};
 use super::{
     freezes, outbox,
     rows::{self, all, failed, incident, known, nanos, natural, one, stamp, strange, whole},
+    sightings,
 };
 
 /// A transaction that is open on `conn`.
@@ -277,6 +278,18 @@ impl Tx for SqlTx<'_> {
             None => self.run_sql("DELETE FROM stand_downs WHERE key = ?1", [key])?,
         };
         Ok(())
+    }
+
+    fn sighting(&mut self, whose: &str) -> Result<Option<Sighting>, JournalError> {
+        sightings::read(self.conn, whose)
+    }
+
+    fn save_sighting(&mut self, whose: &str, sighting: &Sighting) -> Result<(), JournalError> {
+        sightings::save(self.conn, whose, sighting)
+    }
+
+    fn forget_sightings(&mut self, before: Timestamp) -> Result<(), JournalError> {
+        self.run_sql("DELETE FROM sightings WHERE last < ?1", [nanos(before)]).map(drop)
     }
 
     fn notify(&mut self, notice: &Notice) -> Result<(), JournalError> {

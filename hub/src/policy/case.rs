@@ -101,9 +101,12 @@ pub struct Around {
     pub part: Option<String>,
     /// Seconds since the provider first saw it.
     pub finding_age: i64,
-    /// Seconds since the oldest opt-out that counts was first seen, where that is known.
+    /// Seconds since the oldest opt-out that counts is known to be there, where that is known of all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opt_out_age: Option<i64>,
+    /// Whether there are opt-outs that count, and all of them are known to have appeared after the attack began.
+    #[serde(default)]
+    pub opt_out_new: bool,
     /// The resources that it would change, as the caps count them.
     pub blast_radius: u64,
     /// Resources changed in the last hour in the account, and in the organization.
@@ -123,10 +126,8 @@ pub struct Around {
 pub struct Matter<'a> {
     /// The run.
     pub view: &'a View,
-    /// The playbook's step.
-    pub step: &'a Step,
-    /// Its action.
-    pub action: &'a Action,
+    /// What is asked about.
+    pub deed: Deed<'a>,
     /// Its plan; a probe has none.
     pub plan: Option<&'a Plan>,
     /// The strictest of the modes that apply.
@@ -137,13 +138,43 @@ pub struct Matter<'a> {
     pub spent: (u64, u64),
     /// The caps on them.
     pub caps: Caps,
+    /// What is known of the opt-outs that count.
+    pub opt_outs: OptOuts,
+}
+
+/// What policies are asked about: a step's action, or the looking at an incident as a whole.
+#[derive(Debug, Clone, Copy)]
+pub enum Deed<'a> {
+    /// An action, as a step of a phase.
+    Step(&'a Step, &'a Action),
+    /// Looking, in spite of an opt-out that forbids it.
+    Looking,
+}
+
+impl Deed<'_> {
+    fn action(&self) -> (&str, Risk, Seat) {
+        match self {
+            Self::Step(_, action) => (action.name, action.risk, action.seat),
+            Self::Looking => (super::QUESTION, Risk::ReadOnly, Seat::Member),
+        }
+    }
+}
+
+/// What is known of the opt-outs that count.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OptOuts {
+    /// Since when the oldest is known to be there; `None`: there is none, or of one nobody knows.
+    pub since: Option<Timestamp>,
+    /// Whether there are any, and all of them appeared after the attack began.
+    pub new: bool,
 }
 
 impl Case {
     /// The case of a step now, by the clocks of a time zone.
     #[must_use]
     pub fn new(matter: Matter<'_>, now: Timestamp, zone: &TimeZone) -> Self {
-        let Matter { view, step, action, plan, mode, facts, spent, caps } = matter;
+        let Matter { view, deed, plan, mode, facts, spent, caps, opt_outs } = matter;
+        let (action, risk, seat) = deed.action();
         let local = zone.to_datetime(now);
         let finding = view.finding();
         let text = |name: &str| finding.get(name).and_then(Value::as_str).map(str::to_owned);
@@ -167,8 +198,8 @@ impl Case {
         let (environments, criticalities) = (values(everywhere(), "environment"), values(everywhere(), "criticality"));
         Self {
             playbook: view.playbook.name.clone(),
-            action: action.name.to_owned(),
-            risk: action.risk,
+            action: action.to_owned(),
+            risk,
             subject: Subject {
                 name: view.subject.name().to_owned(),
                 kind: word(json!(view.subject.kind)).unwrap_or_default(),
@@ -180,14 +211,18 @@ impl Case {
             environments,
             criticalities,
             around: Around {
-                phase: step.phase.and_then(|phase| word(json!(phase))),
-                seat: action.seat,
+                phase: match deed {
+                    Deed::Step(step, _) => step.phase.and_then(|phase| word(json!(phase))),
+                    Deed::Looking => None,
+                },
+                seat,
                 mode,
                 severity: finding.get("severity").and_then(Value::as_u64).and_then(|severity| u8::try_from(severity).ok()).unwrap_or(0),
                 finding_type: text("type").unwrap_or_default(),
                 part: view.role().and_then(|role| word(json!(role))),
                 finding_age: now.duration_since(seen).as_secs().max(0),
-                opt_out_age: None,
+                opt_out_age: opt_outs.since.map(|since| now.duration_since(since).as_secs().max(0)),
+                opt_out_new: opt_outs.new,
                 blast_radius: plan.map_or(0, |plan| u64::try_from(plan.counted().len()).unwrap_or(u64::MAX)),
                 spent,
                 caps: (caps.per_account_hour, caps.per_organization_hour),
@@ -225,6 +260,7 @@ impl Case {
                 part: None,
                 finding_age: 0,
                 opt_out_age: None,
+                opt_out_new: false,
                 blast_radius: 0,
                 spent: (0, 0),
                 caps: (0, 0),
@@ -242,8 +278,8 @@ impl Case {
     }
 
     /// Type and id of principal, action and resource.
-    pub(super) fn who_what_on(&self) -> [(&'static str, &str); 3] {
-        [("Playbook", self.playbook.as_str()), ("Action", self.action.as_str()), ("Resource", self.subject.name.as_str())]
+    pub(super) fn who_what_on<'a>(&'a self, action: &'a str) -> [(&'static str, &'a str); 3] {
+        [("Playbook", self.playbook.as_str()), ("Action", action), ("Resource", self.subject.name.as_str())]
     }
 
     /// The entities, as Cedar reads them.
@@ -286,6 +322,7 @@ impl Case {
         set("blast_radius", json!(around.blast_radius));
         set("spent", json!({ "account": around.spent.0, "organization": around.spent.1 }));
         set("caps", json!({ "account": around.caps.0, "organization": around.caps.1 }));
+        set("opt_out_new", json!(around.opt_out_new));
         set("hour", json!(around.hour));
         set("minute", json!(around.minute));
         set("weekday", json!(around.weekday));

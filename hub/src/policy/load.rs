@@ -21,9 +21,10 @@ use super::{Known, Policies, told};
 pub const SCHEMA: &str = include_str!("../../policies/cordon.cedarschema");
 
 /// The policies that come with Cordon.
-pub const BUILT_IN: [(&str, &str); 5] = [
+pub const BUILT_IN: [(&str, &str); 6] = [
     ("destructive.cedar", include_str!("../../policies/destructive.cedar")),
     ("disruptive.cedar", include_str!("../../policies/disruptive.cedar")),
+    ("opt-out.cedar", include_str!("../../policies/opt-out.cedar")),
     ("people.cedar", include_str!("../../policies/people.cedar")),
     ("probes.cedar", include_str!("../../policies/probes.cedar")),
     ("reversible.cedar", include_str!("../../policies/reversible.cedar")),

@@ -2,7 +2,7 @@
 
 use cordon_shared::{
     engine::Entry,
-    gate::PolicyAnswer,
+    gate::{OptOutAnswer, PolicyAnswer},
     id::IncidentId,
     journal::{JournalError, Sealed},
 };
@@ -42,11 +42,14 @@ pub struct Verdict {
     pub verdict: &'static str,
     /// The persons asked; 0 where none is.
     pub people: u8,
+    /// What is made of an opt-out that is new: `question`, `obey` or `error`; none where there was none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub opt_out: Option<&'static str>,
 }
 
 impl From<&PolicyAnswer> for Verdict {
     fn from(answer: &PolicyAnswer) -> Self {
-        Self { verdict: answer.verdict.word(), people: answer.people() }
+        Self { verdict: answer.verdict.word(), people: answer.people(), opt_out: answer.opt_out.as_ref().map(OptOutAnswer::word) }
     }
 }
 
@@ -54,9 +57,10 @@ impl Verdict {
     /// For a table.
     #[must_use]
     pub fn text(&self) -> String {
+        let opt_out = self.opt_out.map(|word| format!(", opt-out: {word}")).unwrap_or_default();
         match self.people {
-            0 => self.verdict.to_owned(),
-            people => format!("{} {people}", self.verdict),
+            0 => format!("{}{opt_out}", self.verdict),
+            people => format!("{} {people}{opt_out}", self.verdict),
         }
     }
 }
@@ -83,9 +87,15 @@ impl Replayed {
             };
             self.decisions = self.decisions.saturating_add(1);
             let again = policies.judge(&case);
-            if again.verdict == answer.verdict {
+            let said = |answer: &PolicyAnswer| answer.opt_out.as_ref().map(|opt_out| opt_out.verdict);
+            if again.verdict == answer.verdict && said(&again) == said(answer) {
                 continue;
             }
+            // Where the step itself would be answered the same, what is said of the opt-out is what differs.
+            let (why, policies) = match &again.opt_out {
+                Some(opt_out) if again.verdict == answer.verdict => (opt_out.why.clone(), opt_out.policies.clone()),
+                _ => (again.why.clone(), again.policies.clone()),
+            };
             self.different.push(Different {
                 at: sealed.at,
                 incident: run,
@@ -94,8 +104,8 @@ impl Replayed {
                 account: case.account.id,
                 then: Verdict::from(&**answer),
                 now: Verdict::from(&again),
-                why: again.why,
-                policies: again.policies,
+                why,
+                policies,
             });
         }
     }

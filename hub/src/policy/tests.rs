@@ -49,6 +49,7 @@ pub(super) fn case(action: &str) -> Case {
             part: Some("ACTOR".into()),
             finding_age: 60,
             opt_out_age: None,
+            opt_out_new: false,
             blast_radius: 1,
             spent: (0, 0),
             caps: (5, 25),
@@ -288,4 +289,60 @@ fn a_policy_says_when_and_where_people_may() {
     assert_eq!(may(Doing::Undo, "2026-11-29T05:30:00Z"), Ok(()), "half past six in Berlin");
     let why = may(Doing::Close, "2026-11-29T12:00:00Z").unwrap_err();
     assert!(why.contains("cannot be decided") && why.contains("broken"), "{why}");
+}
+
+/// A case that met an opt-out which appeared after an attack of this severity began.
+fn newly_opted_out(severity: u8) -> Case {
+    let mut case = case("ec2.close-open-ingress");
+    (case.around.opt_out_new, case.around.opt_out_age, case.around.severity) = (true, Some(120), severity);
+    case
+}
+
+#[test]
+fn a_new_opt_out_is_questioned_for_critical_findings_and_obeyed_for_all_others() {
+    for (severity, word) in [(100, "question"), (90, "question"), (89, "obey"), (0, "obey")] {
+        let answer = shipped(&newly_opted_out(severity));
+        let opt_out = answer.opt_out.unwrap();
+        assert_eq!((opt_out.word(), answer.verdict), (word, PolicyVerdict::Allow), "{severity}: {}", opt_out.why);
+    }
+    let answer = shipped(&newly_opted_out(95)).opt_out.unwrap();
+    assert_eq!(answer.why, "policy `question-new-opt-outs` (it appeared after a critical attack began) questions it");
+    assert_eq!(shipped(&newly_opted_out(70)).opt_out.unwrap().why, "no policy questions it");
+    let mut old = newly_opted_out(95);
+    old.around.opt_out_new = false;
+    assert_eq!(shipped(&old).opt_out, None, "an opt-out that is not new is not put to them");
+    assert!(!with(&[]).question(&old).word().starts_with("question"), "and where it were, it would not be questioned");
+}
+
+#[test]
+fn an_operators_policies_question_never_or_earlier_or_with_more_persons_and_one_that_fails_obeys() {
+    let never = with(&[("opt-out.cedar", "// Never.\n")]);
+    assert_eq!(never.question(&newly_opted_out(100)).word(), "obey");
+    let earlier =
+        "permit (principal, action == Action::\"question-opt-out\", resource)\nwhen { context.opt_out_new && context.severity >= 70 };";
+    assert_eq!(with(&[("opt-out.cedar", earlier)]).question(&newly_opted_out(70)).word(), "question");
+    let two = "@id(\"two\")\nforbid (principal, action == Action::\"question-opt-out\", resource)\nwhen { context.approvals < 2 };";
+    assert_eq!(with(&[("two.cedar", two)]).question(&newly_opted_out(95)).verdict, PolicyVerdict::Ask { people: 2 });
+    let forbids = "@id(\"ours\")\nforbid (principal, action == Action::\"question-opt-out\", resource);";
+    let answer = with(&[("ours.cedar", forbids)]).question(&newly_opted_out(95));
+    assert_eq!((answer.word(), answer.why.as_str()), ("obey", "policy `ours` forbids to question it"));
+    let fails = "@id(\"overflow\")\nforbid (principal, action == Action::\"question-opt-out\", resource)\nwhen { (context.finding_age + 9223372036854775807) > 0 };";
+    let answer = with(&[("fails.cedar", fails)]).judge(&newly_opted_out(95));
+    let opt_out = answer.opt_out.unwrap();
+    assert_eq!((opt_out.word(), answer.verdict), ("error", PolicyVerdict::Allow));
+    assert!(opt_out.why.contains("policy `overflow` (fails.cedar) cannot be evaluated"), "{}", opt_out.why);
+}
+
+#[test]
+fn what_was_said_of_an_opt_out_can_be_asked_again_from_the_journal() {
+    let answer = shipped(&newly_opted_out(95));
+    let text = serde_json::to_string(&answer).unwrap();
+    let back: PolicyAnswer = serde_json::from_str(&text).unwrap();
+    assert_eq!(back, answer);
+    let again: Case = serde_json::from_value(back.asked).unwrap();
+    assert_eq!(shipped(&again), answer);
+    // A case from before opt-outs were dated.
+    let mut old = serde_json::to_value(case("ec2.close-open-ingress")).unwrap();
+    old["around"].as_object_mut().unwrap().remove("opt_out_new");
+    assert_eq!(serde_json::from_value::<Case>(old).unwrap(), case("ec2.close-open-ingress"));
 }

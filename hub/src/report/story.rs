@@ -134,6 +134,7 @@ fn words(entry: &Entry) -> String {
         }
         Entry::FindingJoined { finding, renews: false } => format!("{} from {} joined and tells nothing new", kind(finding), finding.input),
         Entry::Admitted { .. } => "the account is an active one of the organization".to_owned(),
+        Entry::LookedOn { why } => format!("looked at in spite of its opt-out: {why}"),
         Entry::Kept { .. } => "a later finding changes nothing for this step".to_owned(),
         Entry::Renewed { .. } => "a later finding asks for this step once more, with other parameters".to_owned(),
         Entry::Skipped { why, .. } => format!("skipped: {why}"),
@@ -188,7 +189,10 @@ fn words(entry: &Entry) -> String {
             format!("the undo failed: {error}{again}")
         }
         Entry::Stuck { why, .. } => format!("the effect is unknown: {why}"),
-        Entry::Judged { answer, .. } => format!("policies: {}", answer.why),
+        Entry::Judged { answer, .. } => {
+            let opt_out = answer.opt_out.as_ref().map(|answer| format!("; new opt-out: {}", answer.why)).unwrap_or_default();
+            format!("policies: {}{opt_out}", answer.why)
+        }
         Entry::Asked { .. }
         | Entry::Approved { .. }
         | Entry::Refused { .. }

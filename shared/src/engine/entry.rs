@@ -96,6 +96,11 @@ pub enum Entry {
         /// What expressions see as `account`.
         account: Value,
     },
+    /// It is looked at although the account or an OU forbids even that: the opt-out is new, and the policies say so.
+    LookedOn {
+        /// Whose opt-out, since when, and which policies.
+        why: String,
+    },
     /// A later generation finds nothing different for this step.
     Kept {
         /// The step.
@@ -420,6 +425,7 @@ impl Entry {
             | Self::FindingJoined { .. }
             | Self::Turned { .. }
             | Self::Admitted { .. }
+            | Self::LookedOn { .. }
             | Self::Thawed { .. }
             | Self::ClosedBy { .. } => None,
             Self::Deferred { step, .. } | Self::Held { step, .. } | Self::Released { step, .. } | Self::Retried { step, .. } => {

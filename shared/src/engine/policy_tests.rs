@@ -23,7 +23,7 @@ fn says(verdict: PolicyVerdict) -> PolicyAnswer {
 }
 
 /// A run whose step `first` is about to be decided.
-fn about_to_decide(policy: PolicyAnswer, mode: Mode) -> Lab {
+pub(super) fn about_to_decide(policy: PolicyAnswer, mode: Mode) -> Lab {
     let mut lab = Lab::new(mode);
     lab.policy = policy;
     lab.arrive(0, false, false, false);
@@ -38,7 +38,7 @@ fn first(lab: &Lab) -> super::StepView {
     view(lab).latest("first").unwrap().clone()
 }
 
-fn view(lab: &Lab) -> View {
+pub(super) fn view(lab: &Lab) -> View {
     lab.view(lab.runs[0])
 }
 
@@ -95,7 +95,7 @@ proptest! {
             planned_at: lab.now + SignedDuration::from_nanos(1),
             facts: Facts {
                 read_at: lab.now,
-                opt_outs: opted_out.then(|| OptOutFact { whose: "account".into(), value: "true".into() }).into_iter().collect(),
+                opt_outs: opted_out.then(|| OptOutFact { id: "111122223333".into(), whose: "account".into(), value: "true".into(), since: None }).into_iter().collect(),
                 known: known.then(|| "known".to_owned()),
                 refused: refused.then(|| "refused".to_owned()),
                 ..Facts::default()

@@ -396,6 +396,7 @@ impl StepView {
             | Entry::FindingJoined { .. }
             | Entry::Turned { .. }
             | Entry::Admitted { .. }
+            | Entry::LookedOn { .. }
             | Entry::Renewed { .. }
             | Entry::Thawed { .. }
             | Entry::ClosedBy { .. } => {

@@ -205,6 +205,7 @@ impl View {
                 self.account = Some(account.clone());
                 self.put_off = None;
             }
+            Entry::LookedOn { .. } => {}
             Entry::ClosedBy { by, why } => self.closed_by = Some((by.clone(), why.clone())),
             Entry::Deferred { step: None, until, counts, .. } => {
                 let tries = self.put_off.map_or(0, |(_, tries)| tries).saturating_add(u32::from(*counts));

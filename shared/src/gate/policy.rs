@@ -21,8 +21,35 @@ pub struct PolicyAnswer {
     pub policies: Vec<String>,
     /// SHA-256 of the policies in force.
     pub set: String,
+    /// What they say to asking a person in place of obeying an opt-out that is new; `None`: there was none, or they were not asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opt_out: Option<OptOutAnswer>,
     /// What they were asked: playbook, action, resource, account and circumstances, as data that can be asked again.
     pub asked: Value,
+}
+
+/// What the policies say to an opt-out that appeared after the attack began: whatever is no permit means that it is obeyed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OptOutAnswer {
+    /// The answer: allowed, or with so many persons, it is questioned.
+    #[serde(flatten)]
+    pub verdict: PolicyVerdict,
+    /// The answer in words, with the policies that it comes from.
+    pub why: String,
+    /// The names of the policies that decided.
+    pub policies: Vec<String>,
+}
+
+impl OptOutAnswer {
+    /// The word of the command line's output.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self.verdict {
+            PolicyVerdict::Allow | PolicyVerdict::Ask { .. } => "question",
+            PolicyVerdict::Deny => "obey",
+            PolicyVerdict::Failed => "error",
+        }
+    }
 }
 
 /// The answer of policies, from the mildest to the strictest.
@@ -46,7 +73,14 @@ impl PolicyAnswer {
     /// An answer that has nothing against anything, of a set of policies called `set`.
     #[must_use]
     pub fn allow(set: &str) -> Self {
-        Self { verdict: PolicyVerdict::Allow, why: String::new(), policies: Vec::new(), set: set.to_owned(), asked: Value::Null }
+        Self {
+            verdict: PolicyVerdict::Allow,
+            why: String::new(),
+            policies: Vec::new(),
+            set: set.to_owned(),
+            opt_out: None,
+            asked: Value::Null,
+        }
     }
 
     /// How many persons have to say yes.

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Ask, FACTS_LAST, budget, frozen, hold};
+use super::{Ask, FACTS_LAST, budget, frozen, hold, opt_out};
 use crate::{
     engine::{ClaimFrom, Hold, View},
     journal::{JournalError, Tx},
     mode::Mode,
-    optout,
+    optout::Since,
     plan::Change,
 };
 
@@ -25,10 +25,15 @@ const BUSY_WAIT_MOST: SignedDuration = SignedDuration::from_secs(30);
 /// An opt-out tag that counts for a step, and whose it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OptOutFact {
-    /// The account, OU or resource that carries the tag.
+    /// The id of the account or OU that carries the tag.
+    pub id: String,
+    /// The same for people.
     pub whose: String,
     /// Its value.
     pub value: String,
+    /// Since when it is there, where that was looked up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Since>,
 }
 
 /// What is known about a step's surroundings, read live.
@@ -125,9 +130,11 @@ pub fn rule(tx: &mut dyn Tx, view: &View, ask: &Ask, digest: &str, now: Timestam
             until: now.checked_add(BUSY_WAIT).unwrap_or(now),
         });
     }
-    if let Some(opted_out) = opted_out(view, ask, now) {
-        return Ok(Ruling::Hold(opted_out));
-    }
+    let over = match opt_out::weigh(view, ask, digest, now) {
+        opt_out::Stand::None => None,
+        opt_out::Stand::Obeyed(hold) => return Ok(Ruling::Hold(hold)),
+        opt_out::Stand::Questioned { why, people } => Some((why, people)),
+    };
     if let Some(until) = tx.stand_down(&ask.stand_down)?.filter(|until| *until > now && !ask.uncounted)
         && view.step(&ask.step).is_none_or(|step| step.released.as_ref().is_none_or(|hold| hold.code != "stand-down"))
     {
@@ -159,10 +166,11 @@ pub fn rule(tx: &mut dyn Tx, view: &View, ask: &Ask, digest: &str, now: Timestam
         other => other,
     };
     // A step that once had its warrant has had its yes: it is only finished, from the same plan.
-    let people = ask.policy.people().max(u8::from(wants_person.is_some()));
+    let questioned = over.as_ref().map_or(0, |(_, people)| *people);
+    let people = ask.policy.people().max(u8::from(wants_person.is_some())).max(questioned);
     if people > said_yes(view, ask, digest, now) && !fixed {
         let of_policy = Some(ask.policy.why.clone()).filter(|_| ask.policy.people() > 0);
-        let why = wants_person.into_iter().chain(of_policy).collect::<Vec<_>>().join("; ");
+        let why = over.map(|(why, _)| why).into_iter().chain(wants_person).chain(of_policy).collect::<Vec<_>>().join("; ");
         return Ok(Ruling::Ask { why, people });
     }
     if !ask.uncounted
@@ -210,23 +218,6 @@ pub(super) fn ours(tx: &mut dyn Tx, already: &[Change]) -> Result<Vec<ClaimFrom>
         }
     }
     Ok(claims)
-}
-
-fn opted_out(view: &View, ask: &Ask, now: Timestamp) -> Option<Hold> {
-    let work = optout::Work {
-        playbook: &view.playbook.name,
-        action: Some(ask.action),
-        region: ask.region.as_ref().unwrap_or(&view.subject.cell.region).as_str(),
-    };
-    let of_resources = ask.plan.opt_outs.iter().map(|seen| (seen.resource.as_str(), seen.value.as_str()));
-    let of_accounts = ask.facts.opt_outs.iter().map(|fact| (fact.whose.as_str(), fact.value.as_str()));
-    of_accounts.chain(of_resources).find_map(|(whose, value)| {
-        let read = optout::read(value, work, now);
-        read.changes.then(|| {
-            let remark = read.remark.map(|remark| format!(" ({remark})")).unwrap_or_default();
-            hold("opted-out", format!("{whose} is opted out by its tag, value `{value}`{remark}"))
-        })
-    })
 }
 
 fn cap_spent(tx: &mut dyn Tx, view: &View, ask: &Ask, now: Timestamp) -> Result<Option<Hold>, JournalError> {

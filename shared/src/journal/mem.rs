@@ -8,7 +8,7 @@ use std::{
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 
-use super::{Claim, JournalError, RunRow, Sealed, Seen, Store, Tx, Work};
+use super::{Claim, JournalError, RunRow, Sealed, Seen, Sighting, Store, Tx, Work};
 use crate::{
     finding::FindingId,
     freeze::{self, Freeze},
@@ -43,6 +43,8 @@ pub struct Tables {
     pub charges: Vec<Charge>,
     /// Stand-downs.
     pub stand_downs: BTreeMap<String, Timestamp>,
+    /// What was seen of opt-out tags.
+    pub sightings: BTreeMap<String, Sighting>,
     /// Where notices go.
     pub targets: BTreeSet<Target>,
     /// The outbox: by run, key and destination.
@@ -186,6 +188,17 @@ impl Tx for Tables {
             Some(until) => self.stand_downs.insert(key.to_owned(), until),
             None => self.stand_downs.remove(key),
         };
+        Ok(())
+    }
+    fn sighting(&mut self, whose: &str) -> Result<Option<Sighting>, JournalError> {
+        Ok(self.sightings.get(whose).cloned())
+    }
+    fn save_sighting(&mut self, whose: &str, sighting: &Sighting) -> Result<(), JournalError> {
+        self.sightings.insert(whose.to_owned(), sighting.clone());
+        Ok(())
+    }
+    fn forget_sightings(&mut self, before: Timestamp) -> Result<(), JournalError> {
+        self.sightings.retain(|_, sighting| sighting.now.last >= before);
         Ok(())
     }
     fn notify(&mut self, notice: &Notice) -> Result<(), JournalError> {

@@ -40,7 +40,7 @@ pub(super) fn openings(name: &str, document: &Value) -> Vec<Opening> {
 }
 
 /// `items` of a list, as EC2's records have them; a list of one may be the one itself.
-fn items(list: Option<&Value>) -> Vec<&Value> {
+pub(super) fn items(list: Option<&Value>) -> Vec<&Value> {
     match list {
         Some(Value::Array(items)) => items.iter().collect(),
         Some(Value::Object(map)) => match map.get("items") {

@@ -1,5 +1,6 @@
 //! AWS CloudTrail: what a credential did.
 
+pub mod date_tag;
 pub mod list_chained_roles;
 pub(in crate::actions) mod search;
 mod summary;

@@ -28,6 +28,7 @@ RESOURCES = (
     ("AWS::EC2::Instance", "requestParameters.instanceId"),
     ("AWS::EC2::Instance", "responseElements.instancesSet.items.instanceId"),
     ("AWS::EC2::Instance", "requestParameters.instancesSet.items.instanceId"),
+    ("AWS::EC2::Resource", "requestParameters.resourcesSet.items.resourceId"),
 )
 
 

@@ -183,7 +183,7 @@ async fn policies_that_are_not_sound_are_told_at_their_place_and_nothing_is_begu
     assert!(world.writes().is_empty());
     fs::write(folder.join("two.cedar"), CLOSE_ASKS_TWO).unwrap();
     let checked = world.cordon(&["policy", "check", &dir], "").await;
-    assert!(checked.code == Some(0) && checked.stderr.contains("11 policies, all sound"), "{checked:?}");
+    assert!(checked.code == Some(0) && checked.stderr.contains("12 policies, all sound"), "{checked:?}");
     let listed = world.cordon(&["policy", "list", "--format", "json"], "").await.objects();
     assert!(listed.iter().any(|known| known["name"] == "two-to-close" && known["file"] == "two.cedar"), "{listed:#?}");
     let shown = world.cordon(&["policy", "show", "two-to-close"], "").await;

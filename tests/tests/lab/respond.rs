@@ -21,6 +21,8 @@ mod kill;
 mod neighbours;
 #[path = "respond/opt_out.rs"]
 mod opt_out;
+#[path = "respond/opt_out_new.rs"]
+mod opt_out_new;
 #[path = "respond/plan.rs"]
 mod plan;
 #[path = "respond/record.rs"]

@@ -326,7 +326,7 @@ impl Gathered {
 
 /// The Region of a partition in which the calls of global services are recorded
 /// (<https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-concepts.html#cloudtrail-concepts-global-service-events>).
-fn global(partition: &str) -> Option<Region> {
+pub(super) fn global(partition: &str) -> Option<Region> {
     let name = match partition {
         "aws-cn" => "cn-north-1",
         "aws-us-gov" => "us-gov-west-1",

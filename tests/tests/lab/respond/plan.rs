@@ -1,8 +1,10 @@
 //! `cordon plan`: everything but the deed.
 
+use std::{collections::BTreeMap, fs, path::PathBuf};
+
 use serde_json::json;
 
-use super::world::{ATTACKER, World, hold, one, state, step, text};
+use super::world::{ATTACKER, World, hold, id, one, state, step, text};
 
 #[tokio::test]
 async fn a_plan_says_what_would_be_changed_and_only_reads() {
@@ -61,6 +63,61 @@ async fn a_plan_says_who_would_be_asked_and_what_would_hold() {
     // For people, the same as a table.
     let table = world.cordon(&["plan", "-"], &event).await;
     assert!(table.code == Some(0) && table.stdout.contains("close-ingress") && table.stdout.contains(&instance.groups[0]), "{table:?}");
+}
+
+/// The files of the state folder, with their content; in SQLite's shared memory readers mark where they read.
+fn kept(world: &World) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    let mut folders = vec![world.settings.state_dir.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap()) {
+            let path = entry.path();
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(path);
+            } else {
+                let shared = path.to_string_lossy().ends_with("-shm");
+                files.insert(path.clone(), if shared { Vec::new() } else { fs::read(&path).unwrap() });
+            }
+        }
+    }
+    files
+}
+
+#[tokio::test]
+async fn a_plan_knows_what_is_frozen_spent_and_standing_down() {
+    let world = World::with(super::world::members(1, &[super::world::HOME]), |mut settings| {
+        settings.caps = (3, 100);
+        settings
+    })
+    .await;
+    let (one_instance, other) = futures::join!(world.instance("one"), world.instance("other"));
+    let plan = ["plan", "-", "--format", "json"];
+    // Two groups and an ACL: three resources, all that the cap lets be changed.
+    let run = id(&world.one(&world.attack(&one_instance)).await);
+    let before = kept(&world);
+    let spent = one(&world.cordon(&plan, &world.attack(&other)).await);
+    assert_eq!(kept(&world), before, "a plan writes nothing there");
+    assert!(text(hold(&spent, "cap-spent"), "/why").contains("(3 changed, this step would change"), "{spent:#}");
+
+    let undone = world.cordon(&["incident", "undo", &run, "--yes"], "").await;
+    assert_eq!(undone.code, Some(0), "{undone:?}");
+    // A finding that the real journal has taken in opens an incident of the plan's own: runs are not taken over.
+    let stands = one(&world.cordon(&plan, &world.attack(&one_instance)).await);
+    assert!(text(hold(&stands, "stand-down"), "/why").contains("a person undid this"), "{stands:#}");
+
+    let frozen = world.cordon(&["freeze", "full", "--why", "a drill"], "").await;
+    assert_eq!(frozen.code, Some(0), "{frozen:?}");
+    let after = kept(&world);
+    let output = world.cordon(&plan, &world.attack(&other)).await;
+    assert!(text(hold(&one(&output), "frozen"), "/why").contains("a drill"), "{output:?}");
+    assert!(output.stderr.contains("frozen") || output.stderr.contains("freeze"), "who plans is told of a freeze that stands: {output:?}");
+    assert_eq!(kept(&world), after, "a plan writes nothing there");
+
+    // What is there and cannot be read is no empty journal.
+    fs::write(world.settings.state_dir.join("journal.db"), "this is no database, and long enough to be looked at as if it were one")
+        .unwrap();
+    let broken = world.cordon(&plan, &world.attack(&other)).await;
+    assert!(broken.code != Some(0) && broken.stderr.contains("journal.db"), "{broken:?}");
 }
 
 #[tokio::test]
