@@ -8,6 +8,7 @@ pub mod anchor;
 mod freezes;
 pub mod lease;
 pub mod outbox;
+pub mod pages;
 pub mod queries;
 mod read;
 pub mod requests;

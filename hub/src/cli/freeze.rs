@@ -8,6 +8,7 @@ use cordon_shared::{
     freeze::{self, Freeze as Line, Level, Scope, standing, thaw_command},
     id::AccountId,
     journal::{Journal, JournalError, Store},
+    page::freeze_key,
 };
 use cordon_spoke::{
     aws::lockout::Lockout,
@@ -15,8 +16,15 @@ use cordon_spoke::{
     session::Sessions,
 };
 
+use serde::Serialize;
+
 use super::{Common, Exit, Failure, Format, output, person};
-use crate::{config::Config, journal::sqlite::SqliteStore, setup, text::safe};
+use crate::{
+    config::Config,
+    journal::{pages::Told, sqlite::SqliteStore},
+    setup,
+    text::safe,
+};
 
 /// Stop changes at once.
 #[derive(Debug, Args)]
@@ -219,6 +227,22 @@ fn show(format: Format, line: &Line) -> Result<(), Failure> {
     }
 }
 
+/// A line as it is listed: with whom was told of it.
+#[derive(Debug, Serialize)]
+struct Listed {
+    #[serde(flatten)]
+    line: Line,
+    told: Vec<Told>,
+}
+
+fn told_word(told: &Told) -> String {
+    match (&told.gave_up, told.at) {
+        (Some(why), _) => format!("{} gave up ({why})", told.to),
+        (None, Some(_)) => told.to.clone(),
+        (None, None) => format!("{} not yet", told.to),
+    }
+}
+
 async fn list(format: Format, store: &Arc<SqliteStore>, all: bool) -> Result<Exit, Failure> {
     let mut lines = store.freezes_and_thaws().await?;
     if !all {
@@ -228,10 +252,16 @@ async fn list(format: Format, store: &Arc<SqliteStore>, all: bool) -> Result<Exi
         output::tell("nothing is frozen");
         return Ok(Exit::Well);
     }
-    output::rows(format, &lines, &["scope", "level", "by", "since", "why", "thaw"], |line| {
+    let mut listed = Vec::new();
+    for line in lines {
+        let told = store.page_told(&freeze_key(line.number)).await?;
+        listed.push(Listed { line, told });
+    }
+    output::rows(format, &listed, &["scope", "level", "by", "since", "why", "told", "thaw"], |Listed { line, told }| {
+        let told = if told.is_empty() { "nobody".to_owned() } else { told.iter().map(told_word).collect::<Vec<_>>().join(", ") };
         let answer = if line.level == Level::Off { String::new() } else { thaw_command(&line.scope) };
         let since = format!("{:.0}", line.at);
-        vec![safe(&line.scope.to_string()), line.level.to_string(), safe(&line.by.0), since, safe(&line.why), safe(&answer)]
+        vec![safe(&line.scope.to_string()), line.level.to_string(), safe(&line.by.0), since, safe(&line.why), safe(&told), safe(&answer)]
     })?;
     Ok(Exit::Well)
 }

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use clap::{Args, Subcommand};
 use cordon_shared::{
+    clock::{Clock as _, SystemClock},
     engine::{StepState, View},
     id::IncidentId,
     journal::{RunRow, ops},
@@ -14,7 +15,7 @@ use super::{Common, Exit, Failure, Format, exit::Tally, freeze, output, person};
 use crate::{
     driver::{self, Hub, serve_requests},
     incident::IncidentJson,
-    journal::{queries::RunFilter, requests::Request, sqlite::SqliteStore},
+    journal::{outbox::TurnedAway, queries::RunFilter, requests::Request, sqlite::SqliteStore},
     report::Report,
     setup::{self, SetupError, Wanted},
 };
@@ -267,7 +268,10 @@ struct Asked {
 }
 
 fn asked(view: &View, step: &cordon_shared::engine::StepView) -> Option<Asked> {
-    let StepState::Asked { digest, why, expires, people } = &step.state else { return None };
+    let StepState::Asked { digest, why, expires, people, .. } = &step.state else { return None };
+    if view.closed_by.is_some() {
+        return None;
+    }
     let changes = step.plan.as_ref().map(|plan| plan.changes.clone()).unwrap_or_default();
     Some(Asked {
         incident: view.run,
@@ -289,10 +293,13 @@ async fn question(store: &Arc<SqliteStore>, answer: &Answer) -> Result<(Incident
         open.retain(|asked| asked.step == *step);
     }
     match open.len() {
-        0 => Err(Failure::usage(format!(
-            "{id} asks nothing{}; `cordon approval list` shows what waits",
-            answer.step.as_ref().map(|step| format!(" about `{step}`")).unwrap_or_default()
-        ))),
+        0 => {
+            let about = answer.step.as_ref().map(|step| format!(" about `{step}`")).unwrap_or_default();
+            let why = format!("{id} asks nothing{about}; `cordon approval list` shows what waits");
+            let (at, door, who) = (SystemClock.now(), "command-line".to_owned(), person().0);
+            store.turn_away(TurnedAway { at, door, who, what: format!("an answer to {id}{about}"), why: why.clone() }).await?;
+            Err(Failure::usage(why))
+        }
         1 => Ok((id, open.remove(0))),
         _ => Err(Failure::usage(format!("{id} asks about {} steps: say which with `--step`", open.len()))),
     }

@@ -33,8 +33,13 @@ pub(super) const CACHED: usize = 64;
 /// `Crdn`: marks the file as ours.
 const APPLICATION_ID: i32 = 0x4372_646E;
 /// What brings a journal from each version to the next; `user_version` counts those done.
-const MIGRATIONS: &[&str] =
-    &[include_str!("schema.sql"), include_str!("outbox.sql"), include_str!("charges.sql"), include_str!("freezes.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema.sql"),
+    include_str!("outbox.sql"),
+    include_str!("charges.sql"),
+    include_str!("freezes.sql"),
+    include_str!("pages.sql"),
+];
 
 /// The journal in SQLite.
 ///

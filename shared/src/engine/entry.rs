@@ -186,6 +186,13 @@ pub enum Entry {
         /// Why, in the person's words.
         why: String,
     },
+    /// Not enough people answered in time: the same plan is asked about once more. Each yes that was said counted until then.
+    Escalated {
+        /// The step.
+        step: StepKey,
+        /// After this the question is void.
+        expires: Timestamp,
+    },
     /// Nobody answered in time.
     AskExpired {
         /// The step.
@@ -429,6 +436,7 @@ impl Entry {
             | Self::Asked { step, .. }
             | Self::Approved { step, .. }
             | Self::Refused { step, .. }
+            | Self::Escalated { step, .. }
             | Self::AskExpired { step }
             | Self::Decided { step, .. }
             | Self::ApplyStarted { step, .. }
@@ -453,6 +461,7 @@ impl Entry {
     pub fn put_off(&mut self, by: SignedDuration) {
         let time = match self {
             Self::Deferred { until, .. } => until,
+            Self::Escalated { expires, .. } => expires,
             Self::Pending { due, .. } => due,
             Self::ApplyFailed { again: Some(again), .. }
             | Self::Verified { again: Some(again), .. }
