@@ -230,6 +230,8 @@ async fn an_answer_to_an_incident_that_is_over_and_one_to_another_plan_change_no
     let (over, open) = (id(&of_instance(&output, &instance)), id(&of_instance(&output, &other)));
     let closed = world.cordon(&["incident", "close", &over, "--why", "our own scanner"], "").await;
     assert_eq!(closed.code, Some(0), "{closed:?}");
+    let shown = world.incident(&["incident", "show", &over]).await;
+    assert_eq!(shown["holds"], json!([]), "nothing is asked of anybody any more: {shown:#}");
     assert_eq!(world.turned_away().await, Vec::<Value>::new());
 
     let digest = "0".repeat(64);
