@@ -8,6 +8,7 @@ use cordon_shared::{
     gate::budget::{Budget, standings},
     id::IncidentId,
     journal::{Journal, JournalError, RunRow, Store, ops},
+    page::freeze_key,
     plan::{Change, Counts, StepKey},
 };
 use jiff::Timestamp;
@@ -15,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     incident::IncidentJson,
-    journal::{Answer, FindRunError, RunFilter, sqlite::SqliteStore},
+    journal::{Answer, FindRunError, RunFilter, pages::Told, sqlite::SqliteStore},
     report::Report,
 };
 
@@ -114,6 +115,9 @@ impl Question {
     #[must_use]
     pub fn of(view: &View, step: &StepView) -> Option<Self> {
         let StepState::Asked { digest, why, expires, people, .. } = &step.state else { return None };
+        if view.closed_by.is_some() {
+            return None;
+        }
         Some(Self {
             incident: view.run,
             step: step.key.clone(),
@@ -148,6 +152,16 @@ pub struct Spent {
     pub incidents: Vec<IncidentId>,
     /// When the next of it frees.
     pub frees_at: Option<Timestamp>,
+}
+
+/// A freeze or a thaw, with whom was told of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Listed {
+    /// The line.
+    #[serde(flatten)]
+    pub line: Freeze,
+    /// Each destination.
+    pub told: Vec<Told>,
 }
 
 /// What a thaw did.
@@ -261,9 +275,18 @@ impl Desk {
     ///
     /// # Errors
     /// Those of the journal.
-    pub async fn freezes(&self, all: bool) -> Result<Vec<Freeze>, DeskError> {
-        let lines = self.store.freezes_and_thaws().await?;
-        Ok(if all { lines } else { standing(&lines) })
+    pub async fn freezes(&self, all: bool) -> Result<Vec<Listed>, DeskError> {
+        let lines = if all { self.store.freezes_and_thaws().await? } else { self.standing().await? };
+        let mut listed = Vec::new();
+        for line in lines {
+            let told = self.store.page_told(&freeze_key(line.number)).await?;
+            listed.push(Listed { line, told });
+        }
+        Ok(listed)
+    }
+
+    async fn standing(&self) -> Result<Vec<Freeze>, DeskError> {
+        Ok(standing(&self.store.freezes_and_thaws().await?))
     }
 
     /// Freezes. It is written straight into the journal, whoever drives and whether anybody does.
@@ -284,7 +307,7 @@ impl Desk {
         let mine = line.clone();
         let lifted = self.journal().with(move |tx| freeze::thaw(tx, &mine)).await?;
         let waiting = self.store.maybe_frozen().await?.len();
-        Ok(Thawed { line, lifted, stands: self.freezes(false).await?, waiting })
+        Ok(Thawed { line, lifted, stands: self.standing().await?, waiting })
     }
 
     fn journal(&self) -> Journal {

@@ -277,7 +277,7 @@ fn holds(view: &View) -> Vec<HoldJson> {
             StepState::Held(hold) if hold.code == "frozen" => (hold.code.clone(), hold.why.clone(), freeze::answer(&hold.why).to_owned()),
             StepState::UndoFrozen { why, .. } => ("frozen".to_owned(), why.clone(), freeze::answer(why).to_owned()),
             StepState::Held(hold) => (hold.code.clone(), hold.why.clone(), format!("cordon incident release {run} --step {key}")),
-            StepState::Asked { why, digest, .. } => {
+            StepState::Asked { why, digest, .. } if view.closed_by.is_none() => {
                 let digest: String = digest.chars().take(DIGEST_LETTERS).collect();
                 ("approval".to_owned(), why.clone(), format!("cordon approval grant {run} --step {key} --digest {digest}"))
             }

@@ -9,6 +9,7 @@ pub mod anchor;
 mod freezes;
 pub mod lease;
 pub mod outbox;
+pub mod pages;
 mod proofs;
 pub mod queries;
 mod read;

@@ -2,6 +2,7 @@
 //!
 //! A destination that is slow, refuses or is down delays nobody else and no containment: what it was to be told waits in the outbox.
 
+mod message;
 mod plain;
 
 use std::{sync::Arc, time::Duration};
@@ -20,17 +21,15 @@ use crate::{
         owner::Owner,
     },
     driver::Hub,
-    journal::outbox::Due,
     owner::{self, Teller},
     slack::{Poster, SLACK},
 };
 
-pub use plain::{SIGNATURE, TIMESTAMP, payload};
+use message::Message;
+pub use plain::{SIGNATURE, TIMESTAMP, page_payload, payload};
 
 /// How often the outbox is looked into.
 const LOOK: Duration = Duration::from_millis(200);
-/// How many notices are taken at a time.
-const BATCH: usize = 64;
 /// How long a command that ends goes on sending what is left.
 pub const DRAIN: SignedDuration = SignedDuration::from_secs(10);
 /// The longest time between two tries.
@@ -167,12 +166,12 @@ async fn serve(hub: Arc<Hub>, destination: Destination, enough: CancellationToke
         let now = hub.clock.now();
         if enough.is_cancelled() {
             let until = *until.get_or_insert_with(|| now.checked_add(DRAIN).unwrap_or(now));
-            match hub.store.outbox_next(&destination.name).await {
+            match message::next(&hub.store, &destination.name).await {
                 Ok(Some(next)) if next < until && now < until && hub.lease.held() => {}
                 _ => return,
             }
         }
-        let due = match hub.store.outbox_due(&destination.name, now, BATCH).await {
+        let due = match message::due(&hub.store, &destination.name, now).await {
             Ok(due) => due,
             Err(error) => {
                 tracing::error!(%error, "the outbox cannot be read");
@@ -215,39 +214,42 @@ async fn rest(enough: &CancellationToken, pause: Duration) {
 }
 
 /// One try. `Some`: nothing more is to be sent there for so long.
-async fn one(hub: &Hub, destination: &Destination, due: Due) -> Result<Option<Duration>, JournalError> {
-    hub.store.outbox_begun(due.id).await?;
-    let sent = match &destination.way {
-        Way::Slack(poster) => poster.send(hub, &due).await,
-        Way::Webhook(hook) => hook.send(hub, &due).await,
-        Way::Topic(topic) => topic.send(hub, &due).await,
-        Way::Owner(teller) => teller.send(hub, &due).await,
-        Way::Stdout => {
-            crate::cli::output::line(&payload(&due.notice).to_string());
+async fn one(hub: &Hub, destination: &Destination, due: Message) -> Result<Option<Duration>, JournalError> {
+    let (slip, tries, was_unsure) = due.standing();
+    hub.store.outbox_begun(slip).await?;
+    let sent = match (&destination.way, &due) {
+        (Way::Slack(poster), Message::Notice(due)) => poster.send(hub, due).await,
+        (Way::Slack(poster), Message::Page(due)) => poster.page(hub, due).await,
+        (Way::Webhook(hook), due) => hook.send(hub, due.payload()).await,
+        (Way::Topic(topic), due) => topic.send(hub, due).await,
+        (Way::Owner(teller), Message::Notice(due)) => teller.send(hub, due).await,
+        (Way::Owner(_), Message::Page(_)) => Err(Unsent::Never("owners are told of no pages".to_owned())),
+        (Way::Stdout, due) => {
+            crate::cli::output::line(&due.payload().to_string());
             Ok(())
         }
     };
     let now = hub.clock.now();
     let later = |pause: Duration| now.checked_add(SignedDuration::try_from(pause).unwrap_or(SignedDuration::MAX)).unwrap_or(Timestamp::MAX);
-    let (target, run, key) = (destination.name.as_str(), due.notice.run, due.notice.key.as_str());
+    let (target, what) = (destination.name.as_str(), due.name());
     match sent {
-        Ok(()) => hub.store.outbox_done(due.id, now).await.map(|()| None),
+        Ok(()) => hub.store.outbox_done(slip, now).await.map(|()| None),
         Err(Unsent::Limited(pause)) => {
             let pause = pause.clamp(Duration::from_secs(1), OBEYED);
-            tracing::warn!(target, %run, key, seconds = pause.as_secs(), "a notice waits: too many messages");
+            tracing::warn!(target, %what, seconds = pause.as_secs(), "a notice waits: too many messages");
             // What may have come through before is as unsure as it was.
-            hub.store.outbox_again(due.id, later(pause), due.unsure, "too many messages").await?;
+            hub.store.outbox_again(slip, later(pause), was_unsure, "too many messages").await?;
             Ok(Some(pause))
         }
         Err(Unsent::Later { why, unsure }) => {
-            let pause = pause(due.tries);
-            tracing::warn!(target, %run, key, %why, seconds = pause.as_secs(), "a notice is not sent and tried again");
-            hub.store.outbox_again(due.id, later(pause), unsure || due.unsure, &why).await?;
+            let pause = pause(tries);
+            tracing::warn!(target, %what, %why, seconds = pause.as_secs(), "a notice is not sent and tried again");
+            hub.store.outbox_again(slip, later(pause), unsure || was_unsure, &why).await?;
             Ok(None)
         }
         Err(Unsent::Never(why)) => {
-            tracing::error!(target, %run, key, %why, "a notice is given up");
-            hub.store.outbox_gave_up(due.id, target, &due.notice, &why, now).await.map(|()| None)
+            tracing::error!(target, %what, %why, "a notice is given up");
+            hub.store.outbox_gave_up(slip, target, &what, &why, now).await.map(|()| None)
         }
         Err(Unsent::Journal(error)) => Err(error),
     }

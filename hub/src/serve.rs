@@ -7,7 +7,10 @@ use std::{sync::Arc, time::Duration};
 
 use cordon_shared::journal::JournalError;
 
-use crate::driver::{self, Hub, serve_requests};
+use crate::{
+    driver::{self, Hub, serve_requests},
+    journal::outbox::TurnedAway,
+};
 
 /// How often requests of other processes are looked for.
 const REQUESTS: Duration = Duration::from_millis(250);
@@ -65,6 +68,16 @@ async fn policies(hub: Arc<Hub>) {
             Ok(Some(Err(error))) => {
                 let set = hub.policies.in_force().digest.clone();
                 tracing::error!(%set, "changed policies cannot be used, the last sound ones stay in force:\n{error}");
+                let entry = TurnedAway {
+                    at: hub.clock.now(),
+                    door: "policies".to_owned(),
+                    who: "the folder of `[policy] dir`".to_owned(),
+                    what: "policies that are not sound".to_owned(),
+                    why: error.to_string(),
+                };
+                if let Err(error) = hub.store.turn_away(entry).await {
+                    tracing::error!(%error, "who is turned away cannot be remembered");
+                }
             }
             Err(error) => tracing::error!(%error, "the look after the policies died"),
         }

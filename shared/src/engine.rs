@@ -11,7 +11,7 @@ pub mod step;
 pub mod view;
 
 pub use entry::{ClaimFrom, Entry, FindingNote, Hold, Person, UndoCause};
-pub use next::{Command, Next, Pace, after_death, next};
+pub use next::{Command, Next, Pace, after_death, expired, next};
 pub use stand::StepState;
 pub use state::{RunState, Summary, contained_at, summary};
 pub use step::{Approval, StepView};

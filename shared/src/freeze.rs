@@ -13,6 +13,7 @@ use crate::{
     engine::Person,
     id::AccountId,
     journal::{JournalError, Tx},
+    page::Page,
 };
 
 /// Who freezes when Cordon does so by itself.
@@ -226,12 +227,18 @@ pub fn answer(why: &str) -> &str {
     said.unwrap_or("cordon freeze list")
 }
 
+/// Writes a line, and the page that tells everybody of it. Whether anybody can be told does not matter to the line.
+fn write(tx: &mut dyn Tx, line: &Freeze) -> Result<(), JournalError> {
+    let number = tx.save_freeze(line)?;
+    tx.page(&Page::of_freeze(&Freeze { number, ..line.clone() }))
+}
+
 /// Freezes a scope. The lease does not matter: any process may.
 ///
 /// # Errors
 /// Those of the store.
 pub fn freeze(tx: &mut dyn Tx, line: &Freeze) -> Result<(), JournalError> {
-    tx.save_freeze(line)
+    write(tx, line)
 }
 
 /// Thaws a scope, and gives back the freezes that this lifts.
@@ -246,7 +253,7 @@ pub fn thaw(tx: &mut dyn Tx, line: &Freeze) -> Result<Vec<Freeze>, JournalError>
         let others = if others.is_empty() { "nothing is".to_owned() } else { format!("but {}", others.join("; ")) };
         return Err(JournalError::Refused(format!("{} is not frozen, {others}", line.scope)));
     }
-    tx.save_freeze(&Freeze { level: Level::Off, ..line.clone() })?;
+    write(tx, &Freeze { level: Level::Off, ..line.clone() })?;
     Ok(lifted)
 }
 
@@ -258,7 +265,7 @@ pub fn alarm(tx: &mut dyn Tx, id: &str, why: String, at: Timestamp) -> Result<bo
     if tx.alarmed(id)? {
         return Ok(false);
     }
-    tx.save_freeze(&Freeze {
+    let line = Freeze {
         number: 0,
         at,
         by: Person(SELF_ALARM.to_owned()),
@@ -267,7 +274,8 @@ pub fn alarm(tx: &mut dyn Tx, id: &str, why: String, at: Timestamp) -> Result<bo
         level: Level::Limited,
         hard: false,
         alarm: Some(id.to_owned()),
-    })?;
+    };
+    write(tx, &line)?;
     Ok(true)
 }
 

@@ -27,6 +27,7 @@ use crate::{
     gate::budget::Charge,
     id::IncidentId,
     notice::Notice,
+    page::Page,
     plan::{ChangeKey, Counts, StepKey},
 };
 
@@ -185,8 +186,11 @@ pub trait Tx {
     fn notify(&mut self, notice: &Notice) -> Result<(), JournalError>;
     /// The freezes that stand, the oldest first.
     fn freezes(&mut self) -> Result<Vec<Freeze>, JournalError>;
-    /// Adds a freeze or a thaw, under the next number.
-    fn save_freeze(&mut self, line: &Freeze) -> Result<(), JournalError>;
+    /// Puts a page into the outbox, once for each destination; where there is none, for those that there will be. One whose key is there is
+    /// passed over.
+    fn page(&mut self, page: &Page) -> Result<(), JournalError>;
+    /// Adds a freeze or a thaw, and gives back its number: the next one.
+    fn save_freeze(&mut self, line: &Freeze) -> Result<u64, JournalError>;
     /// Whether a finding or an event of this id has raised a self-alarm.
     fn alarmed(&mut self, id: &str) -> Result<bool, JournalError>;
 }

@@ -15,6 +15,7 @@ pub mod journal;
 pub mod mode;
 pub mod notice;
 pub mod optout;
+pub mod page;
 pub mod pattern;
 pub mod plan;
 pub mod playbook;

@@ -154,6 +154,16 @@ pub struct Notice {
     /// When the question becomes void.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Timestamp>,
+    /// Whether it is asked a second time, since not enough people answered the first.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub escalated: bool,
+    /// Whether everybody is told of it: all of an incident of its own; of a sweep's child what follows once a person was needed in it.
+    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+    pub everybody: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,12 +172,14 @@ struct Question {
     digest: String,
     why: String,
     expires: Timestamp,
+    escalated: bool,
 }
 
 /// Where a run stood, as far as it says what is news.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
     begun: bool,
+    needed: bool,
     asked: Vec<Question>,
     state: RunState,
     code: String,
@@ -181,34 +193,42 @@ impl Standing {
     #[must_use]
     pub fn of(view: &View) -> Self {
         let sum = summary(view);
-        let asked = view.steps.iter().filter_map(|step| match &step.state {
-            StepState::Asked { digest, why, expires, .. } => {
-                Some(Question { step: step.key.clone(), digest: digest.clone(), why: why.clone(), expires: *expires })
+        // An incident that a person closed asks nothing any more.
+        let open = view.steps.iter().filter(|_| view.closed_by.is_none());
+        let asked = open.filter_map(|step| match &step.state {
+            StepState::Asked { digest, why, expires, escalated, .. } => {
+                let (step, digest, why) = (step.key.clone(), digest.clone(), why.clone());
+                Some(Question { step, digest, why, expires: *expires, escalated: *escalated })
             }
             _ => None,
         });
         // Told once the account was looked up, or could not be: the OU decides who is told.
         let begun = view.account.is_some() || view.hold.is_some() || view.put_off.is_some() || view.closed_by.is_some();
         let owners = owner::news(view, sum.state);
-        Self { begun, asked: asked.collect(), state: sum.state, code: sum.code, why: sum.why, owners }
+        Self { begun, needed: view.person_needed, asked: asked.collect(), state: sum.state, code: sum.code, why: sum.why, owners }
     }
 }
 
 /// What is to be told of a run that stood there and stands here now.
+///
+/// Of a sweep's child (`child`) everybody is told once a person is needed in it, and from then on: thousands of children in which nothing
+/// happens are no news. Its detection is told then, for its thread begins with it.
 #[must_use]
-pub fn notices(before: &Standing, view: &View) -> Vec<Notice> {
+pub fn notices(before: &Standing, view: &View, child: bool) -> Vec<Notice> {
     let now = Standing::of(view);
-    let blank = blank(view, &now);
+    let blank = Notice { everybody: !child || now.needed, ..blank(view, &now) };
     let told = |key: String, kind| Notice { key, kind, ..blank.clone() };
     let of = |question: &Question, key: String, kind| Notice {
         why: question.why.clone(),
         step: Some(question.step.clone()),
         digest: Some(question.digest.clone()),
         expires: Some(question.expires),
+        escalated: question.escalated,
         ..told(key, kind)
     };
     let mut out = Vec::new();
-    if now.begun && !before.begun {
+    let first = if child { now.needed && !before.needed } else { now.begun && !before.begun };
+    if first {
         out.push(told("detected".to_owned(), NoticeKind::Detected));
     }
     for gone in before.asked.iter().filter(|question| !now.asked.contains(question)) {
@@ -250,5 +270,10 @@ fn blank(view: &View, now: &Standing) -> Notice {
         step: None,
         digest: None,
         expires: None,
+        escalated: false,
+        everybody: true,
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

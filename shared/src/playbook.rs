@@ -119,6 +119,8 @@ pub struct Step {
     pub ttl: Option<SignedDuration>,
     /// Whether a person is asked in every mode.
     pub ask: bool,
+    /// What becomes of a question about it that is not answered in time.
+    pub on_expiry: OnExpiry,
     /// It begins so long after the last step it needs was settled.
     pub after: SignedDuration,
     /// The Region it works in, where that is not the subject's own; a template of one text.
@@ -158,6 +160,17 @@ pub enum OnTimeout {
     Fail,
     /// It is held for a person.
     Hold,
+}
+
+/// What becomes of a question that not enough people answered in time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnExpiry {
+    /// The step is held for a person.
+    #[default]
+    Hold,
+    /// It is asked once more, for as long again, and paged; then the step is held.
+    Escalate,
 }
 
 /// What the failure of a step does to the run.

@@ -382,6 +382,9 @@ impl Inner {
                 Err(error) => return self.refuse(&error, parsed).await,
             }
         }
+        if matches!(fault, Some(Action::Pretend)) {
+            return Ok(wire::done(parsed.protocol, &parsed.operation));
+        }
         self.ledger.update(number, |call| call.forwarded = true);
         let answer = match self.upstream.pass(parts, body).await {
             Ok(answer) => answer,

@@ -19,6 +19,8 @@ mod demo;
 mod detach_from_service;
 #[path = "lab/drills.rs"]
 mod drills;
+#[path = "lab/faults.rs"]
+mod faults;
 #[path = "lab/flows.rs"]
 mod flows;
 #[path = "lab/freeze.rs"]

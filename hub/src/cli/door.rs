@@ -20,10 +20,10 @@ use crate::{
         client::{CallError, Caller},
     },
     config::Config,
-    desk::{Desk, DeskError, Form, Question, Spent, Thawed, Which},
+    desk::{Desk, DeskError, Form, Listed, Question, Spent, Thawed, Which},
     driver::{self, Hub, serve_requests},
     incident::IncidentJson,
-    journal::{Request, requests::Asker, sqlite::SqliteStore},
+    journal::{Request, outbox::TurnedAway, requests::Asker, sqlite::SqliteStore},
     people::{self, Identity},
     policy::{Keeper, person::Doing},
     setup::{self, SetupError, Wanted},
@@ -136,7 +136,7 @@ impl Door {
         }
     }
 
-    pub(super) async fn freezes(&self, all: bool) -> Result<Vec<Freeze>, Failure> {
+    pub(super) async fn freezes(&self, all: bool) -> Result<Vec<Listed>, Failure> {
         match self {
             Self::Here { desk, .. } => Ok(desk.freezes(all).await?),
             Self::There { client, .. } => Ok(client.call(call::FREEZES, &api::All { all }).await?),
@@ -175,6 +175,13 @@ impl Door {
                 Ok(client.call(call::BUDGETS, &nothing).await?)
             }
         }
+    }
+
+    /// Remembers an answer that there is no question for; from afar nothing was asked for.
+    pub(super) async fn turned_away(&self, what: &str, why: &str) -> Result<(), Failure> {
+        let Self::Here { desk, .. } = self else { return Ok(()) };
+        let (at, door, who) = (SystemClock.now(), "command-line".to_owned(), super::person().0);
+        Ok(desk.store().turn_away(TurnedAway { at, door, who, what: what.to_owned(), why: why.to_owned() }).await?)
     }
 
     /// Hands a request to the process that drives, or drives it here.

@@ -16,7 +16,13 @@ use cordon_spoke::{
 };
 
 use super::{Common, Exit, Failure, Format, door::Door, output, person};
-use crate::{config::Config, journal::sqlite::SqliteStore, setup, text::safe};
+use crate::{
+    config::Config,
+    desk::Listed,
+    journal::{pages::Told, sqlite::SqliteStore},
+    setup,
+    text::safe,
+};
 
 /// Stop changes at once.
 #[derive(Debug, Args)]
@@ -209,23 +215,33 @@ fn show(format: Format, line: &Line) -> Result<(), Failure> {
     }
 }
 
+fn told_word(told: &Told) -> String {
+    match (&told.gave_up, told.at) {
+        (Some(why), _) => format!("{} gave up ({why})", told.to),
+        (None, Some(_)) => told.to.clone(),
+        (None, None) => format!("{} not yet", told.to),
+    }
+}
+
 async fn list(format: Format, door: &Door, all: bool) -> Result<Exit, Failure> {
     let lines = door.freezes(all).await?;
     if format == Format::Table && lines.is_empty() {
         output::tell("nothing is frozen");
         return Ok(Exit::Well);
     }
-    output::rows(format, &lines, &["scope", "level", "by", "since", "why", "thaw"], |line| {
+    output::rows(format, &lines, &["scope", "level", "by", "since", "why", "told", "thaw"], |Listed { line, told }| {
+        let told = if told.is_empty() { "nobody".to_owned() } else { told.iter().map(told_word).collect::<Vec<_>>().join(", ") };
         let answer = if line.level == Level::Off { String::new() } else { thaw_command(&line.scope) };
         let since = format!("{:.0}", line.at);
-        vec![safe(&line.scope.to_string()), line.level.to_string(), safe(&line.by.0), since, safe(&line.why), safe(&answer)]
+        vec![safe(&line.scope.to_string()), line.level.to_string(), safe(&line.by.0), since, safe(&line.why), safe(&told), safe(&answer)]
     })?;
     Ok(Exit::Well)
 }
 
 /// Says on standard error what is frozen.
 pub(super) async fn tell(door: &Door) -> Result<(), Failure> {
-    standing(&door.freezes(false).await?);
+    let lines: Vec<Line> = door.freezes(false).await?.into_iter().map(|listed| listed.line).collect();
+    standing(&lines);
     Ok(())
 }
 

@@ -219,10 +219,12 @@ async fn question(door: &Door, answer: &Answer) -> Result<(IncidentId, Question)
         open.retain(|asked| asked.step == *step);
     }
     match open.len() {
-        0 => Err(Failure::usage(format!(
-            "{id} asks nothing{}; `cordon approval list` shows what waits",
-            answer.step.as_ref().map(|step| format!(" about `{step}`")).unwrap_or_default()
-        ))),
+        0 => {
+            let about = answer.step.as_ref().map(|step| format!(" about `{step}`")).unwrap_or_default();
+            let why = format!("{id} asks nothing{about}; `cordon approval list` shows what waits");
+            door.turned_away(&format!("an answer to {id}{about}"), &why).await?;
+            Err(Failure::usage(why))
+        }
         1 => Ok((id, open.remove(0))),
         _ => Err(Failure::usage(format!("{id} asks about {} steps: say which with `--step`", open.len()))),
     }

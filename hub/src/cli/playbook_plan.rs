@@ -10,7 +10,7 @@ use cordon_shared::{
     intake::{self, Item, Origin, Rejection},
     pattern::Mismatch,
     playbook::{
-        EvenIf, Playbook, Step, Work,
+        EvenIf, OnExpiry, Playbook, Step, Work,
         foresee::{Fate, ForeseenStep, ForeseenTurn, Foresight},
     },
 };
@@ -163,7 +163,7 @@ impl<'a> Answer<'a> {
             "id": step.id, "would": fate, "why": why, "when": step.when.as_ref().map(ToString::to_string),
             "values": foreseen.values.iter().cloned().collect::<Map<_, _>>(), "needs": step.needs, "even_if": step.even_if,
             "with": foreseen.with, "region": foreseen.region, "depends_on": foreseen.depends_on, "phase": step.phase,
-            "after": length(step.after), "within": length(step.within), "ttl": step.ttl.map(length), "ask": step.ask,
+            "after": length(step.after), "within": length(step.within), "ttl": step.ttl.map(length), "ask": step.ask, "on_expiry": step.on_expiry,
         });
         let more = match &step.work {
             Work::Hold(hold) => json!({ "hold": hold }),
@@ -321,6 +321,9 @@ fn terms(step: &Step, foreseen: &ForeseenStep) -> Vec<String> {
     terms.extend(step.ttl.map(|ttl| format!("undone after {}", length(ttl))));
     if step.ask {
         terms.push("asks a person in every mode".to_owned());
+    }
+    if step.on_expiry == OnExpiry::Escalate {
+        terms.push("a question that nobody answers is escalated".to_owned());
     }
     terms
 }

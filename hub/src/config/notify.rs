@@ -18,6 +18,8 @@ type Text = Spanned<String>;
 
 /// Slack's Web API.
 const API: &str = "https://slack.com/api";
+/// Whom a page calls: everybody in its channel.
+const MENTION: &str = "<!channel>";
 
 /// Slack: where incidents are told of and plans are approved.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -31,6 +33,15 @@ pub struct SlackFile {
     #[serde(default = "nothing")]
     #[schemars(with = "String")]
     pub channel: Text,
+    /// The id of the channel that is paged: alarms, freezes, thaws, and questions that nobody answered. Empty: `channel`.
+    #[serde(default = "nothing")]
+    #[schemars(with = "String")]
+    pub pages: Text,
+    /// Whom an alarm and a question that nobody answered call: `<!channel>`, `<!here>`, `<!subteam^S…>` (a user group) or `<@U…>` (one person).
+    /// Empty: nobody.
+    #[serde(default = "mention")]
+    #[schemars(with = "String")]
+    pub page_mention: Text,
     /// The address and port on which buttons that were pressed are received by signed HTTPS requests, behind something that ends TLS:
     /// `127.0.0.1:8443`, path `/slack/interactions`. Empty: none.
     #[serde(default = "nothing")]
@@ -105,6 +116,10 @@ fn nothing() -> Text {
     Spanned::new(0..0, String::new())
 }
 
+fn mention() -> Text {
+    Spanned::new(0..0, MENTION.to_owned())
+}
+
 fn api() -> Text {
     Spanned::new(0..0, API.to_owned())
 }
@@ -114,6 +129,8 @@ impl Default for SlackFile {
         Self {
             token: nothing(),
             channel: nothing(),
+            pages: nothing(),
+            page_mention: mention(),
             listen: nothing(),
             signing_secret: nothing(),
             app_token: nothing(),
@@ -158,6 +175,10 @@ pub struct Slack {
     pub token: SecretRef,
     /// The channel for what no route takes.
     pub channel: String,
+    /// The channel that is paged.
+    pub pages: String,
+    /// Whom a page calls, as Slack writes that; empty: nobody.
+    pub page_mention: String,
     /// Where signed requests come in, and what they are signed with.
     pub listen: Option<(SocketAddr, SecretRef)>,
     /// The token for Socket Mode.
@@ -231,7 +252,7 @@ pub(super) fn check(p: &mut Problems, file: &File, people: &[Person]) -> Option<
 /// `Some(None)`: no Slack.
 fn slack(p: &mut Problems, slack: &SlackFile) -> Option<Option<Slack>> {
     if slack.token.get_ref().is_empty() {
-        let others = [&slack.channel, &slack.listen, &slack.signing_secret, &slack.app_token];
+        let others = [&slack.channel, &slack.pages, &slack.listen, &slack.signing_secret, &slack.app_token];
         if let Some(other) = others.into_iter().find(|other| !other.get_ref().is_empty()) {
             p.error(other.span(), "there is no `[slack] token`", Some("name where it is kept: token = \"env:SLACK_BOT_TOKEN\"".to_owned()));
             return None;
@@ -240,6 +261,8 @@ fn slack(p: &mut Problems, slack: &SlackFile) -> Option<Option<Slack>> {
     }
     let token = secret(p, &slack.token, "[slack] token");
     let channel = channel(p, &slack.channel);
+    let pages = if slack.pages.get_ref().is_empty() { channel.clone() } else { self::channel(p, &slack.pages) };
+    let page_mention = page_mention(p, &slack.page_mention);
     let url = url(p, &slack.api_url);
     let app_token =
         if slack.app_token.get_ref().is_empty() { Some(None) } else { secret(p, &slack.app_token, "[slack] app_token").map(Some) };
@@ -248,11 +271,26 @@ fn slack(p: &mut Problems, slack: &SlackFile) -> Option<Option<Slack>> {
     Some(Some(Slack {
         token: token?,
         channel: channel?,
+        pages: pages?,
+        page_mention: page_mention?,
         listen: listen?,
         app_token: app_token?,
         url: url?.trim_end_matches('/').to_owned(),
         routes: routes.into_iter().collect::<Option<_>>()?,
     }))
+}
+
+/// Only what calls somebody: everything else would be text of the configuration that Slack reads as markup.
+fn page_mention(p: &mut Problems, spot: &Text) -> Option<String> {
+    let text = spot.get_ref();
+    let within =
+        |start: &str, first: &str| text.strip_prefix(start).and_then(|rest| rest.strip_suffix('>')).is_some_and(|id| is_id(id, first));
+    if text.is_empty() || matches!(text.as_str(), "<!channel>" | "<!here>") || within("<!subteam^", "S") || within("<@", "UW") {
+        return Some(text.clone());
+    }
+    let help = Some("write <!channel>, <!here>, <!subteam^S0123456789> or <@U0123456789>; empty: nobody is called".to_owned());
+    p.error(spot.span(), format!("`{text}` calls nobody in Slack"), help);
+    None
 }
 
 fn listen(p: &mut Problems, slack: &SlackFile) -> Option<Option<(SocketAddr, SecretRef)>> {

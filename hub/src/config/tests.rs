@@ -235,6 +235,14 @@ fn each_wrong_value_is_refused_for_its_reason() {
         (slack("token = \"xoxbSecretItself\""), "does not say where a secret is kept"),
         (slack("token = \"file:relative\""), "does not say where a secret is kept"),
         (slack("token = \"env:T\"\nchannel = \"#incidents\""), "no id of a Slack channel"),
+        (slack("token = \"env:T\"\nchannel = \"C0123\"\npages = \"#alarms\""), "no id of a Slack channel"),
+        (slack("token = \"env:T\"\nchannel = \"C0123\"\npage_mention = \"@channel\""), "calls nobody in Slack"),
+        (
+            slack("token = \"env:T\"\nchannel = \"C0123\"\npage_mention = \"<!channel> see <https://evil.example|here>\""),
+            "calls nobody in Slack",
+        ),
+        (slack("token = \"env:T\"\nchannel = \"C0123\"\npage_mention = \"<!subteam^U0123>\""), "calls nobody in Slack"),
+        (slack("pages = \"C0123\""), "there is no `[slack] token`"),
         (slack("token = \"env:T\"\nchannel = \"C0123\"\nlisten = \"8443\"\nsigning_secret = \"env:S\""), "no address with a port"),
         (slack("token = \"env:T\"\nchannel = \"C0123\"\nlisten = \"127.0.0.1:8443\""), "cannot be checked without `signing_secret`"),
         (slack("token = \"env:T\"\nchannel = \"C0123\"\napi_url = \"http://slack.com/api\""), "cannot be posted to"),
@@ -382,5 +390,19 @@ fn the_example_in_the_documentation_is_read() {
         if let Err(error) = read(example) {
             panic!("{error}");
         }
+    }
+}
+
+#[test]
+fn pages_go_to_the_channel_and_call_all_of_it_unless_it_is_said_otherwise() {
+    let slack = |more: &str| {
+        let text = format!("{SMALLEST}[slack]\ntoken = \"env:T\"\nchannel = \"C0123\"\n{more}");
+        let slack = read(&text).unwrap().0.notify.slack.unwrap();
+        (slack.pages, slack.page_mention)
+    };
+    assert_eq!(slack(""), ("C0123".to_owned(), "<!channel>".to_owned()));
+    for mention in ["", "<!here>", "<!subteam^S0123456789>", "<@U0123456789>"] {
+        let told = slack(&format!("pages = \"C0ALARMS\"\npage_mention = \"{mention}\"\n"));
+        assert_eq!(told, ("C0ALARMS".to_owned(), mention.to_owned()));
     }
 }

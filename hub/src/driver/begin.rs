@@ -9,7 +9,7 @@ use cordon_shared::{
     journal::JournalError,
     mode::Mode,
     plan::{Plan, Seat, StepKey},
-    playbook::{OnTimeout, Step, Work},
+    playbook::{OnTimeout, Phase, Step, Work},
 };
 use cordon_spoke::action::{Action, DynChange, DynProbe, Kind, Plan as Planned};
 use jiff::Timestamp;
@@ -155,6 +155,9 @@ impl Beginning<'_> {
 
     async fn plan(&self, action: &Action, change: &Arc<dyn DynChange>, order: Order) -> Result<(), JournalError> {
         let Self { run, view, step, .. } = *self;
+        if let Some(why) = unrecorded(view).filter(|_| action.seat == Seat::Member) {
+            return self.held("evidence", why).await;
+        }
         let planned = async {
             let post = Post::open(run, view, action, order.region.as_ref()).await?;
             let mut planned = change.plan(post.cx(view, &step.key), &order.with).await?;
@@ -278,6 +281,20 @@ impl Beginning<'_> {
             Decision::No(_) => Ok(()),
         }
     }
+}
+
+/// Why nothing is changed where evidence could not be stored: what was there before could not be shown afterwards. A record that the playbook
+/// goes on without (`on_failure = "continue"`) is none that this waits for.
+fn unrecorded(view: &View) -> Option<String> {
+    view.steps.iter().find_map(|step| {
+        let StepState::Held(hold) = &step.state else { return None };
+        // A change that is held for this names the step that it is held for, not itself.
+        let records = view.definition(step).is_some_and(|definition| definition.phase.is_none_or(|phase| phase == Phase::Record));
+        (records && hold.code == "evidence").then(|| {
+            let answer = format!("mend the disk, then `cordon incident release {}`", view.run);
+            format!("what `{}` found could not be stored, and nothing is changed without it: {}; {answer}", step.key, hold.why)
+        })
+    })
 }
 
 /// A step whose outcome is needed and that was only planned.

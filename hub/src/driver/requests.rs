@@ -92,6 +92,9 @@ fn entries(
     by_name: &[&str],
 ) -> Result<(Vec<Entry>, String), JournalError> {
     let run = view.run;
+    if let (Request::Grant { .. } | Request::Deny { .. }, Some((by, _))) = (request, &view.closed_by) {
+        return no(format!("{run} asks nothing now: {} closed it", by.0));
+    }
     match request {
         Request::Grant { step, digest, .. } => {
             let known = instance(view, step)?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cordon_shared::{
-    engine::{Command, Entry, StepState, StepView, View},
+    engine::{Command, Entry, StepState, StepView, View, expired},
     gate::hold,
     journal::JournalError,
     plan::{Effect, StepKey, Verdict},
@@ -39,7 +39,10 @@ pub(super) async fn obey(run: Arc<Run>, command: Command) -> Result<(), JournalE
         Command::Turn(turn) => turned(&run, &view, turn).await,
         Command::Begin(key) => begin::begin(&run, &view, &key).await,
         Command::Renew(key) => begin::renew(&run, &view, &key).await,
-        Command::Expire(key) => run.append(vec![Entry::AskExpired { step: key }]).await,
+        Command::Expire(key) => {
+            let entry = expired(&view, &key, run.hub.clock.now(), run.hub.config.question_lasts);
+            run.append(vec![entry]).await
+        }
         Command::Poll(key) => poll(&run, &view, &key).await,
         Command::Timeout(key) => timeout(&run, &view, &key).await,
         Command::Verify(key) => verify(&run, &view, &key).await,

@@ -51,6 +51,7 @@ for_each_store!(
     an_owner_is_told_once_of_each_and_of_a_sweeps_children_too,
     a_freeze_stands_until_its_scope_is_thawed_whoever_holds_the_lease,
     what_was_seen_of_a_tag_reads_back_and_is_forgotten_in_time,
+    a_page_is_written_with_the_line_once_for_each_destination_also_before_there_is_one,
 );
 
 async fn a_finding_opens_repeats_and_joins(bench: Bench) {
@@ -346,17 +347,54 @@ async fn a_notice_is_written_with_the_entries_once_for_each_destination(bench: B
     // The same notice again is the same.
     journal
         .with(|tx| {
-            let notice = cordon_shared::notice::notices(&cordon_shared::notice::Standing::of(&unbegun(tx)?), &ops::load(tx, run_id(1))?);
+            let before = cordon_shared::notice::Standing::of(&unbegun(tx)?);
+            let notice = cordon_shared::notice::notices(&before, &ops::load(tx, run_id(1))?, false);
             notice.iter().try_for_each(|notice| tx.notify(notice))
         })
         .await
         .unwrap();
     assert_eq!(bench.notices().await.len(), 2);
 
-    // A sweep tells of its children itself.
+    // Of a sweep's child nobody is told before a person is needed in it.
     open_run(journal, 2, after(3), epoch).await;
     append(journal, run_id(2), vec![admitted()], after(4), epoch).await.unwrap();
     assert_eq!(bench.notices().await.len(), 2);
+    let hold = cordon_shared::engine::Hold { code: "c".into(), why: "w".into() };
+    append(journal, run_id(2), vec![Entry::Held { step: None, hold }], after(5), epoch).await.unwrap();
+    assert_eq!(bench.notices().await[2..], ["detected slack", "detected stdout", "held/3 slack", "held/3 stdout"]);
+}
+
+async fn a_page_is_written_with_the_line_once_for_each_destination_also_before_there_is_one(bench: Bench) {
+    let line = |level: Level| Freeze {
+        number: 0,
+        at: after(1),
+        by: Person("ann@desk".into()),
+        why: "a drill".into(),
+        scope: Scope::Organization,
+        level,
+        hard: false,
+        alarm: None,
+    };
+    let (full, off) = (line(Level::Full), line(Level::Off));
+    bench.journal.with(move |tx| freeze::freeze(tx, &full)).await.unwrap();
+    assert_eq!(bench.pages().await, ["freeze/1 "], "for whoever there will be");
+    bench.set_targets(&["slack", "stdout"]).await;
+    assert_eq!(bench.pages().await, ["freeze/1 slack", "freeze/1 stdout"]);
+    bench.journal.with(move |tx| freeze::thaw(tx, &off)).await.unwrap();
+    // An alarm is one page, and one alarm one line, however often it is raised.
+    for _ in 0..2 {
+        bench.journal.with(|tx| freeze::alarm(tx, "event-1", "seen".into(), after(2))).await.unwrap();
+    }
+    let pages = bench.pages().await;
+    assert_eq!(pages[2..], ["freeze/2 slack", "freeze/2 stdout", "freeze/3 slack", "freeze/3 stdout"]);
+    // Work that fails leaves no page, as it leaves no line.
+    let again = line(Level::Full);
+    let failed = bench.journal.with(move |tx| {
+        freeze::freeze(tx, &again)?;
+        Err::<(), _>(JournalError::Refused("no".into()))
+    });
+    assert!(failed.await.is_err());
+    assert_eq!((bench.pages().await, bench.journal.freezes().await.unwrap().len()), (pages, 1));
 }
 
 /// Contained, put back, closed: one notice of each, to owners alone. A note on the finding is nothing of theirs.

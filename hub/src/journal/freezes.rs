@@ -40,13 +40,12 @@ pub(super) fn standing(conn: &Connection) -> Result<Vec<Freeze>, JournalError> {
     all(conn, &sql, [], freeze)
 }
 
-/// Adds a line.
-pub(super) fn save(conn: &Connection, line: &Freeze) -> Result<(), JournalError> {
+/// Adds a line and gives back its number.
+pub(super) fn save(conn: &Connection, line: &Freeze) -> Result<u64, JournalError> {
     let sql = "INSERT INTO freezes (at, person, why, scope, level, hard, alarm) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
     let mut statement = conn.prepare_cached(sql).map_err(failed)?;
     let values = params![nanos(line.at), line.by.0, line.why, json(&line.scope)?, line.level.as_str(), line.hard, line.alarm];
-    statement.execute(values).map_err(failed)?;
-    Ok(())
+    statement.insert(values).map(natural).map_err(failed)
 }
 
 /// Whether something of this id has raised a self-alarm.

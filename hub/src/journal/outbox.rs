@@ -1,6 +1,6 @@
 //! The outbox: notices that are written with the entries they tell of, and what became of sending them.
 //!
-//! Only the process that holds the lease sends. A run's notices go to each destination in their order: the next one waits until the one
+//! Pages ([`super::pages`]) go the same way. Only the process that holds the lease sends. A run's notices go to each destination in their order: the next one waits until the one
 //! before is sent or given up. Other runs do not wait.
 
 use cordon_shared::{
@@ -10,10 +10,12 @@ use cordon_shared::{
     plan::StepKey,
 };
 use jiff::Timestamp;
-use rusqlite::{Connection, Row, params};
+use rusqlite::{CachedStatement, Connection, Row, params};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{
+    pages,
     rows::{all, failed, json, known, nanos, natural, one, stamp, strange, whole},
     sqlite::SqliteStore,
 };
@@ -27,13 +29,31 @@ pub struct Place {
     pub ts: String,
 }
 
-/// A notice that is to be sent.
+/// The row of something that is to be sent to one destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slip {
+    /// Of a run's notice.
+    Notice(i64),
+    /// Of a page.
+    Page(i64),
+}
+
+impl Slip {
+    fn row(self) -> (&'static str, i64) {
+        match self {
+            Self::Notice(id) => ("outbox", id),
+            Self::Page(id) => ("pages", id),
+        }
+    }
+}
+
+/// A notice, or a page, that is to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Due {
-    /// Its number.
-    pub id: i64,
+pub struct Due<T = Notice> {
+    /// Its row.
+    pub slip: Slip,
     /// What it tells.
-    pub notice: Notice,
+    pub notice: T,
     /// How often it was tried.
     pub tries: u32,
     /// Whether an attempt may have come through.
@@ -47,7 +67,7 @@ pub struct Due {
 pub struct TurnedAway {
     /// When.
     pub at: Timestamp,
-    /// Where: `slack`, `outbox`.
+    /// Where: `slack`, `outbox`, `policies`, `command-line`, `request` (asked for by a person and refused).
     pub door: String,
     /// Who, as far as that is known.
     pub who: String,
@@ -65,7 +85,7 @@ fn due(row: &Row<'_>) -> Result<Due, JournalError> {
     let notice: String = row.get(1).map_err(failed)?;
     let place: Option<String> = row.get(4).map_err(failed)?;
     Ok(Due {
-        id: row.get(0).map_err(failed)?,
+        slip: Slip::Notice(row.get(0).map_err(failed)?),
         notice: serde_json::from_str(&notice).map_err(|error| strange("a notice", error))?,
         tries: u32::try_from(natural(row.get(2).map_err(failed)?)).unwrap_or(u32::MAX),
         unsure: row.get(3).map_err(failed)?,
@@ -73,7 +93,7 @@ fn due(row: &Row<'_>) -> Result<Due, JournalError> {
     })
 }
 
-fn read_place(text: &str) -> Result<Place, JournalError> {
+pub(super) fn read_place(text: &str) -> Result<Place, JournalError> {
     serde_json::from_str(text).map_err(|error| strange("a message's place", error))
 }
 
@@ -106,7 +126,8 @@ impl SqliteStore {
             }
             let gone = "UPDATE outbox SET done = ?1, gave_up = 'the destination is not configured any more' \
                         WHERE done IS NULL AND target NOT IN (SELECT name FROM outbox_targets)";
-            change(conn, gone, [nanos(now)])
+            change(conn, gone, [nanos(now)])?;
+            pages::retarget(conn, now)
         })
         .await
     }
@@ -137,13 +158,13 @@ impl SqliteStore {
         .await
     }
 
-    /// How many notices are not sent, to all destinations.
+    /// How many notices and pages are not sent, to all destinations.
     ///
     /// # Errors
     /// Those of the store.
     pub async fn outbox_left(&self) -> Result<u64, JournalError> {
         self.read(|conn| {
-            let count = one(conn, "SELECT count(*) FROM outbox WHERE done IS NULL", [], |row| row.get(0).map_err(failed))?;
+            let count = one(conn, "SELECT (SELECT count(*) FROM outbox WHERE done IS NULL) + (SELECT count(*) FROM pages WHERE done IS NULL AND target <> '')", [], |row| row.get(0).map_err(failed))?;
             Ok(natural(count.unwrap_or_default()))
         })
         .await
@@ -153,48 +174,56 @@ impl SqliteStore {
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn outbox_begun(&self, id: i64) -> Result<(), JournalError> {
-        self.execute(move |conn| change(conn, "UPDATE outbox SET unsure = 1, tries = tries + 1 WHERE id = ?1", [id])).await
+    pub async fn outbox_begun(&self, slip: Slip) -> Result<(), JournalError> {
+        self.set(slip, "unsure = 1, tries = tries + 1", |row, id| row.execute([id])).await
     }
 
     /// It was posted, and stands there.
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn outbox_placed(&self, id: i64, place: &Place) -> Result<(), JournalError> {
+    pub async fn outbox_placed(&self, slip: Slip, place: &Place) -> Result<(), JournalError> {
         let place = json(place)?;
-        self.execute(move |conn| change(conn, "UPDATE outbox SET place = ?2, unsure = 0 WHERE id = ?1", params![id, place])).await
+        self.set(slip, "place = ?2, unsure = 0", move |row, id| row.execute(params![id, place])).await
     }
 
     /// It is sent.
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn outbox_done(&self, id: i64, now: Timestamp) -> Result<(), JournalError> {
-        self.execute(move |conn| {
-            change(conn, "UPDATE outbox SET done = ?2, unsure = 0, last = NULL WHERE id = ?1", params![id, nanos(now)])
-        })
-        .await
+    pub async fn outbox_done(&self, slip: Slip, now: Timestamp) -> Result<(), JournalError> {
+        self.set(slip, "done = ?2, unsure = 0, last = NULL", move |row, id| row.execute(params![id, nanos(now)])).await
     }
 
     /// It is tried again. `unsure`: this attempt may have come through all the same.
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn outbox_again(&self, id: i64, due: Timestamp, unsure: bool, why: &str) -> Result<(), JournalError> {
+    pub async fn outbox_again(&self, slip: Slip, due: Timestamp, unsure: bool, why: &str) -> Result<(), JournalError> {
         let why = why.to_owned();
-        let sql = "UPDATE outbox SET due = ?2, unsure = ?3, last = ?4 WHERE id = ?1";
-        self.execute(move |conn| change(conn, sql, params![id, nanos(due), unsure, why])).await
+        self.set(slip, "due = ?2, unsure = ?3, last = ?4", move |row, id| row.execute(params![id, nanos(due), unsure, why])).await
+    }
+
+    /// Changes a row. `?1` is its number.
+    pub(super) async fn set<F>(&self, slip: Slip, what: &str, values: F) -> Result<(), JournalError>
+    where
+        F: FnOnce(&mut CachedStatement<'_>, i64) -> rusqlite::Result<usize> + Send + 'static,
+    {
+        let (table, id) = slip.row();
+        let sql = format!("UPDATE {table} SET {what} WHERE id = ?1");
+        self.execute(move |conn| conn.prepare_cached(&sql).and_then(|mut row| values(&mut row, id)).map(drop).map_err(failed)).await
     }
 
     /// It is not tried any more; who looks at what was turned away finds it.
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn outbox_gave_up(&self, id: i64, target: &str, notice: &Notice, why: &str, now: Timestamp) -> Result<(), JournalError> {
-        let (target, why, what) = (target.to_owned(), why.to_owned(), format!("{} {}", notice.run, notice.key));
+    pub async fn outbox_gave_up(&self, slip: Slip, target: &str, what: &str, why: &str, now: Timestamp) -> Result<(), JournalError> {
+        let (target, why, what) = (target.to_owned(), why.to_owned(), what.to_owned());
+        let (table, id) = slip.row();
+        let sql = format!("UPDATE {table} SET done = ?2, gave_up = ?3, unsure = 0 WHERE id = ?1");
         self.execute(move |conn| {
-            change(conn, "UPDATE outbox SET done = ?2, gave_up = ?3, unsure = 0 WHERE id = ?1", params![id, nanos(now), why])?;
+            change(conn, &sql, params![id, nanos(now), why])?;
             turn_away(conn, &TurnedAway { at: now, door: "outbox".to_owned(), who: target, what, why })
         })
         .await
@@ -242,19 +271,31 @@ impl SqliteStore {
         self.execute(move |conn| turn_away(conn, &entry)).await
     }
 
-    /// Who was turned away, the newest first, at most so many.
+    /// Who was turned away, or asked for what was refused, the newest first, at most so many.
     ///
     /// # Errors
     /// Those of the store.
     pub async fn turned_away(&self, limit: usize) -> Result<Vec<TurnedAway>, JournalError> {
         self.read(move |conn| {
-            all(conn, "SELECT at, door, who, what, why FROM turned_away ORDER BY id DESC LIMIT ?1", [whole(limit)], |row| {
+            let sql = "SELECT at, door, who, what, why, id FROM turned_away
+                       UNION ALL SELECT answered, 'request', person, request, answer, id FROM requests WHERE ok = 0
+                       ORDER BY 1 DESC, 6 DESC LIMIT ?1";
+            all(conn, sql, [whole(limit)], |row| {
                 let text = |column: usize| row.get::<_, String>(column).map_err(failed);
-                Ok(TurnedAway { at: stamp(row.get(0).map_err(failed)?), door: text(1)?, who: text(2)?, what: text(3)?, why: text(4)? })
+                let (door, what) = (text(1)?, text(3)?);
+                let what = if door == "request" { asked(&what) } else { what };
+                Ok(TurnedAway { at: stamp(row.get(0).map_err(failed)?), door, who: text(2)?, what, why: text(4)? })
             })
         })
         .await
     }
+}
+
+/// What a request asked, in one line.
+fn asked(request: &str) -> String {
+    let request: Value = serde_json::from_str(request).unwrap_or_default();
+    let words = ["request", "run", "step"].iter().filter_map(|key| request.get(key).and_then(Value::as_str));
+    words.collect::<Vec<_>>().join(" ")
 }
 
 fn turn_away(conn: &Connection, entry: &TurnedAway) -> Result<(), JournalError> {

@@ -41,6 +41,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("proofs.sql"),
     include_str!("owner.sql"),
     include_str!("sightings.sql"),
+    include_str!("pages.sql"),
 ];
 
 /// The journal in SQLite.

@@ -199,6 +199,16 @@ impl Bench {
             }
         }
     }
+    /// The pages: key and destination of each.
+    pub(crate) async fn pages(&self) -> Vec<String> {
+        match &self.kind {
+            Kind::Mem(store) => store.tables().pages.keys().map(|(key, target)| format!("{key} {target}")).collect(),
+            Kind::Sqlite(store) => {
+                let sql = "SELECT key || ' ' || target FROM pages ORDER BY key, target";
+                store.execute(move |conn| super::rows::all(conn, sql, [], |row| row.get(0).map_err(super::rows::failed))).await.unwrap()
+            }
+        }
+    }
     pub(crate) async fn next_epoch(&self) -> u64 {
         match &self.kind {
             Kind::Mem(store) => store.next_epoch(),

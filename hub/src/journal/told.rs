@@ -8,7 +8,7 @@ use cordon_shared::{
 use rusqlite::params;
 
 use super::{
-    outbox::change,
+    outbox::Slip,
     rows::{all, failed, json, stamp, strange},
     sqlite::SqliteStore,
 };
@@ -19,9 +19,9 @@ impl SqliteStore {
     ///
     /// # Errors
     /// Those of the store, as of all here.
-    pub async fn outbox_told(&self, id: i64, told: &Told) -> Result<(), JournalError> {
+    pub async fn outbox_told(&self, slip: Slip, told: &Told) -> Result<(), JournalError> {
         let told = json(told)?;
-        self.execute(move |conn| change(conn, "UPDATE outbox SET told = ?2 WHERE id = ?1", params![id, told])).await
+        self.set(slip, "told = ?2", move |row, id| row.execute(params![id, told])).await
     }
 
     /// What became of telling the owners of what a run changed, in the order of the notices.

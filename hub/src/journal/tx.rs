@@ -10,13 +10,14 @@ use cordon_shared::{
     id::IncidentId,
     journal::{Claim, JournalError, RunRow, Sealed, Seen, Sighting, Tx},
     notice::Notice,
+    page::Page,
     plan::{ChangeKey, Counts, StepKey},
 };
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
 use super::{
-    freezes, outbox,
+    freezes, outbox, pages,
     rows::{self, all, failed, incident, known, nanos, natural, one, stamp, strange, whole},
     sightings,
 };
@@ -296,11 +297,15 @@ impl Tx for SqlTx<'_> {
         outbox::put(self.conn, notice)
     }
 
+    fn page(&mut self, page: &Page) -> Result<(), JournalError> {
+        pages::put(self.conn, page)
+    }
+
     fn freezes(&mut self) -> Result<Vec<Freeze>, JournalError> {
         freezes::standing(self.conn)
     }
 
-    fn save_freeze(&mut self, line: &Freeze) -> Result<(), JournalError> {
+    fn save_freeze(&mut self, line: &Freeze) -> Result<u64, JournalError> {
         freezes::save(self.conn, line)
     }
 

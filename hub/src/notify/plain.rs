@@ -2,17 +2,19 @@
 
 use std::time::Duration;
 
-use cordon_shared::{arn::Arn, notice::Notice};
+use cordon_shared::{arn::Arn, notice::Notice, page::Page};
 use cordon_spoke::{action::ActionError, aws::topic, http::Http};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::Unsent;
-use crate::{config::notify::Webhook, driver::Hub, journal::outbox::Due, secret::Kept};
+use super::{Message, Unsent};
+use crate::{config::notify::Webhook, driver::Hub, secret::Kept};
 
 /// The name and version of the object's shape.
 pub const SCHEMA: &str = "cordon.notice/1";
+/// The same of a page's.
+pub const PAGE_SCHEMA: &str = "cordon.page/1";
 /// The header with the time of signing, in seconds since the Unix epoch.
 pub const TIMESTAMP: &str = "cordon-timestamp";
 /// The header with the signature: `v1=` and HMAC-SHA256, in hexadecimal, of the timestamp, a full stop and the body.
@@ -33,6 +35,21 @@ pub fn payload(notice: &Notice) -> Value {
     value
 }
 
+/// A page as others read it. Its `id` stays the same however often it is sent.
+#[must_use]
+pub fn page_payload(page: &Page) -> Value {
+    let mut value = json!(page);
+    if let Some(fields) = value.as_object_mut() {
+        fields.remove("key");
+        fields.insert("schema".to_owned(), json!(PAGE_SCHEMA));
+        fields.insert("id".to_owned(), json!(page.key));
+        if let Some(question) = &page.question {
+            fields.insert("question".to_owned(), payload(question));
+        }
+    }
+    value
+}
+
 pub(super) struct Hook {
     http: Http,
     url: String,
@@ -45,10 +62,10 @@ impl Hook {
         Self { http: Http::new(), url: hook.url.clone(), secret }
     }
 
-    pub(super) async fn send(&self, hub: &Hub, due: &Due) -> Result<(), Unsent> {
+    pub(super) async fn send(&self, hub: &Hub, told: Value) -> Result<(), Unsent> {
         let later = |why: String, unsure| Unsent::Later { why, unsure };
         let secret = self.secret.get().await.map_err(|why| later(why, false))?;
-        let (time, body) = (hub.clock.now().as_second().to_string(), payload(&due.notice).to_string());
+        let (time, body) = (hub.clock.now().as_second().to_string(), told.to_string());
         let mut mac =
             Hmac::<Sha256>::new_from_slice(secret.expose().as_bytes()).map_err(|_| Unsent::Never("its secret is no key".to_owned()))?;
         mac.update(time.as_bytes());
@@ -75,13 +92,18 @@ pub(super) struct Topic {
 }
 
 impl Topic {
-    pub(super) async fn send(&self, hub: &Hub, due: &Due) -> Result<(), Unsent> {
-        let notice = &due.notice;
+    pub(super) async fn send(&self, hub: &Hub, told: &Message) -> Result<(), Unsent> {
         let region = self.arn.region().unwrap_or_else(|| hub.config.hub.home_region.clone());
-        let (clients, run) = (hub.sessions.hub(&region), notice.run.to_string());
-        let subject = format!("Cordon: {} {} in {}", notice.kind.as_str(), run, notice.account);
-        let key = hex::encode(Sha256::digest(format!("{run}/{}", notice.key)));
-        let sent = topic::publish(&clients, &self.arn.to_string(), &subject, &payload(notice).to_string(), &run, &key).await;
+        let clients = hub.sessions.hub(&region);
+        let (subject, group, id) = match told {
+            Message::Notice(due) => {
+                let (kind, run, account) = (due.notice.kind.as_str(), due.notice.run.to_string(), &due.notice.account);
+                (format!("Cordon: {kind} {run} in {account}"), run.clone(), format!("{run}/{}", due.notice.key))
+            }
+            Message::Page(due) => (format!("Cordon: {}", due.notice.kind.as_str()), "pages".to_owned(), due.notice.key.clone()),
+        };
+        let key = hex::encode(Sha256::digest(id));
+        let sent = topic::publish(&clients, &self.arn.to_string(), &subject, &told.payload().to_string(), &group, &key).await;
         sent.map_err(|error| match error {
             error if error.may_pass() => Unsent::Later { why: error.to_string(), unsure: !matches!(error, ActionError::NotSent(_)) },
             error => Unsent::Never(error.to_string()),
@@ -101,5 +123,22 @@ mod tests {
         assert_eq!(value["schema"], SCHEMA);
         assert_eq!(value["id"], format!("{}/{}", notice.run, notice.key));
         assert_eq!((value["incident"].as_str(), value.get("run")), (Some(notice.run.to_string().as_str()), None));
+    }
+
+    #[test]
+    fn a_page_says_what_stands_who_did_it_and_what_answers_it() {
+        let page = crate::slack::testing::alarm("why");
+        let value = page_payload(&page);
+        assert_eq!(
+            (value["schema"].as_str(), value["id"].as_str(), value["kind"].as_str()),
+            (Some(PAGE_SCHEMA), Some("freeze/7"), Some("alarm"))
+        );
+        assert_eq!(
+            (value["scope"].as_str(), value["level"].as_str(), value["by"].as_str()),
+            (Some("organization"), Some("limited"), Some("self-alarm"))
+        );
+        assert_eq!((value["answer"].as_str(), value["alarm"].as_str(), value.get("key")), (Some("cordon thaw"), Some("f-1"), None));
+        let question = page_payload(&crate::slack::testing::escalated("why"));
+        assert_eq!((question["question"]["schema"].as_str(), question["question"]["escalated"].as_bool()), (Some(SCHEMA), Some(true)));
     }
 }

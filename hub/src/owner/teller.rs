@@ -97,7 +97,7 @@ impl Teller {
         };
         if let Some(who) = sent {
             let told = Told { who, found: place.to_string(), passed_over: found.passed_over.clone() };
-            hub.store.outbox_told(due.id, &told).await?;
+            hub.store.outbox_told(due.slip, &told).await?;
         }
         Ok(())
     }

@@ -196,6 +196,7 @@ fn words(entry: &Entry) -> String {
         Entry::Asked { .. }
         | Entry::Approved { .. }
         | Entry::Refused { .. }
+        | Entry::Escalated { .. }
         | Entry::AskExpired { .. }
         | Entry::Released { .. }
         | Entry::Thawed { .. }
@@ -244,7 +245,10 @@ fn said(entry: &Entry) -> Option<(Option<String>, String)> {
         }
         Entry::Refused { by, why, identity, .. } if why.is_empty() => (Some(as_whom(by, identity)), "said no".to_owned()),
         Entry::Refused { by, why, identity, .. } => (Some(as_whom(by, identity)), format!("said no: {why}")),
-        Entry::AskExpired { .. } => (None, "nobody answered in time".to_owned()),
+        Entry::Escalated { expires, .. } => {
+            (None, format!("not enough people answered in time: it is asked once more, escalated, until {expires:.0}"))
+        }
+        Entry::AskExpired { .. } => (None, "not enough people answered in time".to_owned()),
         Entry::Released { by, .. } => (Some(by.0.clone()), "released the hold".to_owned()),
         Entry::Thawed { by, why } => (Some(by.0.clone()), format!("had what was frozen looked at again: {why}")),
         Entry::Retried { by, .. } => (Some(by.0.clone()), "had it tried again".to_owned()),

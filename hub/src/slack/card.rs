@@ -8,6 +8,7 @@ use cordon_shared::{
     engine::{Entry, StepState, View, summary},
     journal::Sealed,
     notice::{Notice, NoticeKind},
+    page::{Page, PageKind},
     plan::StepKey,
 };
 use jiff::Timestamp;
@@ -168,7 +169,7 @@ pub fn detected(view: &View) -> Card {
 fn stands(view: &View, notice: &Notice, now: Timestamp) -> bool {
     let asked = notice.step.as_ref().and_then(|step| view.step(step)).map(|step| &step.state);
     let Some(StepState::Asked { digest, expires, .. }) = asked else { return false };
-    notice.digest.as_ref() == Some(digest) && notice.expires == Some(*expires) && now < *expires
+    view.closed_by.is_none() && notice.digest.as_ref() == Some(digest) && notice.expires == Some(*expires) && now < *expires
 }
 
 /// What became of a question.
@@ -182,7 +183,8 @@ fn answer(entries: &[Sealed], notice: &Notice, step: &StepKey) -> String {
                 let why = if why.is_empty() { String::new() } else { format!(": {}", code(why)) };
                 return format!(":no_entry: *Denied* by {}{why}", code(&by.0));
             }
-            Entry::AskExpired { .. } => return ":hourglass: *Expired*: nobody answered in time".to_owned(),
+            Entry::Escalated { .. } => return format!(":rotating_light: *Escalated*: {}; it is asked once more", not_enough(&yes)),
+            Entry::AskExpired { .. } => return format!(":hourglass: *Expired*: {}", not_enough(&yes)),
             Entry::Asked { .. } => {
                 let void = if yes.is_empty() { String::new() } else { format!(", and the yes of {} is void", yes.join(", ")) };
                 return format!(":arrows_counterclockwise: *Asked anew*: the plan is another one now{void}");
@@ -190,11 +192,18 @@ fn answer(entries: &[Sealed], notice: &Notice, step: &StepKey) -> String {
             _ => {}
         }
     }
-    if yes.is_empty() {
+    let closed = entries.iter().find_map(|sealed| if let Entry::ClosedBy { by, .. } = &sealed.entry { Some(by) } else { None });
+    if let (Some(by), true) = (closed, yes.is_empty()) {
+        format!(":heavy_minus_sign: *No longer asked*: {} closed the incident", code(&by.0))
+    } else if yes.is_empty() {
         ":heavy_minus_sign: *No longer asked*".to_owned()
     } else {
         format!(":white_check_mark: *Approved* by {}", yes.join(", "))
     }
+}
+
+fn not_enough(yes: &[String]) -> String {
+    if yes.is_empty() { "nobody answered in time".to_owned() } else { format!("only {} said yes in time", yes.join(", ")) }
 }
 
 /// A plan that waits for a yes, with its difference and its reach. Buttons are there only while the question stands.
@@ -250,7 +259,66 @@ pub fn question(view: &View, entries: &[Sealed], notice: &Notice, now: Timestamp
         blocks.push(section(&answer(entries, notice, step)));
         blocks.push(context(&format!("Plan {}", code(&letters))));
     }
-    Card::new(&format!("May `{step}` be done? {}", title(view)), blocks)
+    let again = if notice.escalated { "Escalated, nobody answered in time. " } else { "" };
+    Card::new(&format!("{again}May `{step}` be done? {}", title(view)), blocks)
+}
+
+/// A page: what happened, to what, by whom and why, and the command that answers it. `mention`: whom it calls where it is urgent, as Slack
+/// writes that; empty: nobody.
+#[must_use]
+pub fn page(page: &Page, mention: &str) -> Card {
+    let scope = page.scope.as_ref().map(ToString::to_string).unwrap_or_default();
+    let level = page.level.map(|level| level.as_str()).unwrap_or_default();
+    let question = page.question.as_deref();
+    let step = question.and_then(|question| question.step.as_ref()).map(ToString::to_string).unwrap_or_default();
+    let title = match page.kind {
+        PageKind::Alarm => format!("Self-alarm: {scope} is frozen ({level})"),
+        PageKind::Frozen => format!("Frozen ({level}): {scope}"),
+        PageKind::Thawed => format!("Thawed: {scope}"),
+        PageKind::Escalated => format!("Nobody answered in time: may `{step}` be done?"),
+    };
+    let mut blocks = Vec::new();
+    let mention = if page.kind.is_urgent() { mention } else { "" };
+    if !mention.is_empty() {
+        blocks.push(section(mention));
+    }
+    blocks.push(section(&code(&page.why)));
+    let mut pairs = Vec::new();
+    if let Some(question) = question {
+        let expires = question.expires.map(|expires| format!("{expires:.0}")).unwrap_or_default();
+        pairs.extend([
+            ("Subject", code(&question.subject)),
+            ("Account", format!("{} {}", code(&question.account), code(&question.region))),
+            ("Playbook", code(&question.playbook)),
+            ("Incident", code(&question.run.to_string())),
+            ("Step", code(&step)),
+            ("Void after", code(&expires)),
+        ]);
+    } else {
+        let by = page.by.as_ref().map(|by| by.0.as_str()).unwrap_or_default();
+        let hard = if page.hard { ", and the hub's role with it" } else { "" };
+        pairs.extend([
+            ("What", code(&scope)),
+            ("Level", format!("{level}{hard}")),
+            ("Who", code(by)),
+            ("When", code(&format!("{:.0}", page.at))),
+        ]);
+        pairs.extend(page.alarm.as_ref().map(|alarm| ("Raised by", code(alarm))));
+    }
+    let fields: Vec<Value> = pairs.iter().map(|(label, value)| mrkdwn(&format!("*{label}*\n{value}"), 2_000)).collect();
+    blocks.push(json!({ "type": "section", "fields": fields }));
+    let said = match page.kind {
+        PageKind::Alarm => "Look who it was first. What lifts it",
+        PageKind::Frozen => "What lifts it",
+        PageKind::Thawed => "What was frozen",
+        PageKind::Escalated => "The question stands in the incident's thread once more. What says yes",
+    };
+    blocks.push(context(&format!("{said}: {}", code(&page.answer))));
+    let mut card = Card::new(&title, blocks);
+    if !mention.is_empty() {
+        card.text = clip(&format!("{mention} {}", card.text), SECTION);
+    }
+    card
 }
 
 fn short(value: &Value) -> String {

@@ -4,7 +4,9 @@ use cordon_shared::{
     engine::View,
     journal::{JournalError, Sealed, ops},
     notice::NoticeKind,
+    page::Page,
 };
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
@@ -30,12 +32,16 @@ pub(crate) struct Poster {
     client: Api,
     channel: String,
     routes: Vec<Route>,
+    /// The channel for pages, and whom they call.
+    pages: String,
+    mention: String,
 }
 
 impl Poster {
     pub(crate) fn new(hub: &Hub, slack: &Slack) -> Self {
         let client = Api::new(hub, &slack.url, &slack.token);
-        Self { client, channel: slack.channel.clone(), routes: slack.routes.clone() }
+        let (channel, routes) = (slack.channel.clone(), slack.routes.clone());
+        Self { client, channel, routes, pages: slack.pages.clone(), mention: slack.page_mention.clone() }
     }
 
     /// Sends a notice. Posting is one step, done once; updating in place may be repeated.
@@ -58,12 +64,25 @@ impl Poster {
                     NoticeKind::Asks => card::question(&view, &entries, &due.notice, hub.clock.now()),
                     _ => card::outcome(&view, &entries, &due.notice),
                 };
-                let place = self.post(due, &view, thread.as_ref(), &card).await?;
-                hub.store.outbox_placed(due.id, &place).await?;
+                let channel = thread.as_ref().map_or_else(|| self.channel(&view), |thread| &thread.channel);
+                let key = format!("{}/{}", due.notice.run, due.notice.key);
+                let place = self.post(channel, thread.as_ref(), due, &key, due.notice.at, &card).await?;
+                hub.store.outbox_placed(due.slip, &place).await?;
                 place
             }
         };
         self.head(thread, &place, &view).await
+    }
+
+    /// Sends a page. It stands by itself, and stays as it was.
+    pub(crate) async fn page(&self, hub: &Hub, due: &Due<Page>) -> Result<(), Unsent> {
+        if due.place.is_some() {
+            return Ok(());
+        }
+        let card = card::page(&due.notice, &self.mention);
+        let key = format!("page/{}", due.notice.key);
+        let place = self.post(&self.pages, None, due, &key, due.notice.at, &card).await?;
+        Ok(hub.store.outbox_placed(due.slip, &place).await?)
     }
 
     /// Draws the first card of a thread anew, where something else in it has changed.
@@ -79,11 +98,17 @@ impl Poster {
         route(&self.routes, view).unwrap_or(&self.channel)
     }
 
-    async fn post(&self, due: &Due, view: &View, thread: Option<&Place>, card: &Card) -> Result<Place, Unsent> {
-        let channel = thread.map_or_else(|| self.channel(view), |thread| &thread.channel);
-        let key = format!("{}/{}", due.notice.run, due.notice.key);
+    async fn post<T>(
+        &self,
+        channel: &str,
+        thread: Option<&Place>,
+        due: &Due<T>,
+        key: &str,
+        at: Timestamp,
+        card: &Card,
+    ) -> Result<Place, Unsent> {
         if due.unsure
-            && let Some(place) = self.find(channel, thread, due, &key).await?
+            && let Some(place) = self.find(channel, thread, at, key).await?
         {
             return Ok(place);
         }
@@ -104,8 +129,8 @@ impl Poster {
     }
 
     /// Looks for a message whose answer was lost.
-    async fn find(&self, channel: &str, thread: Option<&Place>, due: &Due, key: &str) -> Result<Option<Place>, Unsent> {
-        let oldest = due.notice.at.as_second().saturating_sub(300).to_string();
+    async fn find(&self, channel: &str, thread: Option<&Place>, at: Timestamp, key: &str) -> Result<Option<Place>, Unsent> {
+        let oldest = at.as_second().saturating_sub(300).to_string();
         let mut fields = vec![("channel", channel), ("include_all_metadata", "true"), ("limit", LOOKED), ("oldest", &oldest)];
         let method = match thread {
             Some(thread) => {

@@ -1,9 +1,11 @@
 //! A run with a question, for tests.
 
 use cordon_shared::{
-    engine::{Entry, View},
+    engine::{Entry, Person, View},
+    freeze::{Freeze, Level, SELF_ALARM, Scope},
     mode::Mode,
     notice::{Notice, NoticeKind, Standing, notices},
+    page::Page,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -21,7 +23,7 @@ pub(crate) fn asking(title: &str) -> (Run, Notice) {
     let before = Standing::of(&run.view());
     let expires = expires(&run);
     run.add(Entry::Asked { step: step("close-ingress"), digest, why: "mode ask".into(), expires, people: 1 });
-    let notice = notices(&before, &run.view()).into_iter().find(|notice| notice.kind == NoticeKind::Asks);
+    let notice = notices(&before, &run.view(), false).into_iter().find(|notice| notice.kind == NoticeKind::Asks);
     (run, notice.unwrap())
 }
 
@@ -33,4 +35,30 @@ pub(crate) fn expires(run: &Run) -> Timestamp {
 /// A notice of some kind.
 pub(crate) fn notice(kind: NoticeKind) -> Notice {
     Notice { kind, ..asking("t").1 }
+}
+
+/// The page of a self-alarm.
+pub(crate) fn alarm(why: &str) -> Page {
+    Page::of_freeze(&Freeze {
+        number: 7,
+        at: Timestamp::UNIX_EPOCH,
+        by: Person(SELF_ALARM.to_owned()),
+        why: why.to_owned(),
+        scope: Scope::Organization,
+        level: Level::Limited,
+        hard: false,
+        alarm: Some("f-1".to_owned()),
+    })
+}
+
+/// The page of somebody's freeze, or thaw.
+pub(crate) fn by_a_person(scope: Scope, level: Level, why: &str) -> Page {
+    let (at, by) = (Timestamp::UNIX_EPOCH, Person("ann@desk".to_owned()));
+    Page::of_freeze(&Freeze { number: 8, at, by, why: why.to_owned(), scope, level, hard: false, alarm: None })
+}
+
+/// The page of a question that nobody answered.
+pub(crate) fn escalated(why: &str) -> Page {
+    let notice = Notice { escalated: true, why: why.to_owned(), ..notice(NoticeKind::Asks) };
+    Page::of_notice(&notice).unwrap()
 }

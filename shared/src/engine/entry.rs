@@ -197,6 +197,13 @@ pub enum Entry {
         #[serde(default, skip_serializing_if = "String::is_empty")]
         identity: String,
     },
+    /// Not enough people answered in time: the same plan is asked about once more. Each yes that was said counted until then.
+    Escalated {
+        /// The step.
+        step: StepKey,
+        /// After this the question is void.
+        expires: Timestamp,
+    },
     /// Nobody answered in time.
     AskExpired {
         /// The step.
@@ -441,6 +448,7 @@ impl Entry {
             | Self::Asked { step, .. }
             | Self::Approved { step, .. }
             | Self::Refused { step, .. }
+            | Self::Escalated { step, .. }
             | Self::AskExpired { step }
             | Self::Decided { step, .. }
             | Self::ApplyStarted { step, .. }
@@ -465,6 +473,7 @@ impl Entry {
     pub fn put_off(&mut self, by: SignedDuration) {
         let time = match self {
             Self::Deferred { until, .. } => until,
+            Self::Escalated { expires, .. } => expires,
             Self::Pending { due, .. } => due,
             Self::ApplyFailed { again: Some(again), .. }
             | Self::Verified { again: Some(again), .. }

@@ -7,7 +7,7 @@ use futures::executor::block_on;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::{Command, Entry, FindingNote, Pace, Person, StepState, UndoCause, View, next};
+use super::{Command, Entry, FindingNote, Pace, Person, StepState, UndoCause, View, expired, next};
 use crate::{
     finding::{FindingId, ResourceRole, Subject, SubjectKind, Version},
     freeze::{self, Freeze, Level, Scope},
@@ -41,6 +41,7 @@ action = "toy.switch"
 needs = ["look"]
 with = { switches = "${finding.network.remote_ips}" }
 ttl = "24h"
+on_expiry = "escalate"
 [[steps]]
 id = "second"
 action = "toy.switch"
@@ -247,7 +248,10 @@ impl Lab {
                 };
                 self.append(run, vec![entry]).unwrap();
             }
-            Command::Expire(key) => self.append(run, vec![Entry::AskExpired { step: key }]).unwrap(),
+            Command::Expire(key) => {
+                let entry = expired(view, &key, self.now, SignedDuration::from_hours(1));
+                self.append(run, vec![entry]).unwrap();
+            }
             Command::Poll(_) | Command::Timeout(_) => panic!("toy actions give no tickets"),
             Command::Verify(key) => {
                 let verdict = self.verdict(view, &key);

@@ -1,5 +1,7 @@
 //! Random histories over toy actions: crashes at any point, throttles, drift, later findings, approvals, undo.
 
+use std::collections::BTreeMap;
+
 use jiff::SignedDuration;
 use proptest::prelude::*;
 use serde_json::json;
@@ -12,6 +14,7 @@ use super::{
 use crate::{
     freeze::Level,
     gate,
+    id::IncidentId,
     journal::JournalError,
     mode::Mode,
     plan::{ChangeKey, StepKey, Verdict},
@@ -43,6 +46,35 @@ fn moves() -> impl Strategy<Value = Vec<(u8, Move)>> {
         1 => Just(Move::Thaw),
     ];
     proptest::collection::vec((0_u8..2, one), 1..60)
+}
+
+/// What of a run's questions was not escalated as it should: once for each question and where the playbook says so, before the step is
+/// held, with every yes of before void.
+fn badly_escalated(lab: &Lab, run: IncidentId) -> Option<String> {
+    let mut open: BTreeMap<StepKey, (bool, usize, u8)> = BTreeMap::new();
+    for sealed in lab.store.entries_of(run).iter() {
+        if matches!(sealed.entry, Entry::FindingJoined { renews: true, .. } | Entry::Turned { .. }) {
+            open.clear();
+        }
+        let Some(step) = sealed.entry.step() else { continue };
+        let wrong = |what: &str| Some(format!("entry {}: {what}", sealed.seq));
+        let escalates = step.id == "first";
+        match (&sealed.entry, open.get(step).copied()) {
+            (Entry::Asked { people, .. }, _) => drop(open.insert(step.clone(), (false, 0, *people))),
+            (Entry::Escalated { .. }, None) => return wrong("escalated, but nothing was asked"),
+            (Entry::Escalated { .. }, Some((true, ..))) => return wrong("escalated twice"),
+            (Entry::Escalated { .. }, Some(_)) if !escalates => return wrong("the playbook does not say so"),
+            (Entry::Escalated { .. }, Some((_, _, people))) => drop(open.insert(step.clone(), (true, 0, people))),
+            (Entry::Approved { .. }, Some((escalated, yes, people))) => drop(open.insert(step.clone(), (escalated, yes + 1, people))),
+            (Entry::AskExpired { .. }, Some((escalated, ..))) if escalated != escalates => return wrong("held too soon"),
+            (Entry::ApplyStarted { .. }, Some((_, yes, people))) if yes < usize::from(people) => {
+                return wrong("a yes counted that was void");
+            }
+            (Entry::ApplyStarted { .. } | Entry::AskExpired { .. }, _) => drop(open.remove(step)),
+            _ => {}
+        }
+    }
+    None
 }
 
 proptest! {
@@ -79,6 +111,9 @@ proptest! {
             // The row tells what the fold tells.
             prop_assert_eq!(tables.runs.get(run).map(|row| row.state), Some(sum.state));
         }
+        for run in &lab.runs {
+            prop_assert_eq!(badly_escalated(&lab, *run), None);
+        }
         // No switch is on without a run that answers for it.
         for (switch, by) in &lab.world {
             let key = ChangeKey { resource: switch.clone(), attribute: "on".into() };
@@ -87,7 +122,7 @@ proptest! {
     }
 
     #[test]
-    fn a_fold_of_random_entries_never_panics_and_refuses_what_cannot_follow(steps in proptest::collection::vec((0_usize..6, 0_u8..14), 0..40)) {
+    fn a_fold_of_random_entries_never_panics_and_refuses_what_cannot_follow(steps in proptest::collection::vec((0_usize..6, 0_u8..17), 0..40)) {
         let mut lab = Lab::new(Mode::Act);
         lab.arrive(0, false, false, false);
         let mut view = lab.view(lab.runs[0]);
@@ -107,7 +142,10 @@ proptest! {
                 9 => Entry::Released { step: Some(step), by: Person("ann".into()) },
                 10 => Entry::UndoAsked { step, cause: UndoCause::Ttl },
                 11 => Entry::UndoFrozen { step, why: "x".into() },
-                12 => Entry::Thawed { by: Person("ann".into()), why: "x".into() },
+                12 => Entry::Escalated { step, expires: lab.now },
+                13 => Entry::Asked { step, digest: String::new(), why: String::new(), expires: lab.now, people: 2 },
+                14 => Entry::Approved { step, digest: String::new(), by: Person("ann".into()), expires: lab.now, identity: String::new() },
+                15 => Entry::Thawed { by: Person("ann".into()), why: "x".into() },
                 _ => Entry::Recovered { step, verdict: Verdict::InEffect },
             };
             let before = view.clone();

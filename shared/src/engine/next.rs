@@ -2,8 +2,17 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{entry::UndoCause, stand::StepState, step::StepView, view::View};
-use crate::{expr::Expr, plan::StepKey, playbook::EvenIf};
+use super::{
+    entry::{Entry, UndoCause},
+    stand::StepState,
+    step::StepView,
+    view::View,
+};
+use crate::{
+    expr::Expr,
+    plan::StepKey,
+    playbook::{EvenIf, OnExpiry},
+};
 
 /// One thing wanted now.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,7 +25,7 @@ pub enum Command {
     Begin(StepKey),
     /// A later generation: evaluate a started step's parameters anew.
     Renew(StepKey),
-    /// The question is void.
+    /// The question's time is over: [`expired`] says what becomes of it.
     Expire(StepKey),
     /// Ask after something slow.
     Poll(StepKey),
@@ -137,6 +146,18 @@ pub fn next(view: &View, now: Timestamp, pace: Pace) -> Next {
     }
     wanted.commands.reverse();
     wanted
+}
+
+/// What becomes of a question whose time is over: where the playbook says so it is asked once more, for `lasts`; else the step is held.
+#[must_use]
+pub fn expired(view: &View, key: &StepKey, now: Timestamp, lasts: SignedDuration) -> Entry {
+    let step = key.clone();
+    let asked = view.step(key);
+    let again = asked.is_some_and(|asked| {
+        matches!(asked.state, StepState::Asked { escalated: false, .. })
+            && view.definition(asked).is_some_and(|definition| definition.on_expiry == OnExpiry::Escalate)
+    });
+    if again { Entry::Escalated { step, expires: now.checked_add(lasts).unwrap_or(Timestamp::MAX) } } else { Entry::AskExpired { step } }
 }
 
 /// The turn of the playbook that has come true, if one has. A run turns once, and all that a turn reads must be there.

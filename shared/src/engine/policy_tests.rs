@@ -202,8 +202,10 @@ fn a_question_that_is_not_answered_by_all_in_time_is_held_and_asked_from_nothing
     while lab.step(Fate::Well) {}
     let plan = digest(&lab);
     yes(&lab, "ann", &plan).unwrap();
-    lab.now += SignedDuration::from_mins(61);
-    while lab.step(Fate::Well) {}
+    for _ in 0..2 {
+        lab.now += SignedDuration::from_mins(61);
+        while lab.step(Fate::Well) {}
+    }
     let StepState::Held(hold) = first(&lab).state else { panic!("{:?}", first(&lab)) };
     assert_eq!(hold.code, "ask-expired");
     assert!(yes(&lab, "ben", &plan).is_err(), "too late");
@@ -211,4 +213,42 @@ fn a_question_that_is_not_answered_by_all_in_time_is_held_and_asked_from_nothing
     while lab.step(Fate::Well) {}
     assert!(first(&lab).approvals.is_empty());
     assert!(matches!(first(&lab).state, StepState::Asked { people: 2, .. }));
+}
+
+#[test]
+fn a_question_is_escalated_once_with_every_yes_void_and_then_held() {
+    let mut lab = about_to_decide(says(PolicyVerdict::Ask { people: 2 }), Mode::Act);
+    while lab.step(Fate::Well) {}
+    let plan = digest(&lab);
+    yes(&lab, "ann", &plan).unwrap();
+    lab.now += SignedDuration::from_mins(61);
+    while lab.step(Fate::Well) {}
+    let asked = first(&lab);
+    let again = lab.now + SignedDuration::from_hours(1);
+    assert!(
+        matches!(&asked.state, StepState::Asked { digest, expires, people: 2, escalated: true, .. } if *digest == plan && *expires == again),
+        "the same plan, as many persons, as long again: {asked:?}"
+    );
+    assert!(asked.approvals.is_empty(), "a yes counts as long as its question");
+    assert_eq!(summary(&view(&lab)).state, RunState::Waiting);
+    yes(&lab, "ben", &plan).unwrap();
+    assert!(!lab.step(Fate::Well), "the yes from before does not count");
+    yes(&lab, "ann", &plan).unwrap();
+    while lab.step(Fate::Well) {}
+    assert_eq!(first(&lab).state, StepState::InEffect);
+
+    let mut lab = about_to_decide(says(PolicyVerdict::Ask { people: 2 }), Mode::Act);
+    while lab.step(Fate::Well) {}
+    let plan = digest(&lab);
+    for _ in 0..2 {
+        lab.now += SignedDuration::from_mins(61);
+        while lab.step(Fate::Well) {}
+    }
+    let StepState::Held(hold) = first(&lab).state else { panic!("{:?}", first(&lab)) };
+    assert_eq!((hold.code.as_str(), hold.why.as_str()), ("ask-expired", "nobody answered in time, also after it was escalated"));
+    assert!(yes(&lab, "ben", &plan).is_err() && lab.world.is_empty(), "too late");
+    // Released it is asked from nothing, and may be escalated again.
+    lab.append(lab.runs[0], vec![Entry::Released { step: Some(StepKey::first("first")), by: Person("ann".into()) }]).unwrap();
+    while lab.step(Fate::Well) {}
+    assert!(matches!(first(&lab).state, StepState::Asked { escalated: false, .. }));
 }

@@ -21,6 +21,8 @@ pub enum StepState {
         expires: Timestamp,
         /// How many different persons have to say yes.
         people: u8,
+        /// Whether it is asked a second time, since not enough people answered the first.
+        escalated: bool,
     },
     /// A person is needed.
     Held(Hold),

@@ -100,7 +100,10 @@ pub fn summary(view: &View) -> Summary {
                     failed = failed.or_else(|| Some((code.clone(), format!("`{}`: {why}", step.key))));
                 }
             }
-            StepState::Asked { why, .. } => asked = asked.or_else(|| Some(format!("`{}`: {why}", step.key))),
+            StepState::Asked { why, escalated, .. } => {
+                let again = if *escalated { " (escalated: nobody answered in time)" } else { "" };
+                asked = asked.or_else(|| Some(format!("`{}`: {why}{again}", step.key)));
+            }
             StepState::Held(hold) => held = held.or_else(|| Some((hold.code.clone(), format!("`{}`: {}", step.key, hold.why)))),
             StepState::UndoFrozen { why, .. } => frozen = frozen.or_else(|| Some(format!("`{}` is to be undone: {why}", step.key))),
             StepState::ByHand { steps } => by_hand = by_hand.or_else(|| Some(format!("`{}`: {}", step.key, steps.join("; ")))),

@@ -198,7 +198,8 @@ impl StepView {
             Entry::Asked { digest, why, expires, people, .. } => match self.state {
                 S::Waiting | S::Reapply => {
                     self.approvals.clear();
-                    self.state = S::Asked { digest: digest.clone(), why: why.clone(), expires: *expires, people: *people };
+                    let (digest, why) = (digest.clone(), why.clone());
+                    self.state = S::Asked { digest, why, expires: *expires, people: *people, escalated: false };
                 }
                 _ => return cannot("asked"),
             },
@@ -223,9 +224,23 @@ impl StepView {
                 }
                 _ => return cannot("refused"),
             },
+            // A yes counts as long as the question that it answers: with the question each is void.
+            Entry::Escalated { expires, .. } => match &self.state {
+                S::Asked { digest, why, people, escalated: false, .. } => {
+                    let (digest, why) = (digest.clone(), why.clone());
+                    self.state = S::Asked { digest, why, expires: *expires, people: *people, escalated: true };
+                    self.approvals.clear();
+                }
+                _ => return cannot("escalated"),
+            },
             Entry::AskExpired { .. } => match self.state {
-                S::Asked { .. } => {
-                    self.state = S::Held(Hold { code: "ask-expired".to_owned(), why: "nobody answered in time".to_owned() });
+                S::Asked { people, escalated, .. } => {
+                    let said = match self.approvals.len() {
+                        0 => "nobody answered in time".to_owned(),
+                        some => format!("only {some} of {people} persons said yes in time"),
+                    };
+                    let also = if escalated { ", also after it was escalated" } else { "" };
+                    self.state = S::Held(Hold { code: "ask-expired".to_owned(), why: format!("{said}{also}") });
                 }
                 _ => return cannot("ask-expired"),
             },

@@ -15,7 +15,7 @@ use crate::{
     id::IncidentId,
     mode::Mode,
     plan::StepKey,
-    playbook::{Playbook, Step},
+    playbook::{OnFailure, Playbook, Step},
 };
 
 /// An entry that does not fit what came before it: the journal was written by something else, or damaged.
@@ -63,6 +63,8 @@ pub struct View {
     pub put_off: Option<(Timestamp, u32)>,
     /// A person ended it.
     pub closed_by: Option<(Person, String)>,
+    /// Whether a person was ever needed in it. A freeze needs nobody here: it is told of by itself, and what it stopped goes on by itself.
+    pub person_needed: bool,
     /// Step instances, by place in the playbook and number.
     pub steps: Vec<StepView>,
     /// The number of the last entry.
@@ -98,6 +100,7 @@ impl View {
             hold: None,
             put_off: None,
             closed_by: None,
+            person_needed: false,
             steps,
             seq: 1,
             head: String::new(),
@@ -257,9 +260,23 @@ impl View {
                 *step = next;
             }
         }
+        self.person_needed |= self.needs_a_person(entry);
         self.seq = seq;
         self.updated_at = self.updated_at.max(at);
         Ok(())
+    }
+
+    /// Whether an entry that was just added says that a person is needed.
+    fn needs_a_person(&self, entry: &Entry) -> bool {
+        match entry {
+            Entry::Asked { .. } | Entry::Stuck { .. } | Entry::ByHand { .. } | Entry::UndoFailed { again: None, .. } => true,
+            Entry::Held { hold, .. } => hold.code != "frozen",
+            Entry::Failed { step, .. } => {
+                let definition = self.step(step).and_then(|step| self.definition(step));
+                definition.is_none_or(|definition| definition.on_failure != OnFailure::Continue)
+            }
+            _ => false,
+        }
     }
 }
 

@@ -14,7 +14,8 @@ use crate::{
     freeze::{self, Freeze},
     gate::budget::Charge,
     id::IncidentId,
-    notice::{Notice, Target},
+    notice::{Audience, Notice, Target},
+    page::Page,
     plan::{ChangeKey, Counts, StepKey},
 };
 
@@ -49,6 +50,8 @@ pub struct Tables {
     pub targets: BTreeSet<Target>,
     /// The outbox: by run, key and destination.
     pub outbox: BTreeMap<(IncidentId, String, String), Notice>,
+    /// Pages: by key and destination; an empty one stands for those that there will be.
+    pub pages: BTreeMap<(String, String), Page>,
     /// Freezes and thaws.
     pub freezes: Vec<Freeze>,
 }
@@ -56,6 +59,13 @@ pub struct Tables {
 /// A store in memory.
 #[derive(Debug, Default)]
 pub struct MemStore(Mutex<Tables>);
+
+impl Tables {
+    /// The destinations of those who work with Cordon: who is told of pages.
+    fn team(&self) -> BTreeSet<String> {
+        self.targets.iter().filter(|target| target.audience == Audience::Team).map(|target| target.name.clone()).collect()
+    }
+}
 
 impl MemStore {
     /// A copy of the tables, to look at.
@@ -70,7 +80,16 @@ impl MemStore {
     }
     /// Sets where notices go.
     pub fn set_targets(&self, targets: &[Target]) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).targets = targets.iter().cloned().collect();
+        let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tables.targets = targets.iter().cloned().collect();
+        let team = tables.team();
+        let lone: Vec<Page> = tables.pages.iter().filter(|((_, target), _)| target.is_empty()).map(|(_, page)| page.clone()).collect();
+        if !team.is_empty() {
+            tables.pages.retain(|(_, target), _| !target.is_empty());
+        }
+        for (page, target) in lone.iter().flat_map(|page| team.iter().map(move |target| (page, target))) {
+            tables.pages.insert((page.key.clone(), target.clone()), page.clone());
+        }
     }
     /// Gives the lease to the next epoch and returns it.
     pub fn next_epoch(&self) -> u64 {
@@ -207,13 +226,21 @@ impl Tx for Tables {
         }
         Ok(())
     }
+    fn page(&mut self, page: &Page) -> Result<(), JournalError> {
+        let team = self.team();
+        let targets = if team.is_empty() { BTreeSet::from([String::new()]) } else { team };
+        for target in targets {
+            self.pages.entry((page.key.clone(), target)).or_insert_with(|| page.clone());
+        }
+        Ok(())
+    }
     fn freezes(&mut self) -> Result<Vec<Freeze>, JournalError> {
         Ok(freeze::standing(&self.freezes))
     }
-    fn save_freeze(&mut self, line: &Freeze) -> Result<(), JournalError> {
+    fn save_freeze(&mut self, line: &Freeze) -> Result<u64, JournalError> {
         let number = self.freezes.last().map_or(0, |last| last.number) + 1;
         self.freezes.push(Freeze { number, ..line.clone() });
-        Ok(())
+        Ok(number)
     }
     fn alarmed(&mut self, id: &str) -> Result<bool, JournalError> {
         Ok(self.freezes.iter().any(|line| line.alarm.as_deref() == Some(id)))

@@ -8,6 +8,7 @@ use crate::{
     finding::{FindingId, Subject, Version},
     id::IncidentId,
     notice::{Standing, for_owners, notices},
+    page::Page,
     plan::Verdict,
 };
 
@@ -88,9 +89,11 @@ pub fn append(tx: &mut dyn Tx, view: &mut View, entries: Vec<Entry>, now: Timest
         tx.push(moved.run, &sealed)?;
         moved.head.clone_from(&sealed.hash);
     }
-    // A sweep tells of its children itself: thousands of them are no news to a channel.
-    for notice in if sweep.is_none() { notices(&stood, &moved) } else { Vec::new() } {
+    for notice in notices(&stood, &moved, sweep.is_some()).into_iter().filter(|notice| notice.everybody) {
         tx.notify(&notice)?;
+        if let Some(page) = Page::of_notice(&notice) {
+            tx.page(&page)?;
+        }
     }
     // An owner hears of what was changed of theirs, a sweep's children included.
     if let Some(notice) = for_owners(&stood, &moved) {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use toml::de::{DeTable, DeValue};
 
-use super::{Playbook, PlaybookError, Step, Work, reader::Reader};
+use super::{OnExpiry, Playbook, PlaybookError, Step, Work, reader::Reader};
 use crate::words::closest;
 
 /// The actions there are.
@@ -87,5 +87,9 @@ fn check_step(reader: &mut Reader<'_>, step: &Step, places: &Places<'_>, catalog
     if step.ttl.is_some() && !action.is_change {
         let why = format!("`{name}` changes nothing, so there is nothing to undo after a `ttl`");
         reader.error(places.value("ttl"), why, Some("remove `ttl`".to_owned()));
+    }
+    if step.on_expiry == OnExpiry::Escalate && !action.is_change {
+        let why = format!("`{name}` changes nothing, so nobody is asked about it and no question expires");
+        reader.error(places.value("on_expiry"), why, Some("remove `on_expiry`".to_owned()));
     }
 }

@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 use toml::de::DeValue;
 
 use super::{
-    DEFAULT_WITHIN, EvenIf, OnFailure, OnTimeout, Step, Work,
+    DEFAULT_WITHIN, EvenIf, OnExpiry, OnFailure, OnTimeout, Step, Work,
     load::{identifier, line},
     reader::{Keys, Reader, Spot},
 };
@@ -62,6 +62,7 @@ pub(super) fn draft<'t>(reader: &mut Reader<'_>, mut keys: Keys<'t>, above: Opti
     let on_failure = keys.entry("on_failure");
     let ttl = keys.entry("ttl");
     let ask = keys.entry("ask");
+    let on_expiry = keys.entry("on_expiry");
     let after = keys.entry("after");
     let region = keys.entry("region");
     let phase = keys.take("phase");
@@ -73,6 +74,7 @@ pub(super) fn draft<'t>(reader: &mut Reader<'_>, mut keys: Keys<'t>, above: Opti
             ("on_failure", &on_failure),
             ("ttl", &ttl),
             ("ask", &ask),
+            ("on_expiry", &on_expiry),
             ("region", &region),
         ];
         for (key, entry) in meaningless {
@@ -91,6 +93,7 @@ pub(super) fn draft<'t>(reader: &mut Reader<'_>, mut keys: Keys<'t>, above: Opti
     let region = optional(value(region), |spot| one_text(reader, spot, &mut reads));
     let phase = optional(phase, |spot| reader.word(spot));
     let ask = value(ask).map_or(Some(false), |spot| reader.boolean(spot));
+    let on_expiry = value(on_expiry).map_or_else(|| Some(OnExpiry::default()), |spot| reader.word(spot));
     keys.finish(reader);
     let resolved: Vec<String> = needs.iter().flatten().map(|(need, _)| need.clone()).collect();
     let step = || {
@@ -106,6 +109,7 @@ pub(super) fn draft<'t>(reader: &mut Reader<'_>, mut keys: Keys<'t>, above: Opti
             on_failure: on_failure?,
             ttl: ttl?,
             ask: ask?,
+            on_expiry: on_expiry?,
             after: after?,
             region: region?,
             phase: phase?,

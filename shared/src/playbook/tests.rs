@@ -321,6 +321,7 @@ fn a_step_says_no_more_than_it_must() {
         on_failure: OnFailure::Hold,
         ttl: None,
         ask: false,
+        on_expiry: OnExpiry::Hold,
         after: SignedDuration::ZERO,
         region: None,
         phase: None,
@@ -347,10 +348,11 @@ fn a_step_says_all_it_can() {
         on_failure = "continue"
         ttl = "24h"
         ask = true
+        on_expiry = "escalate"
     "#;
     let playbook = steps(text);
     let step = playbook.step("b").unwrap();
-    assert!(step.even_if == EvenIf::Failed && step.ask);
+    assert!(step.even_if == EvenIf::Failed && step.ask && step.on_expiry == OnExpiry::Escalate);
     assert_eq!((step.on_timeout, step.on_failure), (OnTimeout::Hold, OnFailure::Continue));
     assert_eq!((step.within, step.ttl), (SignedDuration::from_mins(90), Some(SignedDuration::from_hours(24))));
     assert_eq!(step.reads_outcomes_of().collect::<Vec<_>>(), ["a"]);

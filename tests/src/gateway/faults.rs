@@ -54,6 +54,8 @@ pub enum Action {
         /// By how much.
         ms: u64,
     },
+    /// That it was done is answered, and moto never hears of it: the client believes in an effect that is not there.
+    Pretend,
     /// The connection is cut before moto hears of the call.
     DropBefore,
     /// The connection is cut after moto has done what was asked: the effect is there, the answer is lost.
@@ -195,6 +197,7 @@ impl Action {
             Self::Deny { .. } => "deny",
             Self::Hang => "hang",
             Self::Delay { .. } => "delay",
+            Self::Pretend => "pretend",
             Self::DropBefore => "drop-before",
             Self::DropAfter => "drop-after",
             Self::FailAfter => "fail-after",

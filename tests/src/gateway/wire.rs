@@ -75,6 +75,24 @@ impl AwsError {
     }
 }
 
+/// The answer to a call that was done and has nothing to tell.
+#[must_use]
+pub fn done(protocol: Protocol, operation: &str) -> Response<Bytes> {
+    let xml = |body: &str| format!("<{operation}Response>{body}</{operation}Response>").into_bytes();
+    let (kind, body) = match protocol {
+        Protocol::Ec2 => {
+            ("text/xml;charset=UTF-8", xml("<requestId>00000000-0000-4000-8000-000000000000</requestId><return>true</return>"))
+        }
+        Protocol::Query | Protocol::Other => ("text/xml", xml("")),
+        Protocol::Json => ("application/x-amz-json-1.1", b"{}".to_vec()),
+        Protocol::RestJson => ("application/json", b"{}".to_vec()),
+        Protocol::Cbor => ("application/cbor", cbor(&[])),
+    };
+    let mut response = Response::new(Bytes::from(body));
+    response.headers_mut().insert("content-type", HeaderValue::from_static(kind));
+    response
+}
+
 /// What AWS calls a denied call.
 #[must_use]
 pub fn denied(protocol: Protocol, message: String) -> AwsError {

@@ -228,6 +228,8 @@ async fn a_running_service_takes_sound_policies_over_and_keeps_the_last_sound_on
     fs::write(&file, NOT_HERE.replace("seat", "saet")).unwrap();
     logged(&mut service, "the last sound ones stay in force").await;
     assert!(service.log().contains("--> mine.cedar:4:") && service.log().contains("saet"), "{}", service.log());
+    let away = world.cordon(&["audit", "turned-away", "--format", "json"], "").await.objects();
+    assert!(away.len() == 1 && away[0]["door"] == "policies" && text(&away[0], "/why").contains("saet"), "told once: {away:#?}");
 
     world.organization.attack(&instance, ATTACKER, Part::Target).await.unwrap();
     let run = row(&world, &instance, "held", &service).await;

@@ -5,6 +5,8 @@
 mod approve;
 #[path = "slack/outbox.rs"]
 mod outbox;
+#[path = "slack/pages.rs"]
+mod pages;
 
 use std::{
     collections::BTreeSet,

@@ -7,5 +7,7 @@ mod apart;
 mod backlog;
 #[path = "sweep/field.rs"]
 mod field;
+#[path = "sweep/told.rs"]
+mod told;
 #[path = "sweep/waves.rs"]
 mod waves;

@@ -1,12 +1,14 @@
 use cordon_shared::{
     engine::{Entry, Person},
+    freeze::{Level, Scope},
     mode::Mode,
+    notice::{Standing, notices},
 };
 
 use super::*;
 use crate::{
     report::fixture::{Run, closing, step},
-    slack::testing::{asking, expires, notice},
+    slack::testing::{alarm, asking, by_a_person, escalated, expires, notice},
 };
 
 fn all(card: &Card) -> String {
@@ -90,7 +92,37 @@ fn a_question_that_was_answered_expired_or_asked_anew_has_no_buttons_and_says_so
     let (mut run, asked) = asking("t");
     run.add(Entry::AskExpired { step: step("close-ingress") });
     let card = question(&run.view(), &run.entries, &asked, run.now);
-    assert!(buttons(&card).is_empty() && all(&card).contains("*Expired*"), "{card:?}");
+    assert!(buttons(&card).is_empty() && all(&card).contains("*Expired*: nobody answered in time"), "{card:?}");
+}
+
+#[test]
+fn a_question_of_an_incident_that_was_closed_has_no_buttons_and_says_so() {
+    let (mut run, asked) = asking("t");
+    let before = Standing::of(&run.view());
+    run.add(Entry::ClosedBy { by: Person("Alice".into()), why: "w".into() });
+    let told: Vec<NoticeKind> = notices(&before, &run.view(), false).iter().map(|notice| notice.kind).collect();
+    assert_eq!(told, [NoticeKind::Answered, NoticeKind::Closed]);
+    let card = question(&run.view(), &run.entries, &asked, run.now);
+    assert!(buttons(&card).is_empty() && all(&card).contains("*No longer asked*: `Alice` closed the incident"), "{card:?}");
+}
+
+#[test]
+fn a_question_that_was_escalated_says_so_and_its_second_card_has_the_buttons() {
+    let (mut run, asked) = asking("t");
+    let key = step("close-ingress");
+    let before = Standing::of(&run.view());
+    let again = run.now.checked_add(jiff::SignedDuration::from_hours(8)).unwrap();
+    run.add(Entry::Escalated { step: key.clone(), expires: again });
+    let told = notices(&before, &run.view(), false);
+    let second = told.iter().find(|notice| notice.kind == NoticeKind::Asks).unwrap();
+    let card = question(&run.view(), &run.entries, &asked, run.now);
+    assert!(buttons(&card).is_empty() && all(&card).contains("*Escalated*: nobody answered in time; it is asked once more"), "{card:?}");
+    let card = question(&run.view(), &run.entries, second, run.now);
+    fits(&card);
+    assert!(buttons(&card).len() == 2 && card.text.starts_with("Escalated, nobody answered in time."), "{card:?}");
+    run.add(Entry::AskExpired { step: key });
+    let card = question(&run.view(), &run.entries, second, run.now);
+    assert!(buttons(&card).is_empty() && all(&card).contains("*Expired*: nobody answered in time"), "{card:?}");
 }
 
 #[test]
@@ -130,5 +162,59 @@ fn the_closing_report_says_what_happened_and_how_to_undo() {
     let text = all(&card);
     for wanted in ["What happened", "What was changed", "How to undo", "cordon incident undo", "cordon incident report"] {
         assert!(text.contains(wanted), "{wanted}: {text}");
+    }
+}
+
+#[test]
+fn a_page_says_what_stands_by_whom_why_and_what_answers_it() {
+    let account = || Scope::Account("111122223333".parse().unwrap());
+    let cases = [
+        (
+            alarm("a call of nobody's"),
+            "Self-alarm: the organization is frozen (limited)",
+            ["self-alarm", "a call of nobody's", "`cordon thaw`", "`f-1`"],
+        ),
+        (
+            by_a_person(account(), Level::Full, "a drill"),
+            "Frozen (full): account 111122223333",
+            ["ann@desk", "a drill", "`cordon thaw --account 111122223333`", "full"],
+        ),
+        (
+            by_a_person(account(), Level::Off, "it is over"),
+            "Thawed: account 111122223333",
+            ["ann@desk", "it is over", "`cordon freeze list --all`", "off"],
+        ),
+        (
+            escalated("production"),
+            "Nobody answered in time: may `close-ingress` be done?",
+            ["production", "cordon approval grant", "close-ingress", "Void after"],
+        ),
+    ];
+    for (told, title, wanted) in cases {
+        let card = page(&told, "");
+        fits(&card);
+        assert_eq!(card.text, title);
+        let text = all(&card);
+        assert!(wanted.iter().all(|wanted| text.contains(wanted)), "{wanted:?}: {text}");
+        assert!(buttons(&card).is_empty() && !text.contains("<!"), "{text}");
+    }
+}
+
+#[test]
+fn only_what_is_urgent_calls_people_and_only_whom_the_configuration_names() {
+    let calls = |card: &Card| (card.text.contains("<!channel>"), all(card).matches("<!channel>").count());
+    for urgent in [alarm("<!here> <!channel>"), escalated("<!here> <!channel>")] {
+        let card = page(&urgent, "<!channel>");
+        fits(&card);
+        assert_eq!(calls(&card), (true, 1), "{card:?}");
+        assert!(!all(&card).contains("<!here>"), "text of others calls nobody: {card:?}");
+        assert_eq!(calls(&page(&urgent, "")), (false, 0));
+    }
+    for quiet in [by_a_person(Scope::Organization, Level::Full, "<!channel>"), by_a_person(Scope::Organization, Level::Off, "<!channel>")] {
+        assert_eq!(calls(&page(&quiet, "<!channel>")), (false, 0));
+    }
+    for why in ["<&>".repeat(4_000), "🙂".repeat(5_000), "a\u{202e}b\nc".to_owned(), String::new()] {
+        fits(&page(&alarm(&why), "<!subteam^S0123456789>"));
+        fits(&page(&by_a_person(Scope::Ou(why.clone()), Level::Full, &why), ""));
     }
 }

@@ -277,3 +277,34 @@ error: `logs.find-logins` needs `instance`, `sources`, `port`
 "#
     );
 }
+
+#[test]
+fn what_becomes_of_a_question_is_complained_of_at_its_place() {
+    steps_fail(
+        r#"[[steps]]
+id = "a"
+action = "x"
+on_expiry = "escalte"
+[[steps]]
+id = "b"
+hold = "y"
+on_expiry = "escalate"
+"#,
+        r#"
+error: `escalte` is not known here
+ --> p.toml:9:13
+  |
+9 | on_expiry = "escalte"
+  |             ^^^^^^^^^
+  = help: did you mean `escalate`?
+error: a hold does nothing by itself, so `on_expiry` has no meaning here
+  --> p.toml:13:1
+   |
+13 | on_expiry = "escalate"
+   | ^^^^^^^^^
+"#,
+    );
+    let playbook = steps("[[steps]]\nid = \"a\"\naction = \"ec2.record-all\"\non_expiry = \"escalate\"\n");
+    let shown = shown(&playbook.check(&Actions));
+    assert!(shown.contains("nobody is asked about it and no question expires") && shown.contains("p.toml:9:13"), "{shown}");
+}
