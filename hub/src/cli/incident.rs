@@ -10,7 +10,7 @@ use cordon_shared::{
     plan::StepKey,
 };
 
-use super::{Common, Exit, Failure, Format, exit::Tally, freeze, output, person};
+use super::{Common, Exit, Failure, Format, exit::Tally, freeze, output, person, undo};
 use crate::{
     driver::{self, Hub, serve_requests},
     incident::IncidentJson,
@@ -38,7 +38,7 @@ pub(super) enum Incident {
         html: bool,
     },
     /// Put back what was changed, after a look for changes of others
-    Undo(OnStep),
+    Undo(undo::Undo),
     /// Look at what is held again
     Release(OnStep),
     /// Try what failed again
@@ -116,12 +116,12 @@ pub(super) struct Answer {
     yes: bool,
 }
 
-fn store(common: &Common) -> Result<Arc<SqliteStore>, Failure> {
+pub(super) fn store(common: &Common) -> Result<Arc<SqliteStore>, Failure> {
     let config = common.load()?;
     Ok(SqliteStore::open(&config.hub.state_dir)?)
 }
 
-async fn find(store: &Arc<SqliteStore>, id: &str) -> Result<IncidentId, Failure> {
+pub(super) async fn find(store: &Arc<SqliteStore>, id: &str) -> Result<IncidentId, Failure> {
     store.find_run(id).await.map_err(|error| Failure::usage(error.to_string()))
 }
 
@@ -174,13 +174,7 @@ pub(super) async fn incident(common: &Common, command: Incident) -> Result<Exit,
             }
             Ok(Exit::Well)
         }
-        Incident::Undo(on) => {
-            let store = store(common)?;
-            let id = find(&store, &on.id).await?;
-            let what = on.step.as_ref().map_or_else(|| format!("what {id} changed"), |step| format!("step `{step}` of {id}"));
-            output::confirmed(on.yes, &format!("Undo {what}?"))?;
-            request(common, store, Request::Undo { run: id, step: on.step }).await
-        }
+        Incident::Undo(undo) => undo::undo(common, undo).await,
         Incident::Release(on) => {
             let store = store(common)?;
             let id = find(&store, &on.id).await?;
@@ -302,7 +296,7 @@ async fn question(store: &Arc<SqliteStore>, answer: &Answer) -> Result<(Incident
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Hands a request to the process that drives, or drives it here.
-async fn request(common: &Common, store: Arc<SqliteStore>, request: Request) -> Result<Exit, Failure> {
+pub(super) async fn request(common: &Common, store: Arc<SqliteStore>, request: Request) -> Result<Exit, Failure> {
     let run = request.run();
     let id = store.append_request(&request, &person(), cordon_shared::clock::Clock::now(&cordon_shared::clock::SystemClock)).await?;
     let config = common.load()?;

@@ -270,7 +270,7 @@ async fn entries_read_back_and_their_chain_holds(bench: Bench) {
         Entry::Admitted { account: json!({ "id": ACCOUNT }) },
         Entry::Planned { step: key.clone(), with: json!({ "b": 1, "a": 2 }), plan: Box::new(plan), digest: "d".into(), region: None },
         Entry::Decided { step: key.clone(), because: "it may".into() },
-        Entry::ApplyStarted { step: key.clone(), attempt: 1, epoch, also: vec![] },
+        Entry::ApplyStarted { step: key.clone(), attempt: 1, epoch, also: vec![], uncounted: false },
         Entry::Applied { step: key.clone(), outcome: json!({ "ok": true }) },
         Entry::Verified { step: key.clone(), verdict: Verdict::InEffect, again: None },
     ];

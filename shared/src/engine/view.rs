@@ -55,6 +55,8 @@ pub struct View {
     pub opened_at: Timestamp,
     /// The time of the last entry.
     pub updated_at: Timestamp,
+    /// The time of the last entry that is no look.
+    pub acted_at: Timestamp,
     /// What expressions see as `account`, once admitted.
     pub account: Option<Value>,
     /// The whole run waits for a person.
@@ -94,6 +96,7 @@ impl View {
             detected_at: *detected_at,
             opened_at: at,
             updated_at: at,
+            acted_at: at,
             account: None,
             hold: None,
             put_off: None,
@@ -205,7 +208,13 @@ impl View {
                 self.account = Some(account.clone());
                 self.put_off = None;
             }
-            Entry::ClosedBy { by, why } => self.closed_by = Some((by.clone(), why.clone())),
+            Entry::ClosedBy { by, why } => {
+                self.closed_by = Some((by.clone(), why.clone()));
+                for step in &mut self.steps {
+                    step.looks.accepted = step.looks.reverted.is_some();
+                    step.whole_undo.stopped = None;
+                }
+            }
             Entry::Deferred { step: None, until, counts, .. } => {
                 let tries = self.put_off.map_or(0, |(_, tries)| tries).saturating_add(u32::from(*counts));
                 self.put_off = Some((*until, tries));
@@ -253,11 +262,19 @@ impl View {
                 };
                 let mut next = step.clone();
                 next.fold(run, at, other, &playbook).map_err(|why| illegal(format!("`{key}`: {why}")))?;
+                if matches!(other, Entry::Retried { .. }) && next.state == StepState::InEffect {
+                    // What was changed back is done again, also where a person had closed the incident.
+                    self.closed_by = None;
+                    next.looks.accepted = false;
+                }
                 *step = next;
             }
         }
         self.seq = seq;
         self.updated_at = self.updated_at.max(at);
+        if !matches!(entry, Entry::Looked { .. }) {
+            self.acted_at = self.updated_at;
+        }
         Ok(())
     }
 }

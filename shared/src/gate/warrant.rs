@@ -60,6 +60,8 @@ pub enum Purpose {
     Apply,
     /// Undoing it.
     Undo,
+    /// Seeing what an undo would do: nothing is changed with it.
+    Preview,
 }
 
 /// A yes: single use, one step, not clonable.
@@ -80,12 +82,22 @@ pub struct Watch {
     lease: Arc<Lease>,
     expires: Timestamp,
     brake: Arc<Brake>,
+    only_looks: bool,
 }
 
 impl Watch {
     pub(super) fn new(lease: &Arc<Lease>, brake: Brake, now: Timestamp) -> Self {
         let expires = now.checked_add(LIFE).unwrap_or(Timestamp::MAX);
-        Self { alive: Arc::new(AtomicBool::new(true)), lease: Arc::clone(lease), expires, brake: Arc::new(brake) }
+        Self { alive: Arc::new(AtomicBool::new(true)), lease: Arc::clone(lease), expires, brake: Arc::new(brake), only_looks: false }
+    }
+    /// Of a warrant with which nothing is changed.
+    pub(super) fn looking(lease: &Arc<Lease>, brake: Brake, now: Timestamp) -> Self {
+        Self { only_looks: true, ..Self::new(lease, brake, now) }
+    }
+    /// Whether no changing call may leave at all: it is only seen where one would.
+    #[must_use]
+    pub fn only_looks(&self) -> bool {
+        self.only_looks
     }
     /// Why no changing call may leave, where somebody has frozen this work since the yes, in whichever process.
     pub async fn frozen(&self) -> Option<String> {
