@@ -10,13 +10,14 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use cordon_shared::{
     engine::{ClaimFrom, StepView, View},
-    gate::{self, Stays, Warrant},
+    gate::{self, Stays},
     id::IncidentId,
     journal::JournalError,
-    plan::{ChangeKey, StepKey},
+    plan::{Change, ChangeKey, StepKey},
     playbook::Work,
 };
 use cordon_spoke::action::{ActionError, ApplyError, Undo};
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -219,78 +220,68 @@ async fn attributes(
             &other
         };
         let warrant = gate::preview(&hub.journal, view, &step.key, hub.clock.now());
-        let look = Look { hub, run: view.run, of, key: &key, warrant: &warrant };
-        for attribute in look.all(&keys).await {
-            let key = ChangeKey { resource: attribute.resource.clone(), attribute: attribute.attribute.clone() };
-            told.insert(key, attribute);
+        let changes = of.step(&key).and_then(|step| step.plan.as_ref()).map(|plan| plan.changes.as_slice()).unwrap_or_default();
+        let look = |only: Vec<ChangeKey>| -> BoxFuture<'_, Result<Undo, ApplyError>> {
+            let (warrant, key) = (&warrant, &key);
+            Box::pin(async move { undo::look_at(hub, view.run, of, key, &only, warrant).await })
+        };
+        for attribute in fates(&keys, changes, look).await {
+            told.insert(attribute.key(), attribute);
         }
     }
     Ok(step.claims.iter().filter_map(|claim| told.remove(&claim.key)).collect())
 }
 
-/// Attributes that one step changed, looked at with one warrant.
-struct Look<'a> {
-    hub: &'a Arc<Hub>,
-    run: IncidentId,
-    of: &'a View,
-    key: &'a StepKey,
-    warrant: &'a Warrant,
+/// Whether an undo came to a changing call.
+fn changes(result: &Result<Undo, ApplyError>) -> bool {
+    matches!(result, Err(ApplyError { error: ActionError::OnlyLooking, .. }))
 }
 
-impl Look<'_> {
-    async fn at(&self, only: &[ChangeKey]) -> Result<Undo, ApplyError> {
-        undo::look_at(self.hub, self.run, self.of, self.key, only, self.warrant).await
+/// What becomes of attributes that one step changed. `undo` undoes some of them with a warrant that only looks.
+pub async fn fates<'a>(
+    keys: &[ChangeKey],
+    planned: &[Change],
+    undo: impl Fn(Vec<ChangeKey>) -> BoxFuture<'a, Result<Undo, ApplyError>>,
+) -> Vec<AttributePreview> {
+    let mut out = Vec::new();
+    for key in keys {
+        out.push(match undo(vec![key.clone()]).await {
+            Err(ApplyError { error: ActionError::OnlyLooking, .. }) => restores(key, planned),
+            Ok(Undo::Restored(_)) => plain(key, Fate::NothingToDo, Vec::new()),
+            Ok(Undo::ByHand(steps)) => plain(key, Fate::ByHand, steps),
+            Err(ApplyError { error, .. }) => plain(key, Fate::NotKnown, vec![error.to_string()]),
+        });
     }
-
-    /// Whether an undo of these together comes to a changing call.
-    async fn changes(&self, only: &[ChangeKey]) -> bool {
-        matches!(self.at(only).await, Err(ApplyError { error: ActionError::OnlyLooking, .. }))
-    }
-
-    async fn all(&self, keys: &[ChangeKey]) -> Vec<AttributePreview> {
-        let mut out = Vec::new();
-        for key in keys {
-            out.push(match self.at(std::slice::from_ref(key)).await {
-                Err(ApplyError { error: ActionError::OnlyLooking, .. }) => self.restores(key),
-                Ok(Undo::Restored(_)) => plain(key, Fate::NothingToDo, Vec::new()),
-                Ok(Undo::ByHand(steps)) => plain(key, Fate::ByHand, steps),
-                Err(ApplyError { error, .. }) => plain(key, Fate::NotKnown, vec![error.to_string()]),
-            });
-        }
-        for key in self.only_together(&out).await {
-            let mut same = out.iter_mut().filter(|one| one.resource == key.resource && one.attribute == key.attribute);
-            if let Some(one) = same.next() {
-                *one = self.restores(&key);
+    // Of those that are by hand one by one, some are put back together: a rule for all traffic comes back only when each of its ports does.
+    // From all of them one after the other is left out, until none can be: what is left needs each of its own.
+    let by_hand = out.iter().filter(|one| one.fate == Fate::ByHand);
+    let mut rest: Vec<ChangeKey> = by_hand.map(AttributePreview::key).collect();
+    while rest.len() > 1 && changes(&undo(rest.clone()).await) {
+        let mut least = rest.clone();
+        for key in &rest {
+            let without: Vec<ChangeKey> = least.iter().filter(|other| *other != key).cloned().collect();
+            if changes(&undo(without.clone()).await) {
+                least = without;
             }
         }
-        out
-    }
-
-    /// Of those that are by hand one by one, those that are put back together: a rule for all traffic comes back only when each of its ports
-    /// does. From all of them one after the other is left out, until none can be; what is left needs each of its own.
-    async fn only_together(&self, looked: &[AttributePreview]) -> Vec<ChangeKey> {
-        let by_hand = looked.iter().filter(|one| one.fate == Fate::ByHand);
-        let mut rest: Vec<ChangeKey> =
-            by_hand.map(|one| ChangeKey { resource: one.resource.clone(), attribute: one.attribute.clone() }).collect();
-        let mut together = Vec::new();
-        while rest.len() > 1 && self.changes(&rest).await {
-            let mut least = rest.clone();
-            for key in &rest {
-                let without: Vec<ChangeKey> = least.iter().filter(|other| *other != key).cloned().collect();
-                if self.changes(&without).await {
-                    least = without;
-                }
-            }
-            rest.retain(|key| !least.contains(key));
-            together.extend(least);
+        rest.retain(|key| !least.contains(key));
+        for one in out.iter_mut().filter(|one| least.contains(&one.key())) {
+            *one = restores(&one.key(), planned);
         }
-        together
     }
+    out
+}
 
-    fn restores(&self, key: &ChangeKey) -> AttributePreview {
-        let changes = self.of.step(self.key).and_then(|step| step.plan.as_ref()).map(|plan| plan.changes.as_slice()).unwrap_or_default();
-        let change = changes.iter().find(|change| change.key() == *key);
-        let (now, after) = change.map(|change| (change.after.clone(), change.before.clone())).unwrap_or_default();
-        AttributePreview { now, after, ..plain(key, Fate::Restores, Vec::new()) }
+fn restores(key: &ChangeKey, planned: &[Change]) -> AttributePreview {
+    let change = planned.iter().find(|change| change.key() == *key);
+    let (now, after) = change.map(|change| (change.after.clone(), change.before.clone())).unwrap_or_default();
+    AttributePreview { now, after, ..plain(key, Fate::Restores, Vec::new()) }
+}
+
+impl AttributePreview {
+    /// The attribute.
+    #[must_use]
+    pub fn key(&self) -> ChangeKey {
+        ChangeKey { resource: self.resource.clone(), attribute: self.attribute.clone() }
     }
 }
