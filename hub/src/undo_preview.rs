@@ -4,6 +4,8 @@
 //! connector refuses every changing call: what ends by hand is a matter for a person, what comes to a changing call would be put back, what
 //! ends without one is as before already. So the preview and the undo cannot disagree about one world, and no action is written twice.
 
+#[cfg(test)]
+mod tests;
 mod text;
 
 use std::{collections::BTreeMap, sync::Arc};

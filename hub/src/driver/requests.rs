@@ -138,6 +138,15 @@ fn entries(
         }
         Request::Retry { step, .. } => {
             let failed = |step: &StepView| matches!(step.state, StepState::Failed { .. });
+            let again: Vec<Entry> = match step {
+                Some(_) => Vec::new(),
+                None => view
+                    .steps
+                    .iter()
+                    .filter(|step| look::reverted(view, step).is_some())
+                    .flat_map(|step| anew(view, &step.key, by))
+                    .collect(),
+            };
             let any = match step {
                 Some(key) => matches!(
                     instance(view, key)?.state,
@@ -145,10 +154,11 @@ fn entries(
                 ),
                 None => view.steps.iter().any(failed),
             };
-            if !any {
+            if !any && again.is_empty() {
                 return no(format!("nothing has failed in {run}"));
             }
-            Ok((vec![Entry::Retried { step: step.clone(), by: by.clone() }], format!("{run} is tried again")))
+            let failed = any.then(|| Entry::Retried { step: step.clone(), by: by.clone() });
+            Ok((failed.into_iter().chain(again).collect(), format!("{run} is tried again")))
         }
         Request::Close { why, .. } => {
             let busy = view.steps.iter().find(|step| {

@@ -7,7 +7,7 @@ use crate::{
     engine::{Entry, FindingNote, Pace, RunState, StepState, View, after_death, next, summary},
     finding::{FindingId, Subject, Version},
     id::IncidentId,
-    notice::{Standing, notices},
+    notice::{Notice, NoticeKind, Standing, notices},
     plan::Verdict,
 };
 
@@ -89,7 +89,9 @@ pub fn append(tx: &mut dyn Tx, view: &mut View, entries: Vec<Entry>, now: Timest
         moved.head.clone_from(&sealed.hash);
     }
     // A sweep tells of its children itself: thousands of them are no news to a channel.
-    for notice in if sweep.is_none() { notices(&stood, &moved) } else { Vec::new() } {
+    // What somebody changed back afterwards is.
+    let news = |notice: &Notice| sweep.is_none() || notice.kind == NoticeKind::Reverted;
+    for notice in notices(&stood, &moved).into_iter().filter(news) {
         tx.notify(&notice)?;
     }
     tx.save_run(&row(&moved, now, pace, sweep))?;
