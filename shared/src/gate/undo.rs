@@ -1,10 +1,8 @@
 //! What of a step an undo puts back, and a warrant under which an undo is only looked at.
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 
-use super::{Brake, Lease, Purpose, Warrant, Watch, frozen};
+use super::{Brake, Warrant, frozen};
 use crate::{
     engine::{ClaimFrom, StepView, UndoCause, View},
     freeze,
@@ -53,15 +51,13 @@ pub fn to_restore(
     Ok((from, stays))
 }
 
-/// A warrant under which the undo of a step is only looked at. No changing call leaves with it: its [`Watch`] tells the connector so, no
+/// A warrant under which the undo of a step is only looked at. No changing call leaves with it: its [`super::Watch`] tells the connector so, no
 /// write session opens with it, and it hangs on a lease that nobody holds.
 #[must_use]
 pub fn preview(journal: &Journal, view: &View, step: &StepKey, now: Timestamp) -> Warrant {
-    let nobody: Arc<Lease> = Lease::new(0);
-    nobody.lose();
     let brake = Brake::new(journal, frozen::place(view, None), frozen::undo(&UndoCause::Ttl));
     let digest = view.step(step).map(|step| step.digest.clone()).unwrap_or_default();
-    Warrant::mint(view.run, step.clone(), 0, Purpose::Preview, digest, Watch::looking(&nobody, brake, now))
+    Warrant::only_looking(view.run, step.clone(), digest, brake, now)
 }
 
 /// Which freeze stops an undo that a person asks for now; `None`: none does. `ous` as in [`super::commit_undo`].
