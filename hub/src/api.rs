@@ -14,6 +14,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use cordon_shared::{
     freeze::{Level, Scope},
     id::AccountId,
+    plan::StepKey,
 };
 use cordon_spoke::session::proof::Proof;
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,8 @@ pub mod call {
     pub const INCIDENT: &str = "incident";
     /// [`super::ReportOf`]; `{"report": "…"}`.
     pub const REPORT: &str = "report";
+    /// [`super::UndoOf`]; `cordon.undo-preview/1`.
+    pub const UNDO_PREVIEW: &str = "undo-preview";
     /// `{}`, or [`super::Id`]; an array of questions.
     pub const QUESTIONS: &str = "questions";
     /// [`super::All`]; an array of freezes.
@@ -62,6 +65,17 @@ pub struct ReportOf {
     pub id: String,
     /// How it is wanted.
     pub form: Form,
+}
+
+/// Of which undo a preview is wanted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UndoOf {
+    /// The incident.
+    pub id: String,
+    /// One step of it; left out: all.
+    #[serde(default)]
+    pub step: Option<StepKey>,
 }
 
 /// A report.

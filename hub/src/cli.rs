@@ -16,6 +16,7 @@ mod policy;
 mod respond;
 mod serve;
 mod sweep;
+mod undo;
 
 use std::{path::PathBuf, process::ExitCode};
 

@@ -7,14 +7,15 @@ mod apply;
 mod begin;
 mod confirm;
 mod judge;
+mod look;
 mod opt_out;
 mod post;
 mod reads;
-mod requests;
+pub(crate) mod requests;
 pub(crate) mod run;
 pub mod thaw;
 mod truth;
-mod undo;
+pub(crate) mod undo;
 mod work;
 
 use std::{

@@ -2,7 +2,7 @@
 //! `docs/incident.schema.json` describes.
 
 use cordon_shared::{
-    engine::{RunState, StepState, StepView, View, contained_at, summary},
+    engine::{REVERTED, RunState, StepState, StepView, UNDO_STOPPED, View, contained_at, reverted_why, summary, undo_stopped},
     finding::Finding,
     freeze,
     id::IncidentId,
@@ -218,7 +218,7 @@ impl IncidentJson {
             detected_at: view.detected_at,
             first_change_at: view.steps.iter().filter_map(|step| step.first_change).min(),
             contained_at: contained_at(view),
-            ended_at: sum.over.then_some(view.updated_at),
+            ended_at: sum.over.then_some(view.acted_at),
             holds: holds(view),
             steps: view.steps.iter().map(|step| self::step(view, step)).collect(),
             evidence: evidence(view),
@@ -261,10 +261,20 @@ pub fn schema() -> Value {
 
 /// What waits for a person. A person who closed the incident has answered everything.
 fn holds(view: &View) -> Vec<HoldJson> {
-    if view.closed_by.is_some() {
-        return Vec::new();
-    }
     let run = view.run;
+    let of_reverted = view.steps.iter().filter_map(|step| {
+        let release = format!("cordon incident retry {run} --step {}", step.key);
+        Some(HoldJson { code: REVERTED.to_owned(), step: Some(step.key.to_string()), why: reverted_why(view, step)?, release })
+    });
+    if view.closed_by.is_some() {
+        return of_reverted.collect();
+    }
+    let stopped = undo_stopped(view).map(|why| HoldJson {
+        code: UNDO_STOPPED.to_owned(),
+        step: None,
+        why,
+        release: format!("cordon incident undo {run}"),
+    });
     let whole = view.hold.iter().map(|hold| HoldJson {
         code: hold.code.clone(),
         step: None,
@@ -289,7 +299,7 @@ fn holds(view: &View) -> Vec<HoldJson> {
         };
         Some(HoldJson { code, step: Some(key.to_string()), why, release })
     });
-    whole.chain(of_steps).collect()
+    whole.chain(stopped).chain(of_steps).chain(of_reverted).collect()
 }
 
 fn step(view: &View, step: &StepView) -> StepJson {
@@ -313,6 +323,9 @@ fn reason(step: &StepView) -> String {
         StepState::Failed { why, .. } => why.clone(),
         StepState::ByHand { steps } => steps.join("; "),
         StepState::Undone { left } => left.join("; "),
+        StepState::InEffect if step.looks.reverted.is_some() => {
+            step.looks.reverted.as_ref().map(|reverted| format!("changed back: {}", reverted.words())).unwrap_or_default()
+        }
         StepState::InEffect => step.because.clone().unwrap_or_default(),
         StepState::AlreadyDone if step.claims.is_empty() => "everything was as wanted already".to_owned(),
         StepState::AlreadyDone => "everything is as wanted already, by an earlier change of Cordon".to_owned(),

@@ -28,3 +28,4 @@ pub mod slack;
 pub mod table;
 pub mod text;
 pub mod truth;
+pub mod undo_preview;

@@ -85,6 +85,8 @@ pub struct Wanted {
     pub what: &'static str,
     /// Nothing is kept and nothing is done.
     pub rehearsal: bool,
+    /// It only looks at what is there: no lease is taken, nothing is appended.
+    pub looks_only: bool,
     /// Sample findings are observed.
     pub allow_samples: bool,
     /// Told of runs that were put down.
@@ -176,10 +178,14 @@ pub async fn hub(config: Config, wanted: Wanted) -> Result<Arc<Hub>, SetupError>
         (SqliteStore::rehearsing(&config.hub.state_dir)?, Arc::new(MemEvidence::default()))
     } else {
         let store = SqliteStore::open(&config.hub.state_dir)?;
-        (store, Arc::new(FsEvidence::open(&config.hub.state_dir, Arc::clone(&clock))?))
+        let evidence: Arc<dyn Evidence> = match wanted.looks_only {
+            true => Arc::new(MemEvidence::default()),
+            false => Arc::new(FsEvidence::open(&config.hub.state_dir, Arc::clone(&clock))?),
+        };
+        (store, evidence)
     };
-    let lease: Arc<Lease> = store.take_lease(clock.as_ref(), wanted.what).await?;
-    if !wanted.rehearsal {
+    let lease = if wanted.looks_only { nobodys() } else { store.take_lease(clock.as_ref(), wanted.what).await? };
+    if !wanted.rehearsal && !wanted.looks_only {
         store.set_targets(&notify::targets(&config.notify, wanted.what == "serve"), clock.now()).await?;
     }
     let limits = Limits::new(Rates::default());
@@ -273,6 +279,13 @@ pub async fn holding<T, E: From<JournalError>>(hub: &Arc<Hub>, work: impl Future
         hub.store.give_back(&hub.lease).await?;
     }
     result
+}
+
+/// A lease that nobody holds: with it nothing is written and nothing is changed.
+fn nobodys() -> Arc<Lease> {
+    let lease = Lease::new(0);
+    lease.lose();
+    lease
 }
 
 fn at_least_one(slots: u32) -> usize {

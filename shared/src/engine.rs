@@ -4,6 +4,7 @@
 //! its result is an [`Entry`].
 
 pub mod entry;
+pub mod look;
 pub mod next;
 pub mod stand;
 pub mod state;
@@ -11,16 +12,21 @@ pub mod step;
 pub mod view;
 
 pub use entry::{ClaimFrom, Entry, FindingNote, Hold, Person, UndoCause};
+pub use look::{Looks, NowIs, Reverted, Sight};
 pub use next::{Command, Next, Pace, after_death, expired, next};
 pub use stand::StepState;
-pub use state::{RunState, Summary, contained_at, summary};
-pub use step::{Approval, StepView};
+pub use state::{REVERTED, RunState, Summary, UNDO_STOPPED, contained_at, reverted_why, summary, undo_stopped};
+pub use step::{Approval, StepView, WholeUndo};
 pub use view::{Illegal, View};
 
 #[cfg(test)]
 mod history;
 #[cfg(test)]
 mod history_tests;
+#[cfg(test)]
+mod history_undo;
+#[cfg(test)]
+mod look_tests;
 #[cfg(test)]
 mod opt_out_tests;
 #[cfg(test)]

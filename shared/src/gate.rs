@@ -10,9 +10,10 @@ mod frozen;
 pub mod opt_out;
 mod policy;
 mod rule;
+mod undo;
 mod warrant;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -21,14 +22,15 @@ pub use brake::Brake;
 pub use frozen::{looked_at_again, waits_for_a_thaw};
 pub use policy::{MOST_PEOPLE, OptOutAnswer, PolicyAnswer, PolicyVerdict};
 pub use rule::{Caps, Facts, OptOutFact, Ruling, rule};
+pub use undo::{Stays, preview, to_restore, undo_frozen};
 pub use warrant::{Lease, Purpose, Warrant, Watch};
 
 use crate::{
-    engine::{ClaimFrom, Entry, Hold, Pace, StepState, UndoCause, View},
+    engine::{ClaimFrom, Entry, Hold, Pace, StepState, StepView, UndoCause, View},
     id::Region,
     journal::{Journal, JournalError, Tx, ops},
     mode::Mode,
-    plan::{Plan, Risk, StepKey},
+    plan::{Change, ChangeKey, Plan, Risk, StepKey},
 };
 
 /// How long one read of the organization may serve decisions (the charter's invariant 7).
@@ -192,7 +194,9 @@ fn entries(view: &View, ask: &Ask, digest: &str, ruling: &Ruling, also: Vec<Clai
                 format!("mode {} allows a {} change; no opt-out, caps not spent", ask.mode, risk_word(ask.risk))
             };
             entries.push(Entry::Decided { step: step.clone(), because });
-            entries.push(Entry::ApplyStarted { step, attempt, epoch: pace.epoch, also });
+            let taken = taken_over(view, &step, &ask.plan);
+            entries.push(Entry::ApplyStarted { step, attempt, epoch: pace.epoch, also, uncounted: ask.uncounted });
+            entries.extend(taken);
         }
         Ruling::AlreadyDone { claims } => entries.push(Entry::AlreadyDone { step, claims: claims.clone() }),
         Ruling::Observe { why } => entries.push(Entry::Observed { step, why: why.clone() }),
@@ -209,6 +213,17 @@ fn entries(view: &View, ask: &Ask, digest: &str, ruling: &Ruling, also: Vec<Clai
         }
     }
     entries
+}
+
+/// Attributes that earlier instances of the step let go of, because somebody had changed them back and this one changes them anew.
+fn taken_over(view: &View, to: &StepKey, plan: &Plan) -> Vec<Entry> {
+    let changed: BTreeSet<ChangeKey> = plan.changes.iter().map(Change::key).collect();
+    let earlier = view.steps.iter().filter(|step| step.key.id == to.id && step.key != *to && step.looks.reverted.is_some());
+    let keys = |step: &StepView| -> Vec<ChangeKey> {
+        step.claims.iter().map(|claim| claim.key.clone()).filter(|key| changed.contains(key)).collect()
+    };
+    let lets_go = |step: &StepView| Entry::LetGo { step: step.key.clone(), keys: keys(step), to: to.clone() };
+    earlier.filter(|step| step.state == StepState::InEffect && !keys(step).is_empty()).map(lets_go).collect()
 }
 
 fn risk_word(risk: Risk) -> &'static str {
@@ -319,15 +334,8 @@ fn undo_in(
             return Ok(UndoOutcome::Later);
         }
     }
-    let (mut from, mut left) = (Vec::new(), Vec::new());
-    for claim in &step.claims {
-        let other = tx.claims(&claim.key)?.into_iter().find(|held| held.run != view.run || held.step != *key);
-        match other {
-            Some(other) => left
-                .push(format!("{} of {} stays: `{}` of {} still needs it", claim.key.attribute, claim.key.resource, other.step, other.run)),
-            None => from.push(claim.clone()),
-        }
-    }
+    let (from, stays) = to_restore(tx, view.run, &step, &[])?;
+    let left: Vec<String> = stays.iter().map(Stays::words).collect();
     let mut entries = Vec::new();
     if !matches!(step.state, StepState::UndoWanted { .. } | StepState::Undoing { .. }) {
         entries.push(Entry::UndoAsked { step: key.clone(), cause: cause.clone() });
@@ -357,13 +365,18 @@ pub fn stand_down_key(view: &View) -> String {
     format!("{kind} {} {}", view.subject.cell, view.subject.name())
 }
 
+/// Until when a subject stands down whose containment a person undoes now.
+#[must_use]
+pub fn stands_down_until(now: Timestamp) -> Timestamp {
+    now.checked_add(rule::STAND_DOWN).unwrap_or(Timestamp::MAX)
+}
+
 /// A person undoes what was done to a run's subject: it stands down from now on.
 ///
 /// # Errors
 /// Those of the store.
 pub fn stand_down(tx: &mut dyn Tx, view: &View, now: Timestamp) -> Result<(), JournalError> {
-    let until = now.checked_add(rule::STAND_DOWN).unwrap_or(Timestamp::MAX);
-    tx.save_stand_down(&stand_down_key(view), Some(until))
+    tx.save_stand_down(&stand_down_key(view), Some(stands_down_until(now)))
 }
 
 /// Lifts the stand-down of a run's subject.

@@ -21,7 +21,7 @@ pub use ops::Accepted;
 pub use sightings::Sighting;
 
 use crate::{
-    engine::{ClaimFrom, Illegal, RunState},
+    engine::{ClaimFrom, Illegal, REVERTED, RunState},
     finding::{FindingId, Version},
     freeze::Freeze,
     gate::budget::Charge,
@@ -100,6 +100,15 @@ pub struct RunRow {
     pub sweep: Option<String>,
 }
 
+impl RunRow {
+    /// Whether a later finding may join it. Not one that has come to its end, also while it is looked at again; nor one that waits for a
+    /// person because somebody changed back what it did: that finding is a new incident, which contains anew.
+    #[must_use]
+    pub fn takes_findings(&self) -> bool {
+        !self.over && !self.state.is_end() && self.code != REVERTED
+    }
+}
+
 /// What is remembered of a finding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
@@ -145,7 +154,7 @@ pub trait Tx {
     fn seen(&mut self, id: &FindingId) -> Result<Option<Seen>, JournalError>;
     /// Remembers it.
     fn save_seen(&mut self, id: &FindingId, seen: &Seen) -> Result<(), JournalError>;
-    /// The oldest run with this correlation key that is not over.
+    /// The oldest run with this correlation key that takes findings ([`RunRow::takes_findings`]).
     fn open_run_with_key(&mut self, key: &str) -> Result<Option<IncidentId>, JournalError>;
     /// Gives a run a correlation key.
     fn save_key(&mut self, run: IncidentId, key: &str) -> Result<(), JournalError>;

@@ -12,6 +12,7 @@ pub mod gate;
 pub mod id;
 pub mod intake;
 pub mod journal;
+pub mod managed;
 pub mod mode;
 pub mod notice;
 pub mod optout;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    engine::{RunState, StepState, View, summary},
+    engine::{REVERTED, RunState, StepState, View, reverted_why, summary},
     id::IncidentId,
     plan::StepKey,
 };
@@ -69,6 +69,8 @@ pub enum NoticeKind {
     Held,
     /// A step failed that may not fail.
     Failed,
+    /// Somebody changed back what was changed.
+    Reverted,
     /// The effect of something is unknown.
     Stuck,
     /// What was changed was put back.
@@ -90,6 +92,7 @@ impl NoticeKind {
             Self::Contained => "contained",
             Self::Held => "held",
             Self::Failed => "failed",
+            Self::Reverted => "reverted",
             Self::Stuck => "stuck",
             Self::Undone => "undone",
             Self::Planned => "planned",
@@ -181,6 +184,7 @@ pub struct Standing {
     begun: bool,
     needed: bool,
     asked: Vec<Question>,
+    reverted: Vec<(StepKey, String)>,
     state: RunState,
     code: String,
     why: String,
@@ -202,10 +206,19 @@ impl Standing {
             }
             _ => None,
         });
+        let reverted = view.steps.iter().filter_map(|step| Some((step.key.clone(), reverted_why(view, step)?)));
         // Told once the account was looked up, or could not be: the OU decides who is told.
         let begun = view.account.is_some() || view.hold.is_some() || view.put_off.is_some() || view.closed_by.is_some();
-        let owners = owner::news(view, sum.state);
-        Self { begun, needed: view.person_needed, asked: asked.collect(), state: sum.state, code: sum.code, why: sum.why, owners }
+        Self {
+            begun,
+            needed: view.person_needed,
+            asked: asked.collect(),
+            reverted: reverted.collect(),
+            owners: owner::news(view, sum.state),
+            state: sum.state,
+            code: sum.code,
+            why: sum.why,
+        }
     }
 }
 
@@ -237,7 +250,13 @@ pub fn notices(before: &Standing, view: &View, child: bool) -> Vec<Notice> {
     for new in now.asked.iter().filter(|question| !before.asked.contains(question)) {
         out.push(of(new, format!("asks/{}/{}", new.step, view.seq), NoticeKind::Asks));
     }
+    for (step, why) in now.reverted.iter().filter(|reverted| !before.reverted.contains(reverted)) {
+        let key = format!("reverted/{step}/{}", view.seq);
+        out.push(Notice { why: why.clone(), step: Some(step.clone()), ..told(key, NoticeKind::Reverted) });
+    }
     let news = (before.state, &before.code, &before.why) != (now.state, &now.code, &now.why);
+    // What was changed back is told above, with its step.
+    let news = news && !(now.state == RunState::Held && now.code == REVERTED);
     if let Some(kind) = NoticeKind::of(now.state).filter(|_| news) {
         // Containment is told once for each generation, whatever it waits for meanwhile.
         let key = match kind {

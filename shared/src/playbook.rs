@@ -30,6 +30,10 @@ use crate::{
 /// How long a slow step may take where its playbook does not say.
 pub const DEFAULT_WITHIN: SignedDuration = SignedDuration::from_mins(30);
 
+/// When what was changed is looked at again where its playbook does not say: after an hour, when what reconciles often has run, and after a day,
+/// when what runs nightly has.
+pub const DEFAULT_LOOKS: [SignedDuration; 2] = [SignedDuration::from_hours(1), SignedDuration::from_hours(24)];
+
 /// A playbook that has been read and found sound in itself.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Playbook {
@@ -45,6 +49,8 @@ pub struct Playbook {
     pub patterns: Vec<Pattern>,
     /// Facts found on the way that make an actor of the target (`[[turns]]`).
     pub turns: Vec<Turn>,
+    /// How long after a change came into effect it is looked at again, ascending.
+    pub looks: Vec<SignedDuration>,
     /// Its steps in the order of the text, which need not be the order of execution.
     pub steps: Vec<Step>,
     /// Lower-case hexadecimal SHA-256 of `source`; a run pins its playbook by it.

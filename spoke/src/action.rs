@@ -165,6 +165,13 @@ pub struct Write<'a> {
 }
 
 impl<'a> Write<'a> {
+    /// Whether it is only looked at what would be changed: the first changing call ends it ([`ActionError::OnlyLooking`]). An undo that has
+    /// found something for a person by then, and would only tidy up after it, ends with that.
+    #[must_use]
+    pub fn only_looks(&self) -> bool {
+        self.warrant.watch().only_looks()
+    }
+
     /// The session that may change the resource that is bound as `name` with this id.
     #[must_use]
     pub fn on(&self, name: &str, id: &str) -> &'a Clients {
@@ -278,7 +285,8 @@ pub trait Change: Send + Sync + 'static {
     /// Reads the post-condition. Reads only.
     fn verify(&self, cx: Cx<'_>, with: &Self::Params, before: &Self::Before) -> impl Future<Output = Result<Verdict, ActionError>> + Send;
 
-    /// Puts `only` these attributes back. Each is compared first: as before, nothing to do; as we left it, put back; else by hand.
+    /// Puts `only` these attributes back. Each is compared first: as before, nothing to do; as we left it, put back; else by hand. A preview
+    /// calls it too, attribute by attribute, with a warrant that only looks ([`Write::only_looks`]).
     fn undo(
         &self,
         cx: Cx<'_>,

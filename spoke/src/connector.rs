@@ -66,6 +66,9 @@ pub enum Refusal {
     /// The warrant is used up or expired, the lease is lost, or the work is frozen: nothing was sent.
     #[error("{0}")]
     Stopped(String),
+    /// It would change something, and its warrant only lets one look ([`Watch::only_looks`]): nothing was sent.
+    #[error("a changing call, which is only looked at")]
+    OnlyLooking,
     /// It was sent with a write session, there was no usable answer, and it must not be sent again unseen.
     #[error("it may have happened: {0}")]
     Unanswered(String),
@@ -80,7 +83,7 @@ impl Refusal {
     fn into_error(self) -> ConnectorError {
         match self {
             Self::TimedOut(_) => ConnectorError::timeout(self.into()),
-            Self::NotSent(_) | Self::Stopped(_) | Self::Unanswered(_) => ConnectorError::user(self.into()),
+            Self::NotSent(_) | Self::Stopped(_) | Self::OnlyLooking | Self::Unanswered(_) => ConnectorError::user(self.into()),
         }
     }
 }
@@ -167,6 +170,9 @@ impl HttpConnector for MeteredConnector {
 
 impl Meter {
     fn stopped(&self) -> Result<(), ConnectorError> {
+        if self.watch.as_ref().is_some_and(Watch::only_looks) {
+            return Err(Refusal::OnlyLooking.into_error());
+        }
         match self.watch.as_ref().and_then(|watch| watch.stopped(self.clock.now())) {
             Some(why) => Err(Refusal::Stopped(why.to_owned()).into_error()),
             None => Ok(()),

@@ -26,7 +26,7 @@ use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use cordon_shared::{
     arn::Arn,
     clock::Clock,
-    gate::Warrant,
+    gate::{Purpose, Warrant},
     id::{AccountId, CellId, IncidentId, Region},
     plan::StepKey,
 };
@@ -336,6 +336,24 @@ impl Sessions {
         Ok(self.clients(self.written(), Site { cell: entry.cell, access: Access::Write, credentials, watch: Some(warrant.watch()) }))
     }
 
+    /// What stands in a write session's place when an undo is only looked at: the clients of a read session, none of whose calls leaves. STS is
+    /// not asked.
+    ///
+    /// # Errors
+    /// [`SessionError::Stopped`] when the warrant is good for more than looking.
+    pub fn looking(&self, read: &Clients, warrant: &Warrant) -> Result<Clients, SessionError> {
+        if warrant.purpose() != Purpose::Preview || !warrant.watch().only_looks() {
+            return Err(SessionError::Stopped("the warrant is for changing something, not for looking".to_owned()));
+        }
+        let site = Site {
+            cell: read.cell().clone(),
+            access: Access::Write,
+            credentials: read.session.site.credentials.clone(),
+            watch: Some(warrant.watch()),
+        };
+        Ok(self.clients(self.written(), site))
+    }
+
     fn usable(&self, run: IncidentId, step: &StepKey, warrant: &Warrant) -> Result<(), SessionError> {
         if warrant.run() != run || warrant.step() != step {
             return Err(SessionError::Stopped(format!(
@@ -343,6 +361,9 @@ impl Sessions {
                 warrant.step(),
                 warrant.run()
             )));
+        }
+        if warrant.purpose() == Purpose::Preview || warrant.watch().only_looks() {
+            return Err(SessionError::Stopped("the warrant is for looking, not for changing something".to_owned()));
         }
         match warrant.watch().stopped(self.0.base.clock.now()) {
             Some(why) => Err(SessionError::Stopped(why.to_owned())),
@@ -385,6 +406,7 @@ pub fn stop_in(error: &(dyn std::error::Error + 'static)) -> Option<ActionError>
     door::refused(error).map(|reason| match reason {
         SessionError::NotSent(what) => ActionError::NotSent(what),
         SessionError::Stopped(why) => ActionError::Stopped(why),
+        SessionError::OnlyLooking => ActionError::OnlyLooking,
         other => ActionError::Session(other),
     })
 }

@@ -31,6 +31,8 @@ mod iam_user;
 mod instance;
 #[path = "lab/isolation.rs"]
 mod isolation;
+#[path = "lab/looks.rs"]
+mod looks;
 #[path = "lab/machinery.rs"]
 mod machinery;
 #[path = "lab/older_sessions.rs"]
@@ -61,3 +63,5 @@ mod trail;
 mod truth;
 #[path = "lab/undo.rs"]
 mod undo;
+#[path = "lab/undo_preview.rs"]
+mod undo_preview;

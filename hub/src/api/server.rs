@@ -16,7 +16,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
 
-use super::{All, Answered, Freeze, Id, Of, PROOF, ReportOf, ReportText, Thaw, Wrong, bound, call, decoded};
+use super::{All, Answered, Freeze, Id, Of, PROOF, ReportOf, ReportText, Thaw, UndoOf, Wrong, bound, call, decoded};
 use crate::{
     config::people::Person,
     desk::{Desk, DeskError, Which},
@@ -25,6 +25,7 @@ use crate::{
     journal::{Request, requests::Asker},
     people::{self, Identity},
     policy::person::Doing,
+    undo_preview,
 };
 
 /// The door's name in the audit.
@@ -136,6 +137,12 @@ impl Door {
                 looks(Doing::Look).await?;
                 let ReportOf { id, form } = read(body)?;
                 told(ReportText { report: self.desk.report(&id, form).await? })
+            }
+            call::UNDO_PREVIEW => {
+                looks(Doing::Look).await?;
+                let UndoOf { id, step } = read(body)?;
+                let run = self.desk.find(&id).await?;
+                told(undo_preview::preview(&self.hub, run, step.as_ref()).await.map_err(DeskError::from)?)
             }
             call::QUESTIONS => {
                 looks(Doing::Look).await?;

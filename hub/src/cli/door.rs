@@ -7,6 +7,7 @@ use cordon_shared::{
     freeze::{Freeze, Level},
     id::IncidentId,
     journal::RunRow,
+    plan::StepKey,
 };
 use cordon_spoke::{
     limits::{Limits, Rates},
@@ -27,6 +28,7 @@ use crate::{
     people::{self, Identity},
     policy::{Keeper, person::Doing},
     setup::{self, SetupError, Wanted},
+    undo_preview::{self, Preview},
 };
 
 /// Where a command's questions and requests go.
@@ -173,6 +175,21 @@ impl Door {
             Self::There { client, .. } => {
                 let nothing = serde_json::json!({});
                 Ok(client.call(call::BUDGETS, &nothing).await?)
+            }
+        }
+    }
+
+    /// What an undo would put back. Here it is looked at beside whichever process drives.
+    pub(super) async fn undo_preview(&self, common: &Common, run: IncidentId, step: Option<&StepKey>) -> Result<Preview, Failure> {
+        match self {
+            Self::Here { .. } => {
+                let wanted = Wanted { what: "incident undo --plan", looks_only: true, ..Wanted::default() };
+                let hub = setup::hub(common.load()?, wanted).await?;
+                undo_preview::preview(&hub, run, step).await.map_err(|error| Failure::usage(error.to_string()))
+            }
+            Self::There { client, .. } => {
+                let of = api::UndoOf { id: run.to_string(), step: step.cloned() };
+                Ok(client.call(call::UNDO_PREVIEW, &of).await?)
             }
         }
     }

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use cordon_shared::{id::IncidentId, journal::RunRow, plan::StepKey};
 
-use super::{Common, Exit, Failure, Format, door::Door, exit::Tally, freeze, output};
+use super::{Common, Exit, Failure, Format, door::Door, exit::Tally, freeze, output, undo};
 use crate::{
     api::Answered,
     desk::{Form, Question, Which},
@@ -29,7 +29,7 @@ pub(super) enum Incident {
         html: bool,
     },
     /// Put back what was changed, after a look for changes of others
-    Undo(OnStep),
+    Undo(undo::Undo),
     /// Look at what is held again
     Release(OnStep),
     /// Try what failed again
@@ -143,12 +143,7 @@ pub(super) async fn incident(common: &Common, command: Incident) -> Result<Exit,
             output::line(door.report(&id, form).await?.trim_end());
             Ok(Exit::Well)
         }
-        Incident::Undo(on) => {
-            let id = door.find(&on.id).await?;
-            let what = on.step.as_ref().map_or_else(|| format!("what {id} changed"), |step| format!("step `{step}` of {id}"));
-            output::confirmed(on.yes, &format!("Undo {what}?"))?;
-            request(common, &door, Request::Undo { run: id, step: on.step }).await
-        }
+        Incident::Undo(undo) => undo::undo(common, &door, undo).await,
         Incident::Release(on) => {
             let id = door.find(&on.id).await?;
             request(common, &door, Request::Release { run: id, step: on.step }).await
@@ -231,7 +226,7 @@ async fn question(door: &Door, answer: &Answer) -> Result<(IncidentId, Question)
 }
 
 /// Has a request met, and shows what came of it.
-async fn request(common: &Common, door: &Door, request: Request) -> Result<Exit, Failure> {
+pub(super) async fn request(common: &Common, door: &Door, request: Request) -> Result<Exit, Failure> {
     let tally = Tally::new(common.states()?);
     let Answered { answer, incident } = door.request(common, request).await?;
     output::tell(&answer);

@@ -54,7 +54,11 @@ pub(super) async fn respond(common: &Common, intake: Intake, plan: bool) -> Resu
     let sources = intake.files.iter().map(|file| open(file)).collect::<Result<Vec<_>, Failure>>()?;
     let (told, put_down) = mpsc::unbounded_channel();
     let what = if plan { "plan" } else { "respond" };
-    let hub = setup::hub(config, Wanted { what, rehearsal: plan, allow_samples: intake.allow_samples, put_down: Some(told) }).await?;
+    let hub = setup::hub(
+        config,
+        Wanted { what, rehearsal: plan, allow_samples: intake.allow_samples, put_down: Some(told), ..Wanted::default() },
+    )
+    .await?;
     freeze::tell_of(&hub.store).await?;
     let session = Session {
         hub: Arc::clone(&hub),

@@ -2,7 +2,7 @@
 
 use cordon_shared::{
     engine::View,
-    id::{CellId, Region},
+    id::{CellId, IncidentId, Region},
     plan::{Seat, StepKey},
 };
 use cordon_spoke::{
@@ -17,8 +17,13 @@ use crate::org::OrgError;
 
 /// The cell that a step of this seat works in: the subject's own or the hub's, in the step's Region where it names one.
 pub(super) fn cell(run: &Run, view: &View, action: &Action, region: Option<&Region>) -> CellId {
+    cell_in(&run.hub, view, action, region)
+}
+
+/// The same, of a run that nobody drives.
+pub(super) fn cell_in(hub: &Hub, view: &View, action: &Action, region: Option<&Region>) -> CellId {
     let own = match action.seat {
-        Seat::Hub => &run.hub.own_cell,
+        Seat::Hub => &hub.own_cell,
         Seat::Member => &view.subject.cell,
     };
     region.map_or_else(|| own.clone(), |region| CellId::new(own.account.clone(), region.clone()))
@@ -26,7 +31,8 @@ pub(super) fn cell(run: &Run, view: &View, action: &Action, region: Option<&Regi
 
 /// A step's place of work, with its read session open.
 pub(super) struct Post<'a> {
-    run: &'a Run,
+    hub: &'a Hub,
+    run: IncidentId,
     cell: CellId,
     read: Clients,
     copy_key: Option<String>,
@@ -38,20 +44,35 @@ pub(super) struct Post<'a> {
 impl<'a> Post<'a> {
     /// Opens the read session of a step's seat.
     pub(super) async fn open(run: &'a Run, view: &'a View, action: &Action, region: Option<&Region>) -> Result<Self, ActionError> {
-        let hub = &run.hub;
-        let cell = cell(run, view, action, region);
+        Self::open_in(&run.hub, run.id, view, action, region).await
+    }
+
+    /// The same, of a run that nobody drives.
+    pub(super) async fn open_in(
+        hub: &'a Hub,
+        run: IncidentId,
+        view: &'a View,
+        action: &Action,
+        region: Option<&Region>,
+    ) -> Result<Self, ActionError> {
+        let cell = cell_in(hub, view, action, region);
         let reads = hub.reads(&view.playbook, action.name);
         let read = match action.seat {
             Seat::Hub => hub.sessions.hub(&cell.region),
             Seat::Member => hub.sessions.read(&cell, &view.playbook.name, &reads).await?,
         };
         let elsewhere = Elsewhere { hub, playbook: &view.playbook.name, reads };
-        Ok(Self { run, copy_key: hub.config.copy_key_in(&cell.region), cell, read, elsewhere, tags: TagsRead::default() })
+        Ok(Self { hub, run, copy_key: hub.config.copy_key_in(&cell.region), cell, read, elsewhere, tags: TagsRead::default() })
+    }
+
+    /// The read session.
+    pub(super) fn read(&self) -> &Clients {
+        &self.read
     }
 
     /// What an action works with here.
     pub(super) fn cx<'p>(&'p self, view: &View, key: &'p StepKey) -> Cx<'p> {
-        let hub = &self.run.hub;
+        let hub = self.hub;
         let moment = |name: &str| {
             let found = view.findings.last().and_then(|note| note.finding.get(name));
             found.and_then(|at| at.as_str()).and_then(|at| at.parse().ok())
@@ -61,7 +82,7 @@ impl<'a> Post<'a> {
             read: &self.read,
             clock: hub.clock.as_ref(),
             evidence: hub.evidence.as_ref(),
-            run: self.run.id,
+            run: self.run,
             step: key,
             opt_out_key: &hub.config.opt_out_key,
             protected: &hub.protected.names,

@@ -1,7 +1,7 @@
 //! Requests of people: any `cordon` process may append them, the process that drives answers them.
 
 use cordon_shared::{
-    engine::{Entry, Person, StepState, StepView, UndoCause, View},
+    engine::{Entry, Person, StepState, StepView, UndoCause, View, look},
     gate,
     id::IncidentId,
     journal::{JournalError, ops},
@@ -77,7 +77,8 @@ fn no<T>(why: String) -> Result<T, JournalError> {
     Err(JournalError::Refused(why))
 }
 
-fn instance<'v>(view: &'v View, key: &StepKey) -> Result<&'v StepView, JournalError> {
+/// The instance with this key, or which there are.
+pub(crate) fn instance<'v>(view: &'v View, key: &StepKey) -> Result<&'v StepView, JournalError> {
     view.step(key).ok_or_else(|| {
         let keys: Vec<String> = view.steps.iter().map(|step| step.key.to_string()).collect();
         JournalError::Refused(format!("{} has no step `{key}`; its steps are {}", view.run, keys.join(", ")))
@@ -144,7 +145,7 @@ fn entries(
             if !undoable(known) {
                 return no(format!("`{step}` of {run} has nothing to undo: it is {}", known.word()));
             }
-            let cause = UndoCause::Person { by: by.clone() };
+            let cause = UndoCause::Person { by: by.clone(), whole: false };
             Ok((vec![Entry::UndoAsked { step: step.clone(), cause }], format!("`{step}` of {run} is being undone")))
         }
         Request::Undo { step: None, .. } => undo_all(view, by, by_name),
@@ -159,8 +160,20 @@ fn entries(
             }
             Ok((vec![Entry::Released { step: step.clone(), by: by.clone() }], format!("{run} is looked at again")))
         }
+        Request::Retry { step: Some(key), .. } if look::reverted(view, instance(view, key)?).is_some() => {
+            Ok((anew(view, key, by), format!("`{key}` of {run} is planned anew")))
+        }
         Request::Retry { step, .. } => {
             let failed = |step: &StepView| matches!(step.state, StepState::Failed { .. });
+            let again: Vec<Entry> = match step {
+                Some(_) => Vec::new(),
+                None => view
+                    .steps
+                    .iter()
+                    .filter(|step| look::reverted(view, step).is_some())
+                    .flat_map(|step| anew(view, &step.key, by))
+                    .collect(),
+            };
             let any = match step {
                 Some(key) => matches!(
                     instance(view, key)?.state,
@@ -168,10 +181,11 @@ fn entries(
                 ),
                 None => view.steps.iter().any(failed),
             };
-            if !any {
+            if !any && again.is_empty() {
                 return no(format!("nothing has failed in {run}"));
             }
-            Ok((vec![Entry::Retried { step: step.clone(), by: by.clone() }], format!("{run} is tried again")))
+            let failed = any.then(|| Entry::Retried { step: step.clone(), by: by.clone() });
+            Ok((failed.into_iter().chain(again).collect(), format!("{run} is tried again")))
         }
         Request::Close { why, .. } => {
             let busy = view.steps.iter().find(|step| {
@@ -190,7 +204,7 @@ fn entries(
             if let Some(step) = busy {
                 return no(format!("`{}` of {run} is under way; close it when that is over", step.key));
             }
-            if view.closed_by.is_some() {
+            if view.closed_by.is_some() && view.steps.iter().all(|step| look::reverted(view, step).is_none()) {
                 return no(format!("{run} is closed already"));
             }
             Ok((
@@ -201,11 +215,18 @@ fn entries(
     }
 }
 
+/// What somebody changed back is done again as a new instance of the step: planned, decided and applied like any other.
+fn anew(view: &View, key: &StepKey, by: &Person) -> Vec<Entry> {
+    let next = view.latest(&key.id).map_or_else(|| key.next(), |latest| latest.key.next());
+    vec![Entry::Retried { step: Some(key.clone()), by: by.clone() }, Entry::Renewed { step: next, generation: view.generation }]
+}
+
 fn stands_down(view: &View) -> bool {
     view.steps.iter().any(|step| matches!(&step.state, StepState::Held(hold) if hold.code == "stand-down"))
 }
 
-fn undoable(step: &StepView) -> bool {
+/// Whether an undo may be asked for.
+pub(crate) fn undoable(step: &StepView) -> bool {
     match step.state {
         StepState::InEffect | StepState::ByHand { .. } | StepState::UndoFrozen { .. } => true,
         StepState::AlreadyDone => !step.claims.is_empty(),
@@ -224,7 +245,7 @@ fn undo_all(view: &View, by: &Person, by_name: &[&str]) -> Result<(Vec<Entry>, S
         if named_only {
             left.push(step.key.to_string());
         } else {
-            entries.push(Entry::UndoAsked { step: step.key.clone(), cause: UndoCause::Person { by: by.clone() } });
+            entries.push(Entry::UndoAsked { step: step.key.clone(), cause: UndoCause::Person { by: by.clone(), whole: true } });
         }
     }
     let hint = left.iter().map(|step| format!("`cordon incident undo {run} --step {step}`")).collect::<Vec<_>>().join(", ");

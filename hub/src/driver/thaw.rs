@@ -83,7 +83,7 @@ async fn one(hub: &Hub, run: IncidentId, ous: Option<Vec<String>>, lines: Vec<Fr
 ///
 /// # Errors
 /// Those of the journal.
-pub(super) async fn ous(hub: &Hub, view: &View) -> Result<Option<Vec<String>>, JournalError> {
+pub(crate) async fn ous(hub: &Hub, view: &View) -> Result<Option<Vec<String>>, JournalError> {
     let matter = hub.journal.freezes().await?.iter().any(|line| matches!(line.scope, Scope::Ou(_)));
     Ok(if matter { hub.org.facts(&view.subject.cell.account).await.ok().map(|facts| facts.ous()) } else { None })
 }

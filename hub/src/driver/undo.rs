@@ -9,14 +9,15 @@ use cordon_shared::{
     journal::JournalError,
     plan::{Change, ChangeKey, StepKey},
 };
-use cordon_spoke::action::{ActionError, ApplyError, Undo};
+use cordon_spoke::action::{ActionError, ApplyError, Undo, Write};
 
 use super::{
+    Hub,
     apply::{open_write, write},
     post::{Post, cell},
     run::Run,
     thaw,
-    work::{TRIES, after, backoff, not_sent, stopped, underway},
+    work::{TRIES, after, backoff, not_sent, stopped, underway, underway_in},
 };
 
 /// Undoes a step.
@@ -64,6 +65,25 @@ async fn put_back(run: &Run, view: &View, from: Vec<ClaimFrom>, warrant: &Warran
         }
     }
     Ok(if by_hand.is_empty() { Undo::Restored(restored) } else { Undo::ByHand(by_hand) })
+}
+
+/// What an undo of these attributes would come to: the action's own undo, up to its first changing call, which does not leave
+/// ([`ActionError::OnlyLooking`]). `run` is the run that is undone, `view` the one whose step `key` changed the attributes. STS opens no
+/// write session for it.
+pub(crate) async fn look_at(
+    hub: &Hub,
+    run: IncidentId,
+    view: &View,
+    key: &StepKey,
+    only: &[ChangeKey],
+    warrant: &Warrant,
+) -> Result<Undo, ApplyError> {
+    let under = underway_in(hub, view, key).map_err(|error| ActionError::Bug(error.to_string()))?;
+    let plan = under.step.plan.clone().unwrap_or_default();
+    let post = Post::open_in(hub, run, view, &under.action, under.step.region.as_ref()).await?;
+    let clients = hub.sessions.looking(post.read(), warrant).map_err(ActionError::from)?;
+    let write = Write { aws: &clients, parts: &[], warrant };
+    under.change.undo(post.cx(view, key), write, &under.step.with, &plan.before, only).await
 }
 
 async fn one(run: &Run, view: &View, key: &StepKey, only: &[ChangeKey], warrant: &Warrant) -> Result<Undo, ApplyError> {

@@ -15,7 +15,7 @@ use cordon_spoke::{
 };
 use jiff::{SignedDuration, Timestamp};
 
-use super::{begin, opt_out, post::Post, run::Run, truth, undo};
+use super::{Hub, begin, look, opt_out, post::Post, run::Run, truth, undo};
 use crate::org::OrgError;
 
 /// How often something that may pass is tried before a person is asked.
@@ -48,6 +48,8 @@ pub(super) async fn obey(run: Arc<Run>, command: Command) -> Result<(), JournalE
         Command::Verify(key) => verify(&run, &view, &key).await,
         Command::Recover(key) => recover(&run, &view, &key).await,
         Command::Undo(key, cause) => undo::undo(&run, &view, &key, cause).await,
+        Command::StopUndo(key, at) => run.append(vec![Entry::UndoStopped { step: key, at }]).await,
+        Command::Look(key) => look::look(&run, &view, &key).await,
     }
 }
 
@@ -61,6 +63,7 @@ pub(super) async fn after_panic(run: &Run, command: &Command) -> Result<(), Jour
     let key = step.key.clone();
     let why = "Cordon failed in the middle of this step; this is a defect, please report it".to_owned();
     let entries = match &step.state {
+        _ if matches!(command, Command::Look(_)) => return look::failed(run, &view, &key, &why).await,
         StepState::Applying { .. } => {
             vec![Entry::ApplyFailed { step: key, effect: Effect::Unknown, error: why, again: None, counts: true }]
         }
@@ -124,13 +127,17 @@ pub(super) struct Underway<'v> {
 
 /// The change that a step instance stands for.
 pub(super) fn underway<'v>(run: &Run, view: &'v View, key: &StepKey) -> Result<Underway<'v>, JournalError> {
-    let broken = |why: String| JournalError::Refused(format!("{}: step `{key}` {why}", run.id));
+    underway_in(&run.hub, view, key)
+}
+
+/// The same, of a run that nobody drives.
+pub(super) fn underway_in<'v>(hub: &Hub, view: &'v View, key: &StepKey) -> Result<Underway<'v>, JournalError> {
+    let broken = |why: String| JournalError::Refused(format!("{}: step `{key}` {why}", view.run));
     let step = view.step(key).ok_or_else(|| broken("is not there".to_owned()))?;
     let Some(Work::Action(name)) = view.definition(step).map(|definition| &definition.work) else {
         return Err(broken("is not an action".to_owned()));
     };
-    let action = run
-        .hub
+    let action = hub
         .registry
         .get(name)
         .ok_or_else(|| broken(format!("needs the action `{name}`, which this version of Cordon does not have")))?
@@ -244,7 +251,7 @@ async fn verify(run: &Run, view: &View, key: &StepKey) -> Result<(), JournalErro
     run.append(entries).await
 }
 
-async fn read_back(run: &Run, view: &View, under: &Underway<'_>) -> Result<Verdict, ActionError> {
+pub(super) async fn read_back(run: &Run, view: &View, under: &Underway<'_>) -> Result<Verdict, ActionError> {
     let post = Post::open(run, view, &under.action, under.step.region.as_ref()).await?;
     let plan = under.step.plan.clone().unwrap_or_default();
     under.change.verify(post.cx(view, &under.step.key), &under.step.with, &plan.before).await

@@ -134,4 +134,5 @@ fn rejected_input_and_ignored_findings_have_their_lines() {
 #[test]
 fn the_schema_in_the_documentation_is_that_of_the_code() {
     golden("../docs/incident.schema.json", &serde_json::to_string_pretty(&schema()).unwrap());
+    golden("../docs/undo-preview.schema.json", &serde_json::to_string_pretty(&crate::undo_preview::schema()).unwrap());
 }

@@ -276,7 +276,7 @@ async fn entries_read_back_and_their_chain_holds(bench: Bench) {
         Entry::Admitted { account: json!({ "id": ACCOUNT }) },
         Entry::Planned { step: key.clone(), with: json!({ "b": 1, "a": 2 }), plan: Box::new(plan), digest: "d".into(), region: None },
         Entry::Decided { step: key.clone(), because: "it may".into() },
-        Entry::ApplyStarted { step: key.clone(), attempt: 1, epoch, also: vec![] },
+        Entry::ApplyStarted { step: key.clone(), attempt: 1, epoch, also: vec![], uncounted: false },
         Entry::Applied { step: key.clone(), outcome: json!({ "ok": true }) },
         Entry::Verified { step: key.clone(), verdict: Verdict::InEffect, again: None },
     ];
@@ -411,7 +411,7 @@ async fn an_owner_is_told_once_of_each_and_of_a_sweeps_children_too(bench: Bench
         vec![
             Entry::Admitted { account: json!({ "id": ACCOUNT }) },
             Entry::Planned { step: step.clone(), with: Value::Null, plan: Box::new(plan), digest, region: None },
-            Entry::ApplyStarted { step: step.clone(), attempt: 1, epoch, also: vec![] },
+            Entry::ApplyStarted { step: step.clone(), attempt: 1, epoch, also: vec![], uncounted: false },
             Entry::Applied { step: step.clone(), outcome: json!({}) },
             Entry::Verified { step: step.clone(), verdict: Verdict::InEffect, again: None },
             Entry::Skipped { step: skipped.clone(), why: "w".into() },

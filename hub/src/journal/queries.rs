@@ -1,11 +1,11 @@
 //! Questions to the journal that need no transaction of their own.
 
 use cordon_shared::{
-    engine::{RunState, View},
-    gate::budget::Charge,
+    engine::{ClaimFrom, RunState, StepView, View},
+    gate::{self, Stays, budget::Charge},
     id::IncidentId,
     journal::{JournalError, RunRow, Sealed, Tx as _, ops},
-    plan::Counts,
+    plan::{Counts, StepKey},
 };
 use jiff::Timestamp;
 use rusqlite::{ToSql, params, params_from_iter};
@@ -87,7 +87,8 @@ impl RunFilter {
         let mut values: Vec<Box<dyn ToSql>> = Vec::new();
         let mut wheres = Vec::new();
         if self.open_only {
-            wheres.push("over = 0".to_owned());
+            // One that has ended and is only looked at again is not open.
+            wheres.push("over = 0 AND state NOT IN ('planned', 'ignored', 'closed', 'undone')".to_owned());
         }
         if !self.states.is_empty() {
             wheres.push(format!("state IN ({})", vec!["?"; self.states.len()].join(", ")));
@@ -282,6 +283,19 @@ impl SqliteStore {
     /// Those of the store.
     pub async fn charges(&self, since: Timestamp, counts: Counts) -> Result<Vec<Charge>, JournalError> {
         self.read(move |conn| SqlTx::new(conn).charges(since, counts)).await
+    }
+
+    /// What an undo of a step restores and what stays, as [`gate::to_restore`].
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn to_restore(
+        &self,
+        run: IncidentId,
+        step: StepView,
+        gone: Vec<StepKey>,
+    ) -> Result<(Vec<ClaimFrom>, Vec<Stays>), JournalError> {
+        self.read(move |conn| gate::to_restore(&mut SqlTx::new(conn), run, &step, &gone)).await
     }
 
     /// Puts aside a run whose entries cannot be read: a person is needed, and nothing happens in it by itself. Its entries stay as they are.

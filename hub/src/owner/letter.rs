@@ -211,7 +211,7 @@ fn goes_on(view: &View, entries: &[Sealed], notice: &Notice, report: &Report) ->
                 _ => None,
             });
             lines.push(match asked {
-                Some(UndoCause::Person { by }) => vec![ours("It was put back because somebody asked for it: "), theirs(&by.0, VALUE)],
+                Some(UndoCause::Person { by, .. }) => vec![ours("It was put back because somebody asked for it: "), theirs(&by.0, VALUE)],
                 _ => vec![ours("It was put back because its time was over")],
             });
         }

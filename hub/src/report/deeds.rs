@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::LazyLock};
 
 use cordon_shared::{
-    engine::{Entry, StepState, StepView, View},
+    engine::{Entry, StepState, StepView, View, look},
     journal::Sealed,
     plan::Change,
 };
@@ -42,7 +42,7 @@ pub(super) fn changed(view: &View, entries: &[Sealed]) -> Vec<Changed> {
             .collect();
         for change in step.plan.iter().flat_map(|plan| &plan.changes) {
             let now = match &step.state {
-                StepState::InEffect => "in effect".to_owned(),
+                StepState::InEffect => stands(view, step),
                 StepState::UndoFrozen { .. } => "in effect; its undo is frozen".to_owned(),
                 StepState::Undone { .. } if restored.contains(&change.key()) => "put back".to_owned(),
                 StepState::Undone { left } => {
@@ -59,6 +59,16 @@ pub(super) fn changed(view: &View, entries: &[Sealed]) -> Vec<Changed> {
         }
     }
     rows
+}
+
+/// Where a change stands that nobody has undone.
+fn stands(view: &View, step: &StepView) -> String {
+    match (&step.looks.reverted, look::reverted(view, step)) {
+        (Some(reverted), Some(_)) => format!("changed back: {}", reverted.words()),
+        (Some(_), None) if step.looks.accepted => "changed back by somebody, and left so".to_owned(),
+        (Some(_), None) => "changed back by somebody, and done again".to_owned(),
+        (None, _) => "in effect".to_owned(),
+    }
 }
 
 /// Attributes that a plan would change and no warrant was given for.

@@ -199,7 +199,7 @@ impl Run {
     pub(crate) fn applied_with(&mut self, id: &str, plan: Plan, outcome: Value) {
         self.planned(id, plan);
         self.add(Entry::Decided { step: step(id), because: "mode act allows a reversible change; no opt-out, caps not spent".into() });
-        self.add(Entry::ApplyStarted { step: step(id), attempt: 1, epoch: 1, also: vec![] });
+        self.add(Entry::ApplyStarted { step: step(id), attempt: 1, epoch: 1, also: vec![], uncounted: false });
         self.add(Entry::Applied { step: step(id), outcome });
         self.add(Entry::Verified { step: step(id), verdict: Verdict::InEffect, again: None });
     }
@@ -209,7 +209,7 @@ impl Run {
     }
 
     pub(crate) fn undone(&mut self, id: &str, plan: &Plan) {
-        self.add(Entry::UndoAsked { step: step(id), cause: UndoCause::Person { by: analyst() } });
+        self.add(Entry::UndoAsked { step: step(id), cause: UndoCause::Person { by: analyst(), whole: false } });
         let from = self.view().step(&step(id)).unwrap().claims.clone();
         self.add(Entry::UndoStarted { step: step(id), attempt: 1, epoch: 1, from });
         let restored =

@@ -101,7 +101,7 @@ pub(super) fn what_happened(view: &View) -> Vec<Statement> {
 
 /// What of all that was changed stands.
 fn standing(view: &View) -> String {
-    let stands = |step: &&cordon_shared::engine::StepView| step.state == StepState::InEffect;
+    let stands = |step: &&cordon_shared::engine::StepView| step.state == StepState::InEffect && step.looks.reverted.is_none();
     let changes: Vec<_> = view.steps.iter().filter(stands).filter_map(|step| step.plan.as_ref()).flat_map(|plan| &plan.changes).collect();
     let resources: BTreeSet<&str> = changes.iter().map(|change| change.resource.as_str()).collect();
     if changes.is_empty() {
@@ -136,7 +136,7 @@ fn words(entry: &Entry) -> String {
         Entry::Admitted { .. } => "the account is an active one of the organization".to_owned(),
         Entry::LookedOn { why } => format!("looked at in spite of its opt-out: {why}"),
         Entry::Kept { .. } => "a later finding changes nothing for this step".to_owned(),
-        Entry::Renewed { .. } => "a later finding asks for this step once more, with other parameters".to_owned(),
+        Entry::Renewed { .. } => "this step is asked for once more".to_owned(),
         Entry::Skipped { why, .. } => format!("skipped: {why}"),
         Entry::Turned { why, .. } => format!("{why}: it counts as compromised from here on, and is planned anew"),
         Entry::Planned { plan, .. } => format!("planned: {}", count(plan.changes.len(), "change", "changes")),
@@ -172,12 +172,17 @@ fn words(entry: &Entry) -> String {
         Entry::Held { hold, .. } => format!("held ({}): {}", hold.code, hold.why),
         Entry::Retried { by, .. } => format!("{} had it tried again", by.0),
         Entry::UndoAsked { cause, .. } => match cause {
-            UndoCause::Person { by } => format!("{} asked for it to be undone", by.0),
+            UndoCause::Person { by, .. } => format!("{} asked for it to be undone", by.0),
             UndoCause::Ttl => "its time is over: it is to be undone".to_owned(),
         },
         Entry::UndoStarted { attempt, from, .. } => {
             format!("undo begun, attempt {attempt}: {}", count(from.len(), "attribute", "attributes"))
         }
+        Entry::Looked { after, found, .. } => format!("looked at again after {after:#}: {}", found.words()),
+        Entry::LetGo { keys, to, .. } => {
+            format!("{} changed back by somebody: {to} answers for it now", count(keys.len(), "attribute was", "attributes were"))
+        }
+        Entry::UndoStopped { at, .. } => format!("not undone: the undo stopped at {at}"),
         Entry::UndoFrozen { why, .. } => format!("the undo is frozen: {why}"),
         Entry::Undone { restored, left, .. } => {
             let left = if left.is_empty() { String::new() } else { format!("; left: {}", left.join("; ")) };
@@ -252,7 +257,7 @@ fn said(entry: &Entry) -> Option<(Option<String>, String)> {
         Entry::Released { by, .. } => (Some(by.0.clone()), "released the hold".to_owned()),
         Entry::Thawed { by, why } => (Some(by.0.clone()), format!("had what was frozen looked at again: {why}")),
         Entry::Retried { by, .. } => (Some(by.0.clone()), "had it tried again".to_owned()),
-        Entry::UndoAsked { cause: UndoCause::Person { by }, .. } => (Some(by.0.clone()), "asked for it to be undone".to_owned()),
+        Entry::UndoAsked { cause: UndoCause::Person { by, .. }, .. } => (Some(by.0.clone()), "asked for it to be undone".to_owned()),
         Entry::ClosedBy { by, why } => (Some(by.0.clone()), format!("closed the incident: {why}")),
         _ => return None,
     })

@@ -394,7 +394,7 @@ fn failures_and_unknown_effects_are_told_with_what_to_do() {
     let mut run = Run::open(Mode::Act);
     run.add(Entry::Failed { step: step("record"), code: "denied".into(), why: "ec2:DescribeInstances was denied".into() });
     run.planned("close-ingress", closing());
-    run.add(Entry::ApplyStarted { step: step("close-ingress"), attempt: 1, epoch: 1, also: vec![] });
+    run.add(Entry::ApplyStarted { step: step("close-ingress"), attempt: 1, epoch: 1, also: vec![], uncounted: false });
     let again = Some(run.now);
     run.add(Entry::ApplyFailed {
         step: step("close-ingress"),

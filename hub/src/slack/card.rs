@@ -332,6 +332,7 @@ pub fn outcome(view: &View, entries: &[Sealed], notice: &Notice) -> Card {
         NoticeKind::Contained => "Contained",
         NoticeKind::Held => "Held: a person is needed",
         NoticeKind::Failed => "Failed: a person is needed",
+        NoticeKind::Reverted => "Changed back: a person is needed",
         NoticeKind::Stuck => "Stuck: the effect of something is unknown",
         NoticeKind::Undone => "Undone",
         NoticeKind::Planned => "Only planned",

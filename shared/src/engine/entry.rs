@@ -1,57 +1,21 @@
 //! What the journal holds of a run: one entry for each thing that happened, in order, never changed.
 
+mod parts;
+
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use parts::{ClaimFrom, FindingNote, Hold, Person, UndoCause};
+
+use super::look::Sight;
 use crate::{
-    finding::{FindingId, ResourceRole, Subject, Version},
+    finding::{ResourceRole, Subject},
     gate::PolicyAnswer,
     id::Region,
     mode::Mode,
     plan::{Change, ChangeKey, Effect, Plan, StepKey, Verdict},
 };
-
-/// Why a step or a run stops and waits for a person.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Hold {
-    /// A stable word: `opted-out`, `cap-spent`, `role-missing`, …
-    pub code: String,
-    /// A sentence for the reader.
-    pub why: String,
-}
-
-/// A finding as a run keeps it: the normalised document, and where its raw bytes are.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct FindingNote {
-    /// Its identity.
-    pub id: FindingId,
-    /// Its version.
-    pub version: Version,
-    /// Where it came from, `file:line` or the queue's name.
-    pub input: String,
-    /// The normalised finding, as patterns and expressions see it.
-    pub finding: Value,
-    /// SHA-256 of the raw document in the evidence store.
-    pub raw_sha256: String,
-}
-
-/// Who a person is. The way it was proven is the driver's business.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Person(pub String);
-
-/// Why something is undone.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "cause")]
-pub enum UndoCause {
-    /// A person asked for it.
-    Person {
-        /// Who.
-        by: Person,
-    },
-    /// Its time is over.
-    Ttl,
-}
 
 /// One thing that happened in a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -227,6 +191,29 @@ pub enum Entry {
         /// Attributes that were already as wanted because an earlier step of ours made them so: they are claimed too.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         also: Vec<ClaimFrom>,
+        /// Whether it changes nothing in a member account (a note on a finding): nobody looks at it again.
+        #[serde(default, skip_serializing_if = "is_false")]
+        uncounted: bool,
+    },
+    /// Another instance of the step takes over attributes that somebody had changed back.
+    LetGo {
+        /// The step that lets go.
+        step: StepKey,
+        /// Of these attributes.
+        keys: Vec<ChangeKey>,
+        /// Who takes over.
+        to: StepKey,
+    },
+    /// A change that is in effect was looked at again.
+    Looked {
+        /// The step.
+        step: StepKey,
+        /// Which of the playbook's looks it was, from 1.
+        look: u32,
+        /// How long after the change came into effect that look is due.
+        after: SignedDuration,
+        /// What was seen.
+        found: Box<Sight>,
     },
     /// Something slow was started.
     Pending {
@@ -377,6 +364,13 @@ pub enum Entry {
         /// What a person has to do.
         steps: Vec<String>,
     },
+    /// An undo of all that the run changed stopped before this step: it stands as it stood.
+    UndoStopped {
+        /// The step.
+        step: StepKey,
+        /// The step that it stopped at.
+        at: StepKey,
+    },
     /// The undo failed and is tried again, or not.
     UndoFailed {
         /// The step.
@@ -403,6 +397,11 @@ pub enum Entry {
     },
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_false(value: &bool) -> bool {
+    !*value
+}
+
 fn one() -> u8 {
     1
 }
@@ -410,17 +409,6 @@ fn one() -> u8 {
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
 fn is_one(people: &u8) -> bool {
     *people == 1
-}
-
-/// An attribute, and the step whose `before` restores it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct ClaimFrom {
-    /// The attribute.
-    pub key: ChangeKey,
-    /// The run that changed it.
-    pub run: crate::id::IncidentId,
-    /// The step that changed it.
-    pub step: StepKey,
 }
 
 impl Entry {
@@ -462,6 +450,9 @@ impl Entry {
             | Self::UndoAsked { step, .. }
             | Self::UndoStarted { step, .. }
             | Self::UndoFrozen { step, .. }
+            | Self::UndoStopped { step, .. }
+            | Self::LetGo { step, .. }
+            | Self::Looked { step, .. }
             | Self::Undone { step, .. }
             | Self::ByHand { step, .. }
             | Self::UndoFailed { step, .. }
@@ -471,6 +462,9 @@ impl Entry {
 
     /// Puts off the times at which something is tried again.
     pub fn put_off(&mut self, by: SignedDuration) {
+        if let Self::Looked { found, .. } = self {
+            return found.put_off(by);
+        }
         let time = match self {
             Self::Deferred { until, .. } => until,
             Self::Escalated { expires, .. } => expires,

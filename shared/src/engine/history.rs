@@ -7,12 +7,12 @@ use futures::executor::block_on;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::{Command, Entry, FindingNote, Pace, Person, StepState, UndoCause, View, expired, next};
+use super::{Command, Entry, FindingNote, Pace, Person, View, expired, next};
 use crate::{
     finding::{FindingId, ResourceRole, Subject, SubjectKind, Version},
     freeze::{self, Freeze, Level, Scope},
     gate::{
-        self, Ask, Caps, Decision, Facts, Lease, PolicyAnswer, UndoDecision,
+        self, Ask, Caps, Decision, Facts, Lease, PolicyAnswer,
         budget::{self, Budget, Spending},
     },
     id::{CellId, IncidentId},
@@ -72,11 +72,19 @@ pub(super) enum Move {
     Step(Fate),
     Crash,
     Wait(i64),
-    Finding { actor: bool, more: bool, repeat: bool },
+    Finding {
+        actor: bool,
+        more: bool,
+        repeat: bool,
+    },
     Drift(u8),
     Approve,
     Release,
     Undo,
+    /// Somebody else takes a switch that is on for their own.
+    Seize(u8),
+    /// What was changed back is done again.
+    Retry,
     Freeze(Level),
     Thaw,
 }
@@ -269,6 +277,8 @@ impl Lab {
                 self.append(run, vec![Entry::Recovered { step: key, verdict }]).unwrap();
             }
             Command::Undo(key, cause) => self.undo(view, &key, cause, fate),
+            Command::StopUndo(step, at) => self.append(run, vec![Entry::UndoStopped { step, at }]).unwrap(),
+            Command::Look(key) => self.look(view, &key, fate),
         }
     }
 
@@ -391,35 +401,6 @@ impl Lab {
         if missing.is_empty() { Verdict::InEffect } else { Verdict::NotInEffect { detail: "off".into() } }
     }
 
-    pub(super) fn undo(&mut self, view: &View, key: &StepKey, cause: UndoCause, fate: Fate) {
-        let (view, decision) =
-            block_on(gate::commit_undo(&self.journal, &self.lease, view, key.clone(), cause, None, self.now, self.pace())).unwrap();
-        let UndoDecision::Go { warrant, from, left } = decision else { return };
-        if fate == Fate::CrashBefore {
-            return self.crash();
-        }
-        let mut restored = Vec::new();
-        for claim in &from {
-            if warrant.watch().stopped(self.now).is_some() || block_on(warrant.watch().frozen()).is_some() {
-                self.unwarranted += 1;
-            }
-            // Only what we turned on is turned off.
-            if self.world.get(&claim.key.resource).is_some_and(|by| by == "ours") {
-                self.world.remove(&claim.key.resource);
-                restored.push(Change {
-                    resource: claim.key.resource.clone(),
-                    attribute: "on".into(),
-                    before: json!(true),
-                    after: json!(false),
-                });
-            }
-        }
-        if fate == Fate::CrashAfter {
-            return self.crash();
-        }
-        self.append(view.run, vec![Entry::Undone { step: key.clone(), restored, left }]).unwrap();
-    }
-
     /// Freezes everything; any process may.
     pub(super) fn freeze(&self, level: Level) {
         let line = self.line(level);
@@ -470,28 +451,5 @@ impl Lab {
             }
         }
         panic!("the runs do not come to rest");
-    }
-
-    pub(super) fn person(&mut self, what: Move) {
-        let by = Person("ann".into());
-        for run in self.runs.clone() {
-            let view = self.view(run);
-            for step in &view.steps {
-                let entry = match (&step.state, what) {
-                    (StepState::Asked { digest, .. }, Move::Approve) => {
-                        // Another person each time.
-                        let by = Person(["ann", "ben", "cleo"].get(step.approvals.len()).copied().unwrap_or("dora").into());
-                        let expires = self.now + SignedDuration::from_hours(1);
-                        Entry::Approved { step: step.key.clone(), digest: digest.clone(), by, expires, identity: String::new() }
-                    }
-                    (StepState::Held(_), Move::Release) => Entry::Released { step: Some(step.key.clone()), by: by.clone() },
-                    (StepState::InEffect | StepState::AlreadyDone, Move::Undo) => {
-                        Entry::UndoAsked { step: step.key.clone(), cause: UndoCause::Person { by: by.clone() } }
-                    }
-                    _ => continue,
-                };
-                self.append(run, vec![entry]).unwrap();
-            }
-        }
     }
 }

@@ -42,6 +42,8 @@ fn moves() -> impl Strategy<Value = Vec<(u8, Move)>> {
         1 => Just(Move::Approve),
         1 => Just(Move::Release),
         1 => Just(Move::Undo),
+        1 => (0_u8..3).prop_map(Move::Seize),
+        1 => Just(Move::Retry),
         1 => prop_oneof![Just(Level::Limited), Just(Level::Full)].prop_map(Move::Freeze),
         1 => Just(Move::Thaw),
     ];
@@ -95,6 +97,7 @@ proptest! {
                 Move::Wait(seconds) => lab.now += SignedDuration::from_secs(seconds),
                 Move::Finding { actor, more, repeat } => lab.arrive(instance, actor, more, repeat),
                 Move::Drift(which) => { lab.world.remove(["a", "b", "c"][usize::from(which)]); }
+                Move::Seize(which) => lab.seize(which),
                 Move::Freeze(level) => lab.freeze(level),
                 Move::Thaw => lab.thaw(),
                 other => lab.person(other),
@@ -108,6 +111,14 @@ proptest! {
             let view = lab.view(*run);
             let sum = summary(&view);
             prop_assert!(!matches!(sum.state, RunState::Running), "{:?} {:?}", sum, view.steps);
+            // What an undo stopped before stands as it stood, with its claims; and the run says so.
+            for step in view.steps.iter().filter(|step| step.whole_undo.stopped.is_some()) {
+                prop_assert!(!matches!(step.state, StepState::UndoWanted { .. } | StepState::Undoing { .. }), "{:?}", step);
+                prop_assert_eq!((sum.state, sum.code.as_str()), (RunState::Held, "undo-stopped"));
+                for claim in &step.claims {
+                    prop_assert!(tables.claims.iter().any(|held| held.run == *run && held.step == step.key && held.from == *claim));
+                }
+            }
             // The row tells what the fold tells.
             prop_assert_eq!(tables.runs.get(run).map(|row| row.state), Some(sum.state));
         }
@@ -122,7 +133,7 @@ proptest! {
     }
 
     #[test]
-    fn a_fold_of_random_entries_never_panics_and_refuses_what_cannot_follow(steps in proptest::collection::vec((0_usize..6, 0_u8..17), 0..40)) {
+    fn a_fold_of_random_entries_never_panics_and_refuses_what_cannot_follow(steps in proptest::collection::vec((0_usize..6, 0_u8..20), 0..40)) {
         let mut lab = Lab::new(Mode::Act);
         lab.arrive(0, false, false, false);
         let mut view = lab.view(lab.runs[0]);
@@ -134,7 +145,7 @@ proptest! {
                 1 => Entry::AskExpired { step },
                 2 => Entry::Applied { step, outcome: json!({}) },
                 3 => Entry::Undone { step, restored: vec![], left: vec![] },
-                4 => Entry::ApplyStarted { step, attempt: 1, epoch: 1, also: vec![] },
+                4 => Entry::ApplyStarted { step, attempt: 1, epoch: 1, also: vec![], uncounted: false },
                 5 => Entry::Planned { step, with: json!({}), plan: Box::default(), digest: String::new(), region: None },
                 6 => Entry::Verified { step, verdict: Verdict::InEffect, again: None },
                 7 => Entry::Renewed { step, generation: 2 },
@@ -146,6 +157,9 @@ proptest! {
                 13 => Entry::Asked { step, digest: String::new(), why: String::new(), expires: lab.now, people: 2 },
                 14 => Entry::Approved { step, digest: String::new(), by: Person("ann".into()), expires: lab.now, identity: String::new() },
                 15 => Entry::Thawed { by: Person("ann".into()), why: "x".into() },
+                16 => Entry::UndoStopped { at: step.clone(), step },
+                17 => Entry::LetGo { to: step.clone(), step, keys: vec![] },
+                18 => Entry::Looked { step, look: 1, after: SignedDuration::from_hours(1), found: Box::new(super::Sight::InEffect) },
                 _ => Entry::Recovered { step, verdict: Verdict::InEffect },
             };
             let before = view.clone();
@@ -167,7 +181,7 @@ fn two_incidents_on_one_switch_undoing_the_first_leaves_it_for_the_second() {
     while lab.step(Fate::Well) {}
     assert_eq!(lab.view(lab.runs[1]).latest("first").unwrap().state, StepState::AlreadyDone);
     let undo = |lab: &mut Lab, run: usize| {
-        let cause = UndoCause::Person { by: Person("ann".into()) };
+        let cause = UndoCause::Person { by: Person("ann".into()), whole: false };
         lab.append(lab.runs[run], vec![Entry::UndoAsked { step: StepKey::first("first"), cause }]).unwrap();
         while lab.step(Fate::Well) {}
     };
@@ -386,7 +400,7 @@ fn a_persons_undo_passes_a_limited_freeze_also_where_its_time_had_come_before() 
     let mut lab = contained(Level::Limited);
     lab.now += SignedDuration::from_hours(25);
     while lab.step(Fate::Well) {}
-    let cause = UndoCause::Person { by: Person("ann".into()) };
+    let cause = UndoCause::Person { by: Person("ann".into()), whole: false };
     lab.append(lab.runs[0], vec![Entry::UndoAsked { step: StepKey::first("first"), cause }]).unwrap();
     while lab.step(Fate::Well) {}
     assert!(matches!(lab.view(lab.runs[0]).latest("first").unwrap().state, StepState::Undone { .. }));

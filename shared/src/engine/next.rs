@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     entry::{Entry, UndoCause},
+    look,
     stand::StepState,
     step::StepView,
     view::View,
@@ -37,6 +38,10 @@ pub enum Command {
     Recover(StepKey),
     /// Undo.
     Undo(StepKey, UndoCause),
+    /// The undo of all that the run changed stopped at a later step, the second: the first is not undone any more.
+    StopUndo(StepKey, StepKey),
+    /// Look again whether a change is still in effect.
+    Look(StepKey),
 }
 
 impl Command {
@@ -52,7 +57,9 @@ impl Command {
             | Self::Timeout(key)
             | Self::Verify(key)
             | Self::Recover(key)
-            | Self::Undo(key, _) => Some(key),
+            | Self::Undo(key, _)
+            | Self::StopUndo(key, _)
+            | Self::Look(key) => Some(key),
         }
     }
 }
@@ -101,6 +108,7 @@ pub fn next(view: &View, now: Timestamp, pace: Pace) -> Next {
         wanted.at(now, now, Command::Turn(turn));
     }
     let mut undo_taken = false;
+    let stopper = view.steps.iter().find(|step| step.whole_undo.stops).map(|step| &step.key);
     for step in view.steps.iter().rev() {
         let key = step.key.clone();
         let ready = step.not_before.unwrap_or(now);
@@ -121,6 +129,11 @@ pub fn next(view: &View, now: Timestamp, pace: Pace) -> Next {
                 }
             }
             StepState::Unverified { next, .. } => wanted.at((*next).max(ready), now, Command::Verify(key)),
+            StepState::UndoWanted { cause, .. } if cause.is_whole() && stopper.is_some() => {
+                if let Some(stopper) = stopper {
+                    wanted.at(now, now, Command::StopUndo(key, stopper.clone()));
+                }
+            }
             StepState::UndoWanted { cause, again } => {
                 // In reverse order, one after the other.
                 if !undo_taken {
@@ -139,7 +152,10 @@ pub fn next(view: &View, now: Timestamp, pace: Pace) -> Next {
                     wanted.at(expires.max(ready), now, Command::Undo(key.clone(), UndoCause::Ttl));
                 }
                 if begin && is_stale(view, step) && !wanted.commands.iter().any(|command| command.step() == Some(&key)) {
-                    wanted.at(now, now, Command::Renew(key));
+                    wanted.at(now, now, Command::Renew(key.clone()));
+                }
+                if let Some(due) = look::due(view, step).filter(|_| !wanted.commands.iter().any(|command| command.step() == Some(&key))) {
+                    wanted.at(due, now, Command::Look(key));
                 }
             }
         }

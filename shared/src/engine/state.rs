@@ -5,8 +5,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    look,
     next::{due_turn, is_stale, needs_met, not_before},
     stand::StepState,
+    step::StepView,
     view::View,
 };
 use crate::playbook::{EvenIf, OnFailure, Phase};
@@ -39,6 +41,12 @@ pub enum RunState {
 }
 
 impl RunState {
+    /// Whether the incident has come to its end: nothing but looks may follow, and a later finding begins another.
+    #[must_use]
+    pub fn is_end(self) -> bool {
+        matches!(self, Self::Planned | Self::Ignored | Self::Closed | Self::Undone)
+    }
+
     /// The word.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -72,7 +80,7 @@ pub struct Summary {
     pub code: String,
     /// The reason for the reader.
     pub why: String,
-    /// Whether nothing will ever happen in it again by itself.
+    /// Whether nothing will ever happen in it again by itself but looks.
     pub over: bool,
 }
 
@@ -91,6 +99,7 @@ pub fn summary(view: &View) -> Summary {
     let mut owed = None;
     let mut later = None;
     let mut frozen = None;
+    let mut reverted = None;
     for step in &view.steps {
         let definition = view.definition(step);
         match &step.state {
@@ -126,6 +135,7 @@ pub fn summary(view: &View) -> Summary {
                 // A step that may fail without the run failing is a side dish: a note is no containment.
                 let counts = definition.is_none_or(|definition| definition.on_failure != OnFailure::Continue);
                 changed = changed.saturating_add(u32::from(counts && step.state == StepState::InEffect));
+                reverted = reverted.or_else(|| reverted_why(view, step));
                 if let Some(expires) = step.expires(definition.and_then(|definition| definition.ttl)) {
                     owed = owed.or_else(|| Some(format!("`{}` is undone at {expires:.0}", step.key)));
                 }
@@ -143,6 +153,9 @@ pub fn summary(view: &View) -> Summary {
         if let Some(why) = frozen {
             return make(RunState::Held, "frozen", why);
         }
+        if let Some(why) = reverted {
+            return make(RunState::Held, REVERTED, why);
+        }
         if let Some(owed) = owed {
             return make(RunState::Contained, "ttl", owed);
         }
@@ -154,6 +167,9 @@ pub fn summary(view: &View) -> Summary {
     running |= due_turn(view).is_some();
     if running || view.account.is_none() {
         return make(RunState::Running, "", String::new());
+    }
+    if let Some(why) = undo_stopped(view) {
+        return make(RunState::Held, UNDO_STOPPED, why);
     }
     if let Some((code, why)) = failed {
         return make(RunState::Failed, &code, why);
@@ -170,6 +186,9 @@ pub fn summary(view: &View) -> Summary {
     if let Some(why) = by_hand {
         return make(RunState::Held, "undo-by-hand", why);
     }
+    if let Some(why) = reverted {
+        return make(RunState::Held, REVERTED, why);
+    }
     if let Some(why) = owed {
         return make(RunState::Contained, "ttl", why);
     }
@@ -185,6 +204,40 @@ pub fn summary(view: &View) -> Summary {
         return Summary { over: true, ..make(RunState::Planned, "observe", why) };
     }
     Summary { over: true, ..make(RunState::Closed, "", "all steps verified".to_owned()) }
+}
+
+/// The code of a run in which somebody changed back what was changed.
+pub const REVERTED: &str = "reverted";
+/// The code of a run whose undo stopped at something that it may not touch.
+pub const UNDO_STOPPED: &str = "undo-stopped";
+
+/// What was changed back of a step, who owns it, and what to do; `None`: nothing that waits for a person.
+#[must_use]
+pub fn reverted_why(view: &View, step: &StepView) -> Option<String> {
+    let (run, key) = (view.run, &step.key);
+    let words = look::reverted(view, step)?.words();
+    Some(format!(
+        "`{key}` was changed back: {words}; `cordon incident retry {run} --step {key}` plans it anew, `cordon incident close {run} --why …` leaves it so"
+    ))
+}
+
+/// Where an undo of all that a run changed has stopped, and what a person does; `None`: it has not.
+#[must_use]
+pub fn undo_stopped(view: &View) -> Option<String> {
+    let run = view.run;
+    let stopped: Vec<&StepView> = view.steps.iter().filter(|step| step.whole_undo.stopped.is_some()).collect();
+    let at = stopped.first()?.whole_undo.stopped.as_ref()?;
+    let names: Vec<String> = stopped.iter().map(|step| format!("`{}`", step.key)).collect();
+    let first = match view.step(at).map(|step| &step.state) {
+        Some(StepState::ByHand { steps }) => format!("first: {}; then", steps.join("; ")),
+        Some(StepState::Stuck { why }) => format!("{why}; when that is mended"),
+        _ => "that one is done;".to_owned(),
+    };
+    Some(format!("the undo stopped at `{at}`, and {} as before; {first} `cordon incident undo {run}` goes on", stay(&names)))
+}
+
+fn stay(names: &[String]) -> String {
+    format!("{} {}", names.join(", "), if names.len() == 1 { "stays" } else { "stay" })
 }
 
 /// When the last of the steps that contain (`phase` contain or credentials) came into effect; `None` while one of them is outstanding, or

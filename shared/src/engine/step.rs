@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::{
     entry::{ClaimFrom, Entry, Hold, Person},
+    look::Looks,
     stand::StepState,
 };
 use crate::{
@@ -75,6 +76,23 @@ pub struct StepView {
     pub region: Option<Region>,
     /// Since when what comes after it may reckon with it.
     pub settled: Option<Timestamp>,
+    /// Whether it changes nothing in a member account (a note on a finding).
+    pub uncounted: bool,
+    /// Looks after it came into effect.
+    pub looks: Looks,
+    /// What an undo of all that the run changed made of it.
+    pub whole_undo: WholeUndo,
+}
+
+/// Where a step stands with an undo of all that its run changed.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct WholeUndo {
+    /// Where it stood when its undo was asked for.
+    stood: Option<Box<StepState>>,
+    /// The undo stopped at this step: it could not be undone.
+    pub stops: bool,
+    /// The undo stopped before this step, at that one.
+    pub stopped: Option<StepKey>,
 }
 
 impl StepView {
@@ -104,6 +122,9 @@ impl StepView {
             because: None,
             region: None,
             settled: None,
+            uncounted: false,
+            looks: Looks::default(),
+            whole_undo: WholeUndo::default(),
         }
     }
 
@@ -152,6 +173,7 @@ impl StepView {
         self.state = if self.fixed { StepState::Broken { effect: Effect::Unknown, again: at } } else { StepState::Waiting };
         self.tries = 0;
         self.not_before = None;
+        self.whole_undo = WholeUndo::default();
     }
 
     /// The state in the words of the command line's output.
@@ -245,11 +267,12 @@ impl StepView {
                 _ => return cannot("ask-expired"),
             },
             Entry::Decided { because, .. } => self.because = Some(because.clone()),
-            Entry::ApplyStarted { attempt, epoch, also, .. } => match self.state {
+            Entry::ApplyStarted { attempt, epoch, also, uncounted, .. } => match self.state {
                 S::Waiting | S::Reapply if self.plan.is_some() && *attempt == self.attempts.saturating_add(1) => {
                     self.attempts = *attempt;
                     self.waits = 0;
                     self.fixed = true;
+                    self.uncounted = *uncounted;
                     self.approvals.clear();
                     self.first_change.get_or_insert(at);
                     if self.claims.is_empty() {
@@ -357,6 +380,8 @@ impl StepView {
             },
             Entry::Retried { .. } => match self.state {
                 S::Failed { .. } | S::Held(_) | S::Skipped { .. } | S::Observed { .. } => self.retry(at),
+                // Another instance of it does again what somebody changed back.
+                S::InEffect if self.looks.reverted.is_some() => {}
                 _ => return cannot("retried"),
             },
             Entry::UndoAsked { cause, .. } => match self.state {
@@ -367,6 +392,8 @@ impl StepView {
                 | S::Held(_)
                 | S::Failed { .. }
                 | S::UndoFrozen { .. } => {
+                    let stood = self.whole_undo.stood.take().filter(|_| matches!(self.state, S::UndoFrozen { .. }));
+                    self.whole_undo = WholeUndo { stood: stood.or_else(|| Some(Box::new(self.state.clone()))), ..WholeUndo::default() };
                     self.state = S::UndoWanted { cause: cause.clone(), again: None };
                 }
                 _ => return cannot("undo-asked"),
@@ -384,22 +411,48 @@ impl StepView {
                 }
                 _ => return cannot("undo-frozen"),
             },
+            Entry::UndoStopped { at: stopper, .. } => match &self.state {
+                S::UndoWanted { cause, .. } if cause.is_whole() => {
+                    self.state = self.whole_undo.stood.take().map_or(S::InEffect, |stood| *stood);
+                    self.whole_undo.stopped = Some(stopper.clone());
+                }
+                _ => return cannot("undo-stopped"),
+            },
+            Entry::LetGo { keys, to, .. } => match self.state {
+                S::InEffect => {
+                    self.claims.retain(|claim| !keys.contains(&claim.key));
+                    self.looks = Looks { over: true, ..Looks::default() };
+                    if self.claims.is_empty() {
+                        self.state = S::Undone { left: vec![format!("somebody had changed it back; `{to}` did it again")] };
+                    }
+                }
+                _ => return cannot("let-go"),
+            },
+            Entry::Looked { look, found, .. } => match self.state {
+                S::InEffect => self.looks.fold(*look, found),
+                _ => return cannot("looked"),
+            },
             Entry::Undone { left, .. } => match self.state {
                 S::Undoing { .. } | S::UndoWanted { .. } => {
                     self.claims.clear();
+                    self.whole_undo = WholeUndo::default();
                     self.state = S::Undone { left: left.clone() };
                 }
                 _ => return cannot("undone"),
             },
-            Entry::ByHand { steps, .. } => match self.state {
-                S::Undoing { .. } | S::UndoWanted { .. } => self.state = S::ByHand { steps: steps.clone() },
+            Entry::ByHand { steps, .. } => match &self.state {
+                S::Undoing { cause, .. } | S::UndoWanted { cause, .. } => {
+                    self.whole_undo = WholeUndo { stops: cause.is_whole(), ..WholeUndo::default() };
+                    self.state = S::ByHand { steps: steps.clone() };
+                }
                 _ => return cannot("by-hand"),
             },
             Entry::UndoFailed { error, again, .. } => match (&self.state, again) {
                 (S::Undoing { cause, .. } | S::UndoWanted { cause, .. }, Some(again)) => {
                     self.state = S::UndoWanted { cause: cause.clone(), again: Some(*again) };
                 }
-                (S::Undoing { .. } | S::UndoWanted { .. }, None) => {
+                (S::Undoing { cause, .. } | S::UndoWanted { cause, .. }, None) => {
+                    self.whole_undo = WholeUndo { stops: cause.is_whole(), ..WholeUndo::default() };
                     self.state = S::Stuck { why: format!("the undo failed: {error}") };
                 }
                 _ => return cannot("undo-failed"),

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     entry::{Entry, FindingNote, Hold, Person},
+    look::Sight,
     stand::StepState,
     step::{StepView, after_release},
 };
@@ -55,6 +56,8 @@ pub struct View {
     pub opened_at: Timestamp,
     /// The time of the last entry.
     pub updated_at: Timestamp,
+    /// The time of the last entry that is no look.
+    pub acted_at: Timestamp,
     /// What expressions see as `account`, once admitted.
     pub account: Option<Value>,
     /// The whole run waits for a person.
@@ -96,6 +99,7 @@ impl View {
             detected_at: *detected_at,
             opened_at: at,
             updated_at: at,
+            acted_at: at,
             account: None,
             hold: None,
             put_off: None,
@@ -209,7 +213,13 @@ impl View {
                 self.put_off = None;
             }
             Entry::LookedOn { .. } => {}
-            Entry::ClosedBy { by, why } => self.closed_by = Some((by.clone(), why.clone())),
+            Entry::ClosedBy { by, why } => {
+                self.closed_by = Some((by.clone(), why.clone()));
+                for step in &mut self.steps {
+                    step.looks.accepted = step.looks.reverted.is_some();
+                    step.whole_undo.stopped = None;
+                }
+            }
             Entry::Deferred { step: None, until, counts, .. } => {
                 let tries = self.put_off.map_or(0, |(_, tries)| tries).saturating_add(u32::from(*counts));
                 self.put_off = Some((*until, tries));
@@ -257,12 +267,20 @@ impl View {
                 };
                 let mut next = step.clone();
                 next.fold(run, at, other, &playbook).map_err(|why| illegal(format!("`{key}`: {why}")))?;
+                if matches!(other, Entry::Retried { .. }) && next.state == StepState::InEffect {
+                    // What was changed back is done again, also where a person had closed the incident.
+                    self.closed_by = None;
+                    next.looks.accepted = false;
+                }
                 *step = next;
             }
         }
         self.person_needed |= self.needs_a_person(entry);
         self.seq = seq;
         self.updated_at = self.updated_at.max(at);
+        if !matches!(entry, Entry::Looked { .. }) {
+            self.acted_at = self.updated_at;
+        }
         Ok(())
     }
 
@@ -271,6 +289,7 @@ impl View {
         match entry {
             Entry::Asked { .. } | Entry::Stuck { .. } | Entry::ByHand { .. } | Entry::UndoFailed { again: None, .. } => true,
             Entry::Held { hold, .. } => hold.code != "frozen",
+            Entry::Looked { found, .. } => matches!(**found, Sight::Reverted(_)),
             Entry::Failed { step, .. } => {
                 let definition = self.step(step).and_then(|step| self.definition(step));
                 definition.is_none_or(|definition| definition.on_failure != OnFailure::Continue)

@@ -60,6 +60,8 @@ pub enum Purpose {
     Apply,
     /// Undoing it.
     Undo,
+    /// Seeing what an undo would do: nothing is changed with it.
+    Preview,
 }
 
 /// A yes: single use, one step, not clonable.
@@ -80,12 +82,18 @@ pub struct Watch {
     lease: Arc<Lease>,
     expires: Timestamp,
     brake: Arc<Brake>,
+    only_looks: bool,
 }
 
 impl Watch {
     pub(super) fn new(lease: &Arc<Lease>, brake: Brake, now: Timestamp) -> Self {
         let expires = now.checked_add(LIFE).unwrap_or(Timestamp::MAX);
-        Self { alive: Arc::new(AtomicBool::new(true)), lease: Arc::clone(lease), expires, brake: Arc::new(brake) }
+        Self { alive: Arc::new(AtomicBool::new(true)), lease: Arc::clone(lease), expires, brake: Arc::new(brake), only_looks: false }
+    }
+    /// Whether no changing call may leave at all: it is only seen where one would.
+    #[must_use]
+    pub fn only_looks(&self) -> bool {
+        self.only_looks
     }
     /// Why no changing call may leave, where somebody has frozen this work since the yes, in whichever process.
     pub async fn frozen(&self) -> Option<String> {
@@ -109,6 +117,13 @@ impl Watch {
 impl Warrant {
     pub(super) fn mint(run: IncidentId, step: StepKey, attempt: u32, purpose: Purpose, digest: String, watch: Watch) -> Self {
         Self { run, step, attempt, purpose, digest, watch }
+    }
+    /// One that lets nothing be changed: it hangs on a lease that nobody holds, and its watch only looks.
+    pub(super) fn only_looking(run: IncidentId, step: StepKey, digest: String, brake: Brake, now: Timestamp) -> Self {
+        let nobody = Lease::new(0);
+        nobody.lose();
+        let watch = Watch { only_looks: true, ..Watch::new(&nobody, brake, now) };
+        Self { run, step, attempt: 0, purpose: Purpose::Preview, digest, watch }
     }
     /// The run.
     #[must_use]

@@ -143,7 +143,7 @@ impl Tx for Tables {
         Ok(())
     }
     fn open_run_with_key(&mut self, key: &str) -> Result<Option<IncidentId>, JournalError> {
-        let open = |run: &IncidentId| self.runs.get(run).is_some_and(|row| !row.over);
+        let open = |run: &IncidentId| self.runs.get(run).is_some_and(RunRow::takes_findings);
         Ok(self.keys.iter().filter(|(held, _)| held == key).map(|(_, run)| *run).find(open))
     }
     fn save_key(&mut self, run: IncidentId, key: &str) -> Result<(), JournalError> {

@@ -146,6 +146,12 @@ fn effects(tx: &mut dyn Tx, to_be_applied: bool, view: &View, entry: &Entry, now
         // A change that is known not to be there leaves no claim behind.
         Entry::Failed { .. } if to_be_applied => tx.unclaim(view.run, step)?,
         Entry::Undone { .. } => tx.unclaim(view.run, step)?,
+        Entry::LetGo { .. } => {
+            tx.unclaim(view.run, step)?;
+            for from in view.step(step).map(|step| step.claims.clone()).unwrap_or_default() {
+                tx.claim(&Claim { run: view.run, step: step.clone(), from })?;
+            }
+        }
         Entry::Verified { verdict: Verdict::Drifted { .. }, .. } | Entry::ByHand { .. } => tx.unclaim(view.run, step)?,
         _ => {}
     }
@@ -231,7 +237,7 @@ pub fn accept_as(tx: &mut dyn Tx, id: &FindingId, arrival: &Arrival, now: Timest
         return Err(JournalError::Refused(format!("finding {} has neither a run to open nor a reason to be ignored", id.0)));
     };
     if let Some(Seen { run: Some(run), version, .. }) = &seen {
-        let over = tx.run(*run)?.is_none_or(|row| row.over);
+        let over = tx.run(*run)?.is_none_or(|row| !row.takes_findings());
         let version_now = &arrival.note.version;
         if version_now == version || older(version_now, version) {
             return Ok(Accepted::Duplicate(*run));
@@ -256,6 +262,8 @@ pub fn accept_as(tx: &mut dyn Tx, id: &FindingId, arrival: &Arrival, now: Timest
         }
         // The run is over. A repetition that tells nothing new within its time is still only a repetition.
         let ended = tx.run(*run)?.map_or(now, |row| row.updated_at);
+        // A look at what it did prolongs nothing.
+        let ended = load(tx, *run).map_or(ended, |view| view.acted_at);
         let went_on = version_now.updated_at.is_some_and(|updated| updated > ended);
         // A run that was only observed left nothing behind that could have worn off.
         let observed = tx.run(*run)?.is_some_and(|row| row.state == RunState::Planned);

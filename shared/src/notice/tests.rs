@@ -91,7 +91,7 @@ impl Story {
     /// A step that comes into effect as it should.
     fn done(&mut self, step: StepKey) -> Vec<&'static str> {
         let mut entries = if self.view.step(&step).unwrap().plan.is_some() { Vec::new() } else { vec![self.planned(step.clone())] };
-        entries.push(Entry::ApplyStarted { step: step.clone(), attempt: 1, epoch: 1, also: vec![] });
+        entries.push(Entry::ApplyStarted { step: step.clone(), attempt: 1, epoch: 1, also: vec![], uncounted: false });
         entries.push(Entry::Applied { step: step.clone(), outcome: json!({}) });
         entries.push(Entry::Verified { step, verdict: Verdict::InEffect, again: None });
         self.add(entries)
@@ -143,7 +143,7 @@ fn a_hold_a_failure_and_an_unknown_effect_of_a_sweeps_child_are_told() {
     let mut child = Story::new(true);
     child.admit();
     child.done(StepKey::first("b"));
-    let started = [child.planned(a()), Entry::ApplyStarted { step: a(), attempt: 1, epoch: 1, also: vec![] }];
+    let started = [child.planned(a()), Entry::ApplyStarted { step: a(), attempt: 1, epoch: 1, also: vec![], uncounted: false }];
     child.add(started);
     let error = Entry::ApplyFailed { step: a(), effect: Effect::Unknown, error: "e".into(), again: None, counts: true };
     assert_eq!(child.add([error, Entry::Stuck { step: a(), why: "w".into() }]), ["detected", "stuck"]);

@@ -2,20 +2,27 @@
 
 use std::{collections::BTreeSet, ops::Range};
 
+use jiff::SignedDuration;
 use sha2::Digest as _;
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    Playbook, PlaybookError, Step, Turn,
+    DEFAULT_LOOKS, Playbook, PlaybookError, Step, Turn,
     graph::Graph,
     reader::{Keys, Reader, Spot},
     shape,
-    step::{Draft, Read, condition, draft},
+    step::{Draft, Read, condition, draft, duration},
 };
 use crate::{expr::Part, finding::SubjectKind, mode::Mode, pattern::Pattern, words::closest};
 
 /// The longest text.
 const MAX_LENGTH: usize = 256 * 1024;
+
+/// The most looks at a change.
+const MAX_LOOKS: usize = 5;
+/// How soon after the change, and how late: what is changed back later than that is another story.
+const SOONEST_LOOK: SignedDuration = SignedDuration::from_secs(1);
+const LATEST_LOOK: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// The most steps.
 const MAX_STEPS: usize = 100;
@@ -43,19 +50,21 @@ pub(super) fn load(text: &str, file: &str) -> Result<Playbook, Vec<PlaybookError
     let mode = keys.take("mode").map_or(Some(Mode::Act), |spot| reader.word(spot));
     let patterns = keys.required(&mut reader, "match", "which findings it answers: `[[match]]` and an event pattern");
     let patterns = patterns.map(|spot| read_patterns(&mut reader, spot)).unwrap_or_default();
+    let looks = keys.take("looks").map_or_else(|| Some(DEFAULT_LOOKS.to_vec()), |spot| read_looks(&mut reader, spot));
     let turns = keys.take("turns");
     let steps = keys.required(&mut reader, "steps", "what it does: `[[steps]]`");
     let (steps, drafts) = steps.map(|spot| read_steps(&mut reader, spot)).unwrap_or_default();
     let turns = turns.map(|spot| read_turns(&mut reader, spot, &drafts)).unwrap_or_default();
     keys.finish(&mut reader);
-    match (reader.is_clean(), name, title, subject, mode) {
-        (true, Some(name), Some(title), Some(subject), Some(mode)) => Ok(Playbook {
+    match (reader.is_clean(), name, title, subject, mode, looks) {
+        (true, Some(name), Some(title), Some(subject), Some(mode), Some(looks)) => Ok(Playbook {
             name,
             title,
             subject,
             mode,
             patterns,
             turns,
+            looks,
             steps,
             digest: hex::encode(sha2::Sha256::digest(text.as_bytes())),
             file: file.to_owned(),
@@ -63,6 +72,27 @@ pub(super) fn load(text: &str, file: &str) -> Result<Playbook, Vec<PlaybookError
         }),
         _ => Err(reader.into_errors()),
     }
+}
+
+/// Times at which a change is looked at again.
+fn read_looks(reader: &mut Reader<'_>, spot: &Spot<'_>) -> Option<Vec<SignedDuration>> {
+    let list = reader.list(spot)?;
+    if list.len() > MAX_LOOKS {
+        reader.error(spot.span(), format!("a change is looked at again at most {MAX_LOOKS} times"), None);
+        return None;
+    }
+    let mut looks: Vec<SignedDuration> = Vec::new();
+    for spot in list {
+        let after = duration(reader, spot)?;
+        let help = "write them from the first to the last: `looks = [\"1h\", \"24h\"]`";
+        if after < SOONEST_LOOK || after > LATEST_LOOK {
+            reader.error(spot.span(), "a look is 1 second to 30 days after the change", Some(help.to_owned()));
+        } else if looks.last().is_some_and(|before| *before >= after) {
+            reader.error(spot.span(), "this look is not later than the one before it", Some(help.to_owned()));
+        }
+        looks.push(after);
+    }
+    Some(looks)
 }
 
 /// A text of the form `[a-z][a-z0-9-]*`.

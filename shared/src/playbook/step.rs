@@ -223,7 +223,7 @@ fn texts(reader: &mut Reader<'_>, spot: &Spot<'_>, reads: &mut Vec<Read>) -> boo
     }
 }
 
-fn duration(reader: &mut Reader<'_>, spot: &Spot<'_>) -> Option<SignedDuration> {
+pub(super) fn duration(reader: &mut Reader<'_>, spot: &Spot<'_>) -> Option<SignedDuration> {
     let text = reader.string(spot)?;
     let help = "write hours, minutes and seconds: `24h`, `30m`, `1h 30m`";
     match text.parse::<SignedDuration>() {

@@ -24,6 +24,9 @@ pub enum ActionError {
     /// The warrant, the lease or a freeze forbids further calls.
     #[error("stopped before the call: {0}")]
     Stopped(String),
+    /// An undo that is only looked at came to a call that changes something.
+    #[error("this is where it would change something")]
+    OnlyLooking,
     /// AWS throttled it.
     #[error("AWS throttled {call}: {message}")]
     Throttled {
@@ -82,6 +85,7 @@ impl ActionError {
         match self {
             Self::NotSent(_) => "rate-limited",
             Self::Stopped(_) => "stopped",
+            Self::OnlyLooking => "only-looking",
             Self::Throttled { .. } => "throttled",
             Self::Denied(_) => "access-denied",
             Self::Session(error) => error.code(),

@@ -12,7 +12,7 @@ use aws_smithy_runtime_api::{
 use aws_smithy_types::body::SdkBody;
 use cordon_shared::{
     clock::{Clock as _, ManualClock},
-    engine::{Entry, FindingNote, Pace},
+    engine::{Entry, FindingNote, Pace, View},
     evidence::{Evidence, EvidenceError, Item},
     finding::{FindingId, Subject, SubjectKind, Version},
     gate::{self, Ask, Caps, Decision, Facts, Lease, PolicyAnswer, Warrant},
@@ -240,6 +240,17 @@ impl World {
 
     /// The same, and the journal that it was decided over.
     pub(crate) async fn warrant_and_journal(&self) -> (Warrant, Journal) {
+        let (warrant, journal, _) = self.decided().await;
+        (warrant, journal)
+    }
+
+    /// A warrant under which the step's undo is only looked at.
+    pub(crate) async fn preview(&self) -> Warrant {
+        let (_, journal, view) = self.decided().await;
+        gate::preview(&journal, &view, &self.step, self.clock.now())
+    }
+
+    async fn decided(&self) -> (Warrant, Journal, View) {
         let source = "name = \"toy\"\ntitle = \"Toy\"\nsubject = \"instance\"\n[[match]]\ntype = [\"Toy\"]\n[[steps]]\nid = \"step\"\naction = \"toy.toy\"\n";
         let store = Arc::new(MemStore::default());
         let lease = Lease::new(store.next_epoch());
@@ -291,9 +302,9 @@ impl World {
             uncounted: false,
             rehearsal: false,
         };
-        match gate::commit(&journal, &lease, &view, ask, now, pace).await.unwrap().1 {
-            Decision::Go(warrant) => (warrant, journal),
-            Decision::No(ruling) => panic!("no warrant: {ruling:?}"),
+        match gate::commit(&journal, &lease, &view, ask, now, pace).await.unwrap() {
+            (view, Decision::Go(warrant)) => (warrant, journal, view),
+            (_, Decision::No(ruling)) => panic!("no warrant: {ruling:?}"),
         }
     }
 }

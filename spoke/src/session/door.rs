@@ -248,6 +248,7 @@ pub(super) fn refused(error: &(dyn std::error::Error + 'static)) -> Option<Sessi
             return match refusal {
                 Refusal::NotSent(what) => Some(SessionError::NotSent(what.clone())),
                 Refusal::Stopped(why) => Some(SessionError::Stopped(why.clone())),
+                Refusal::OnlyLooking => Some(SessionError::OnlyLooking),
                 Refusal::Unanswered(_) | Refusal::TimedOut(_) => None,
             };
         }

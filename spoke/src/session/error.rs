@@ -34,6 +34,9 @@ pub enum SessionError {
     /// The warrant, the lease or a freeze forbids it.
     #[error("stopped before the session was opened: {0}")]
     Stopped(String),
+    /// A changing call met a session that only looks.
+    #[error("a changing call, which is only looked at")]
+    OnlyLooking,
     /// STS throttles the hub's account.
     #[error("STS throttles the hub's account: {0}")]
     Throttled(String),
@@ -78,6 +81,7 @@ impl SessionError {
             Self::WrongAccount { .. } => "wrong-account",
             Self::NotSent(_) => "rate-limited",
             Self::Stopped(_) => "stopped",
+            Self::OnlyLooking => "only-looking",
             Self::Throttled(_) => "throttled",
             Self::NoAnswer(_) => "no-answer",
             Self::NoCredentials(_) => "no-credentials",

@@ -219,6 +219,27 @@ async fn a_warrant_opens_its_own_step_only_and_only_while_it_lives() {
 }
 
 #[tokio::test]
+async fn a_warrant_that_only_looks_opens_no_write_session_and_no_call_leaves_with_it() {
+    let hub = Hub::new(|_, asked| hour(asked)).await;
+    let preview = World::new(|_, _| (200, Value::Null)).await.preview().await;
+    let step = StepKey::first("step");
+    let error = hub.sessions.write(&member(), preview.run(), &step, "{}".into(), &preview).await.unwrap_err();
+    assert_eq!(error.code(), "stopped");
+    assert!(hub.asked().is_empty(), "STS is not asked");
+    let read = hub.sessions.read(&member(), "p", READS).await.unwrap();
+    let error = hub.sessions.looking(&read, &warrant().await).unwrap_err();
+    assert_eq!(error.code(), "stopped", "with a warrant to change something nobody only looks");
+    let looking = hub.sessions.looking(&read, &preview).unwrap();
+    for clients in [looking.clone(), looking.in_region(&"us-east-1".parse().unwrap())] {
+        let error = clients.ec2().delete_security_group().group_id("sg-1").send().await.unwrap_err();
+        assert!(matches!(crate::action::classify("ec2:DeleteSecurityGroup", error), crate::action::ActionError::OnlyLooking));
+    }
+    assert_eq!(hub.asked().len(), 1, "only the read session was opened");
+    // The read session's own clients are not taken for those.
+    assert!(read.ec2().describe_regions().send().await.is_err() && hub.asked().len() > 1);
+}
+
+#[tokio::test]
 async fn the_organization_is_read_with_the_reader_role_or_the_hubs_own_rights() {
     let hub = Hub::new(|_, asked| hour(asked)).await;
     assert_eq!(hub.sessions.organization().await.unwrap().cell(), &cell("222222222222", "global"));

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use cordon_hub::undo_preview::{AttributePreview, fates};
 use cordon_shared::{
     id::IncidentId,
     plan::{ChangeKey, Plan, StepKey, Verdict},
@@ -11,6 +12,7 @@ use cordon_spoke::{
     permission::Scope,
     session::Clients,
 };
+use futures::future::BoxFuture;
 use serde_json::Value;
 
 use super::{Ground, Permit, World};
@@ -199,6 +201,29 @@ impl<'a> Drill<'a> {
             Ok(_) => self.permit.in_effect().await,
             Err(error) => self.permit.stuck(error.effect, &error.to_string()).await,
         }
+    }
+
+    /// What an undo of all of it would do, as the hub's preview tells it.
+    ///
+    /// # Errors
+    /// When it was not planned.
+    pub async fn preview(&self) -> Result<Vec<AttributePreview>, LabError> {
+        let plan = self.planned()?;
+        let (warrant, keys) = self.permit.to_preview();
+        let clients = self.ground.looking(&self.action, &self.read, &warrant)?;
+        let (run, step) = self.run();
+        let cx = self.ground.cx(self.world.cell(), &self.read, run, &step);
+        let write = Write { aws: &clients, parts: &[], warrant: &warrant };
+        let undo = |only: Vec<ChangeKey>| -> BoxFuture<'_, Result<Undo, ApplyError>> {
+            Box::pin(async move { self.change.undo(cx, write, &self.with, &plan.before, &only).await })
+        };
+        Ok(fates(&keys, &plan.changes, undo).await)
+    }
+
+    /// The calls to STS since a mark.
+    #[must_use]
+    pub fn sessions(&self, mark: u64) -> usize {
+        self.ground.lab.gateway.ledger().since(mark).iter().filter(|call| call.service == "sts").count()
     }
 
     /// Undoes all of it. Called again, it is the undo of a process that found one without an end.

@@ -235,6 +235,18 @@ impl Ground {
         Ok(parts)
     }
 
+    /// What stands in a write session's place when an undo is only looked at.
+    ///
+    /// # Errors
+    /// When the warrant is good for more than looking.
+    pub fn looking(&self, action: &Action, read: &Clients, warrant: &cordon_shared::gate::Warrant) -> Result<Clients, LabError> {
+        let sessions = match action.seat {
+            Seat::Member => &self.member,
+            Seat::Hub => &self.hub,
+        };
+        sessions.looking(read, warrant).map_err(|error| LabError::new(error.to_string()))
+    }
+
     /// What an action works with.
     #[must_use]
     pub fn cx<'a>(&'a self, cell: &'a CellId, read: &'a Clients, run: cordon_shared::id::IncidentId, step: &'a StepKey) -> Cx<'a> {

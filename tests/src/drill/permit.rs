@@ -179,6 +179,14 @@ impl Permit {
         self.write(vec![failed, Entry::Stuck { step, why: error }]).await
     }
 
+    /// A warrant to look at an undo, and what of it.
+    #[must_use]
+    pub fn to_preview(&self) -> (Warrant, Vec<ChangeKey>) {
+        let warrant = gate::preview(&self.journal, &self.view, &self.step, SystemClock.now());
+        let claims = self.view.step(&self.step).map(|step| step.claims.iter().map(|claim| claim.key.clone()).collect());
+        (warrant, claims.unwrap_or_default())
+    }
+
     /// A warrant to undo, and what is to be undone. Asked for again, it is what a process gets that finds an undo without an end.
     ///
     /// # Errors

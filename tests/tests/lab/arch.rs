@@ -300,6 +300,9 @@ fn only_the_gates_commit_makes_a_warrant() {
     assert_eq!(outside("Warrant::mint(", &["shared/src/gate.rs:"]), Vec::<String>::new());
     assert_eq!(outside("fn mint(", &["shared/src/gate/warrant.rs:"]), Vec::<String>::new());
     assert!(!places("Warrant::mint(").is_empty());
+    // Nor one for looking, with which nothing is changed.
+    assert_eq!(outside("only_looking(", &["shared/src/gate/warrant.rs:", "shared/src/gate/undo.rs:"]), Vec::<String>::new());
+    assert_eq!(outside("purpose: Purpose::Preview", &["shared/src/gate/warrant.rs:"]), Vec::<String>::new());
     let warrant = &sources()["shared/src/gate/warrant.rs"];
     let head = warrant.split("pub struct Warrant").next().unwrap();
     let derives = head.rsplit("#[derive(").next().unwrap();

@@ -37,13 +37,13 @@ fn changes() -> Vec<Scene> {
 }
 
 /// Does the same with every scene of a change, at the same time.
-async fn each(drill: impl AsyncFn(&Yard, Scene)) {
+pub(crate) async fn each(drill: impl AsyncFn(&Yard, Scene)) {
     let yard = yard().await;
     let drill = &drill;
     futures::future::join_all(changes().into_iter().map(|scene| async move { drill(yard, scene).await })).await;
 }
 
-fn told(scene: &Scene) -> String {
+pub(crate) fn told(scene: &Scene) -> String {
     format!("{} ({})", scene.action, scene.name)
 }
 
@@ -52,7 +52,7 @@ async fn begun<'a>(ground: &'a Ground, world: &'a dyn World, scene: &Scene) -> D
 }
 
 /// Planned, applied and read back.
-async fn applied<'a>(ground: &'a Ground, world: &'a dyn World, scene: &Scene) -> Drill<'a> {
+pub(crate) async fn applied<'a>(ground: &'a Ground, world: &'a dyn World, scene: &Scene) -> Drill<'a> {
     let mut drill = begun(ground, world, scene).await;
     drill.plan().await.unwrap();
     drill.apply().await.unwrap().unwrap_or_else(|error| panic!("{}: {error}", told(scene)));

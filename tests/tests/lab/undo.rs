@@ -140,6 +140,9 @@ async fn a_port_that_two_incidents_closed_stays_closed_until_both_are_undone() {
         assert_eq!(step(&second, "close-ingress")["state"], "already-done", "{second:#}");
 
         let (sooner, later) = if first_goes_first { (&first, &second) } else { (&second, &first) };
+        let plan = ["incident", "undo", &id(sooner), "--step", "close-ingress", "--plan"];
+        let looked = world.cordon(&plan, "").await;
+        assert!(looked.stdout.contains("stays") && looked.stdout.contains(&id(later)), "{looked:?}");
         let rules = async || world.organization.ingress(&world.account, HOME, &group).await.unwrap();
         let shown = undone(&world, &id(sooner), &["--step", "close-ingress"]).await;
         assert_eq!(step(&shown, "close-ingress")["state"], "undone", "{shown:#}");

@@ -5,6 +5,30 @@ use super::{errors::steps_fail, *};
 const STEP: &str = "[[steps]]\nid = \"a\"\naction = \"x\"\n";
 
 #[test]
+fn when_a_change_is_looked_at_again_is_read_and_complained_of_at_its_place() {
+    let text = |looks: &str| {
+        format!(
+            "name = \"a\"\ntitle = \"A\"\nsubject = \"instance\"\n{looks}\n[[match]]\ntype = [\"T\"]\n[[steps]]\nid = \"a\"\naction = \"x.y\"\n"
+        )
+    };
+    let looks = |looks: &str| Playbook::parse(&text(looks), "a.toml").unwrap().looks.iter().map(|look| look.as_secs()).collect::<Vec<_>>();
+    assert_eq!(looks(""), [3_600, 86_400]);
+    assert_eq!(looks("looks = []"), Vec::<i64>::new());
+    assert_eq!(looks("looks = [\"3s\", \"30m\", \"720h\"]"), [3, 1_800, 2_592_000]);
+    for (wrong, why) in [
+        ("looks = [\"1h\", \"1h\"]", "not later than the one before"),
+        ("looks = [\"721h\"]", "1 second to 30 days"),
+        ("looks = [\"10ms\"]", "1 second to 30 days"),
+        ("looks = [\"soon\"]", "not a duration"),
+        ("looks = \"1h\"", "a list is wanted"),
+        ("looks = [\"1s\", \"2s\", \"3s\", \"4s\", \"5s\", \"6s\"]", "at most 5 times"),
+    ] {
+        let errors = Playbook::parse(&text(wrong), "a.toml").unwrap_err();
+        assert!(errors.len() == 1 && errors[0].to_string().contains(why), "{wrong}: {errors:?}");
+    }
+}
+
+#[test]
 fn when_where_and_as_what_a_step_is_done_is_read() {
     let playbook = steps(
         r#"[[steps]]

@@ -303,7 +303,7 @@ impl Change for CloseOpenIngress {
     }
 
     async fn undo(&self, cx: Cx<'_>, write: Write<'_>, with: &Params, before: &Before, only: &[ChangeKey]) -> Result<Undo, ApplyError> {
-        undo::undo(cx, &write.aws.ec2(), &Job::of(with)?, before, only).await
+        undo::undo(cx, write, &Job::of(with)?, before, only).await
     }
 }
 

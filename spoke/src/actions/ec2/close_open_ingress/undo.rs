@@ -14,9 +14,10 @@ use super::{
     split::open,
     wire::{self, as_cli, rules_of},
 };
-use crate::action::{ActionError, ApplyError, Cx, Undo};
+use crate::action::{ActionError, ApplyError, Cx, Undo, Write};
 
-pub(super) async fn undo(cx: Cx<'_>, write: &Client, job: &Job, before: &Before, only: &[ChangeKey]) -> Result<Undo, ApplyError> {
+pub(super) async fn undo(cx: Cx<'_>, write: Write<'_>, job: &Job, before: &Before, only: &[ChangeKey]) -> Result<Undo, ApplyError> {
+    let (only_looks, write): (bool, &Client) = (write.only_looks(), &write.aws.ec2());
     let read = cx.read.ec2();
     let mut done = 0;
     let (mut restored, mut by_hand) = (Vec::new(), Vec::new());
@@ -28,17 +29,6 @@ pub(super) async fn undo(cx: Cx<'_>, write: &Client, job: &Job, before: &Before,
         let reopen = |source: &Source| before.world(source).map_or_else(PortSet::default, |family| job.reopened(&arn, family, only));
         let current = rules_of(&read, &group.id).await.map_err(|error| ApplyError::after(done, error))?;
         let todo = restore(&group.closing, job.transport, &current, |source| before.world(source).is_some(), reopen);
-        match wire::authorize(&read, write, &group.id, &todo.authorize, &mut done).await {
-            Ok(()) => {}
-            Err(ApplyError { error: ActionError::Service { code, .. }, .. }) if code == "RulesPerSecurityGroupLimitExceeded" => {
-                let full = format!("{} has no room for the rule that was there before", group.id);
-                by_hand.extend(todo.authorize.iter().map(|body| step(cx, &group.id, &full, body, &[])));
-                continue;
-            }
-            Err(error) => return Err(error),
-        }
-        let superfluous: Vec<Body> = todo.revoke.iter().map(|rule| rule.body.clone()).collect();
-        wire::revoke(&read, write, &group.id, &superfluous, &mut done).await?;
         for (why, wide) in &todo.by_hand {
             let why = format!("{}: {why}", group.id);
             if wide.body.is_all_traffic() {
@@ -54,6 +44,20 @@ pub(super) async fn undo(cx: Cx<'_>, write: &Client, job: &Job, before: &Before,
                 by_hand.push(step(cx, &group.id, &why, &wide.body, &pieces_there(group, wide, &current)));
             }
         }
+        if only_looks && !todo.by_hand.is_empty() {
+            continue;
+        }
+        match wire::authorize(&read, write, &group.id, &todo.authorize, &mut done).await {
+            Ok(()) => {}
+            Err(ApplyError { error: ActionError::Service { code, .. }, .. }) if code == "RulesPerSecurityGroupLimitExceeded" => {
+                let full = format!("{} has no room for the rule that was there before", group.id);
+                by_hand.extend(todo.authorize.iter().map(|body| step(cx, &group.id, &full, body, &[])));
+                continue;
+            }
+            Err(error) => return Err(error),
+        }
+        let superfluous: Vec<Body> = todo.revoke.iter().map(|rule| rule.body.clone()).collect();
+        wire::revoke(&read, write, &group.id, &superfluous, &mut done).await?;
         let now = rules_of(&read, &group.id).await.map_err(|error| ApplyError::after(done, error))?;
         for (part, family) in job.parts.iter().flat_map(|part| Family::BOTH.map(|family| (part, family))) {
             let attribute = Job::attribute(part, family);

@@ -72,15 +72,34 @@ impl Work<'_> {
         if let Some(state) = &state
             && self.wants(&group.arn, &membership(self.id))
         {
-            now = match group.mode {
-                Mode::Detached => self.attach(group, state).await?,
-                Mode::Standby => self.exit(group, state).await?,
-            };
+            now = self.come_back(group, state).await?;
+        } else if let Some(state) = &state
+            && self.write.only_looks()
+            && self.wants(&group.arn, MINIMUM)
+        {
+            now = self.foreseen(group, state).await?;
         }
         match group.lower_to {
             Some(lower_to) if self.wants(&group.arn, MINIMUM) => self.minimum(group, lower_to, now).await,
             _ => Ok(()),
         }
+    }
+
+    /// Gives the instance its place in the group back. Gives the desired capacity since then.
+    async fn come_back(&mut self, group: &Membership, state: &str) -> Result<Option<i32>, ActionError> {
+        match group.mode {
+            Mode::Detached => self.attach(group, state).await,
+            Mode::Standby => self.exit(group, state).await,
+        }
+    }
+
+    /// A look goes attribute by attribute: the desired capacity that the minimum will find, where the instance comes back before it.
+    async fn foreseen(&mut self, group: &Membership, state: &str) -> Result<Option<i32>, ActionError> {
+        let told = self.by_hand.len();
+        let comes_back = matches!(self.come_back(group, state).await, Err(ActionError::OnlyLooking));
+        self.by_hand.truncate(told);
+        let now = wire::group(&self.cx.read.autoscaling(), &group.name).await?.filter(|_| comes_back);
+        Ok(now.map(|now| now.desired.saturating_add(group.weight)))
     }
 
     fn wants(&self, resource: &str, attribute: &str) -> bool {

@@ -51,7 +51,8 @@ pub(super) async fn undo(cx: Cx<'_>, write: Write<'_>, before: &Before, only: &[
             before: json!([place.name]),
             after: json!(nic.groups),
         }));
-        if let Some(group) = ours {
+        let tidy = !write.only_looks() || by_hand.is_empty();
+        if let Some(group) = ours.filter(|_| tidy) {
             by_hand.extend(remove(cx, write, place, &group, &mut done).await?);
         }
     }

@@ -52,6 +52,9 @@ pub(super) async fn undo(cx: Cx<'_>, write: Write<'_>, before: &Before, only: &[
             restored.push(Difference { resource: arn, attribute: ATTRIBUTE.to_owned(), before: held(&blank.held()), after: held(&old) });
         }
     }
+    if write.only_looks() && !steps.is_empty() {
+        return Ok(Undo::ByHand(steps));
+    }
     if !kept {
         let all = associations(&client, None).await.map_err(|error| ApplyError::after(done, error))?;
         match all.iter().find(|other| other.profile == blank.profile_arn && other.instance != *id) {

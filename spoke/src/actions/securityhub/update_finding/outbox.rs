@@ -102,6 +102,10 @@ impl Outbox {
 
     /// Writes on a finding, together with whoever writes the same.
     pub async fn write(&self, client: &Client, cx: Cx<'_>, warrant: &Warrant, id: (&str, &str), update: Update) -> Result<(), ActionError> {
+        if warrant.watch().only_looks() {
+            // It may not go with another's request either.
+            return Err(ActionError::OnlyLooking);
+        }
         let letter = Letter { id: (id.0.to_owned(), id.1.to_owned()), watch: warrant.watch() };
         let key = (cx.cell.clone(), update);
         let update = &key.1;
@@ -276,6 +280,11 @@ fn copy(error: &ActionError) -> Option<ActionError> {
         ActionError::Service { call, code, message } => {
             Some(ActionError::Service { call: call.clone(), code: code.clone(), message: message.clone() })
         }
-        ActionError::Stopped(_) | ActionError::Session(_) | ActionError::Evidence(_) | ActionError::Params(_) | ActionError::Bug(_) => None,
+        ActionError::Stopped(_)
+        | ActionError::OnlyLooking
+        | ActionError::Session(_)
+        | ActionError::Evidence(_)
+        | ActionError::Params(_)
+        | ActionError::Bug(_) => None,
     }
 }
