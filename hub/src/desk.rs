@@ -111,6 +111,13 @@ pub struct Question {
 }
 
 impl Question {
+    /// No question: a step that asks nothing now.
+    #[must_use]
+    pub fn none(incident: IncidentId, step: &StepKey) -> Self {
+        let (digest, why, expires) = Default::default();
+        Self { incident, step: step.clone(), digest, why, expires, people: 0, said_yes: Vec::new(), changes: Vec::new() }
+    }
+
     /// The question that a step asks now.
     #[must_use]
     pub fn of(view: &View, step: &StepView) -> Option<Self> {

@@ -30,6 +30,8 @@ pub use sqlite::SqliteStore;
 #[cfg(test)]
 mod conformance_tests;
 #[cfg(test)]
+mod conformance_told_tests;
+#[cfg(test)]
 mod lease_tests;
 #[cfg(test)]
 mod sqlite_tests;

@@ -68,13 +68,7 @@ async fn policies(hub: Arc<Hub>) {
             Ok(Some(Err(error))) => {
                 let set = hub.policies.in_force().digest.clone();
                 tracing::error!(%set, "changed policies cannot be used, the last sound ones stay in force:\n{error}");
-                let entry = TurnedAway {
-                    at: hub.clock.now(),
-                    door: "policies".to_owned(),
-                    who: "the folder of `[policy] dir`".to_owned(),
-                    what: "policies that are not sound".to_owned(),
-                    why: error.to_string(),
-                };
+                let entry = TurnedAway::unsound_policies(hub.clock.now(), &error.to_string());
                 if let Err(error) = hub.store.turn_away(entry).await {
                     tracing::error!(%error, "who is turned away cannot be remembered");
                 }

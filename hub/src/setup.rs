@@ -25,7 +25,7 @@ use crate::{
     config::{Config, LogKind},
     driver::{Hub, ReadParts, thaw},
     evidence::{FsEvidence, MemEvidence},
-    journal::{lease::LeaseError, sqlite::SqliteStore},
+    journal::{lease::LeaseError, outbox::TurnedAway, sqlite::SqliteStore},
     notify,
     org::Org,
     policy::{Keeper, LoadError},
@@ -172,8 +172,17 @@ pub fn session_settings(config: &Config) -> SessionSettings {
 pub async fn hub(config: Config, wanted: Wanted) -> Result<Arc<Hub>, SetupError> {
     let registry = registry()?;
     let playbooks = playbooks(&config, &registry)?;
-    let policies = Keeper::load(config.policy.dir.as_deref(), &registry)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let policies = match Keeper::load(config.policy.dir.as_deref(), &registry) {
+        Ok(policies) => policies,
+        Err(error) => {
+            if !wanted.rehearsal && !wanted.looks_only {
+                let store = SqliteStore::open(&config.hub.state_dir)?;
+                store.turn_away(TurnedAway::unsound_policies(clock.now(), &error.to_string())).await?;
+            }
+            return Err(error.into());
+        }
+    };
     let (store, evidence): (Arc<SqliteStore>, Arc<dyn Evidence>) = if wanted.rehearsal {
         (SqliteStore::rehearsing(&config.hub.state_dir)?, Arc::new(MemEvidence::default()))
     } else {

@@ -3,6 +3,7 @@
 //! It is level-triggered and does no I/O. A driver starts the commands that are not running; a command has happened only when
 //! its result is an [`Entry`].
 
+mod approval;
 pub mod entry;
 pub mod look;
 pub mod next;
@@ -11,12 +12,13 @@ pub mod state;
 pub mod step;
 pub mod view;
 
+pub use approval::Approval;
 pub use entry::{ClaimFrom, Entry, FindingNote, Hold, Person, UndoCause};
 pub use look::{Looks, NowIs, Reverted, Sight};
 pub use next::{Command, Next, Pace, after_death, expired, next};
 pub use stand::StepState;
 pub use state::{REVERTED, RunState, Summary, UNDO_STOPPED, contained_at, reverted_why, summary, undo_stopped};
-pub use step::{Approval, StepView, WholeUndo};
+pub use step::{StepView, WholeUndo};
 pub use view::{Illegal, View};
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use axum::{
     routing::{get, post},
 };
 use cordon_shared::freeze::{Freeze as Line, Level, Scope};
-use cordon_spoke::session::proof::{Unproven, WINDOW};
+use cordon_spoke::session::proof::{Proof, Unproven, WINDOW};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
@@ -32,8 +32,8 @@ use crate::{
 const DOOR: &str = "api";
 /// The longest body that is read.
 const MOST: usize = 64 << 10;
-/// How many proofs are held against STS at the same time, and how long one that proves nothing keeps its place: whoever knocks without a
-/// right takes no more than four calls a second of the hub's.
+/// How many proofs are held against STS at the same time, and how long one keeps its place that is nobody's whom Cordon knows: whoever
+/// knocks without a right has no more than four calls a second made.
 const AT_ONCE: usize = 4;
 const AFTER_WRONG: Duration = Duration::from_secs(1);
 /// How long a call waits for its place.
@@ -121,7 +121,7 @@ fn told(value: impl Serialize) -> Result<Value, No> {
 }
 
 impl Door {
-    async fn obey(&self, name: &str, from: SocketAddr, headers: &HeaderMap, body: &[u8]) -> Result<Value, No> {
+    async fn obey(self: &Arc<Self>, name: &str, from: SocketAddr, headers: &HeaderMap, body: &[u8]) -> Result<Value, No> {
         let (person, asker) = self.proven(name, from, headers, body).await?;
         let looks = |doing| self.may(person, doing, name);
         match name {
@@ -200,7 +200,7 @@ impl Door {
     }
 
     /// Who calls.
-    async fn proven(&self, name: &str, from: SocketAddr, headers: &HeaderMap, body: &[u8]) -> Result<(&Person, Asker), No> {
+    async fn proven(self: &Arc<Self>, name: &str, from: SocketAddr, headers: &HeaderMap, body: &[u8]) -> Result<(&Person, Asker), No> {
         let unproven = async |why: &str| {
             self.keeper.turn_away(&from.to_string(), name, why).await;
             Err(No(StatusCode::UNAUTHORIZED, format!("it is not proven who you are: {why}")))
@@ -212,32 +212,49 @@ impl Door {
         let Ok(Ok(turn)) = tokio::time::timeout(TURN, Arc::clone(&self.turns).acquire_owned()).await else {
             return Err(No(StatusCode::SERVICE_UNAVAILABLE, "too many calls at once: try again".to_owned()));
         };
-        let now = self.hub.clock.now();
         let bound = bound(&self.hub.config.hub.account, &format!("/v1/{name}"), body);
-        let caller = match self.hub.sessions.identify(&proof, &bound, now).await {
+        let (door, name) = (Arc::clone(self), name.to_owned());
+        // A task of its own, so that hanging up gives no place back early.
+        let known = tokio::spawn(async move {
+            let known = door.known(&proof, &bound, from, &name).await;
+            if known.is_err() {
+                tokio::time::sleep(AFTER_WRONG).await;
+            }
+            drop(turn);
+            known
+        });
+        let asker = known.await.map_err(|error| No(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))??;
+        let person = people::named(&self.hub.config.people, &asker.by);
+        person.map(|person| (person, asker)).ok_or_else(|| No(StatusCode::FORBIDDEN, "nobody is configured with this name".to_owned()))
+    }
+
+    /// Whose a proof is: somebody's whom Cordon knows, and for the first time.
+    async fn known(&self, proof: &Proof, bound: &str, from: SocketAddr, name: &str) -> Result<Asker, No> {
+        let unproven = async |why: &str| {
+            self.keeper.turn_away(&from.to_string(), name, why).await;
+            Err(No(StatusCode::UNAUTHORIZED, format!("it is not proven who you are: {why}")))
+        };
+        let now = self.hub.clock.now();
+        let caller = match self.hub.sessions.identify(proof, bound, now).await {
             Ok(caller) => caller,
             Err(Unproven::Unasked(why)) => {
                 return Err(No(StatusCode::SERVICE_UNAVAILABLE, format!("AWS could not be asked who you are: {why}")));
             }
-            Err(why) => {
-                tokio::spawn(async move {
-                    tokio::time::sleep(AFTER_WRONG).await;
-                    drop(turn);
-                });
-                return unproven(&why.to_string()).await;
-            }
+            Err(why) => return unproven(&why.to_string()).await,
         };
-        drop(turn);
-        let until = now.checked_add(WINDOW.saturating_mul(2)).unwrap_or(now);
-        if !self.hub.store.take_proof(proof.signature(), until, now).await.map_err(DeskError::from)? {
-            return unproven("this proof was received before").await;
-        }
-        match people::asker(&self.hub.config.people, &Identity::Aws(caller.arn.clone())) {
-            Ok(known) => Ok(known),
+        // Before anything is written: of strangers nothing is, but that they were here.
+        let asker = match people::asker(&self.hub.config.people, &Identity::Aws(caller.arn.clone())) {
+            Ok((_, asker)) => asker,
             Err(stranger) => {
                 self.keeper.turn_away(&caller.arn, name, "no person is configured with this identity").await;
-                Err(No(StatusCode::FORBIDDEN, stranger.to_string()))
+                return Err(No(StatusCode::FORBIDDEN, stranger.to_string()));
             }
+        };
+        let until = now.checked_add(WINDOW.saturating_mul(2)).unwrap_or(now);
+        if self.hub.store.take_proof(proof.signature(), until, now).await.map_err(DeskError::from)? {
+            Ok(asker)
+        } else {
+            unproven("this proof was received before").await
         }
     }
 }

@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use cordon_shared::plan::Counts;
 
-use super::{Common, Exit, Failure, door::Door, output};
+use super::{Common, Exit, Failure, door::Door, freeze, output};
 
 /// Budgets.
 #[derive(Debug, Subcommand)]
@@ -16,6 +16,7 @@ pub(super) enum BudgetCommand {
 pub(super) async fn budget(common: &Common, command: BudgetCommand) -> Result<Exit, Failure> {
     let BudgetCommand::Show = command;
     let door = Door::open(common).await?;
+    freeze::tell(&door).await?;
     let rows = door.budgets().await?;
     if rows.is_empty() && !door.is_there() && door.config().budgets.is_empty() {
         output::tell("no budget is configured (`[[budgets]]`); the hard caps of `[caps]` hold");

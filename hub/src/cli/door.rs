@@ -159,7 +159,7 @@ impl Door {
     pub(super) async fn thaw(&self, line: Freeze) -> Result<Thawed, Failure> {
         match self {
             Self::Here { config, desk } => {
-                let asker = permitted(config, Doing::Thaw).await?;
+                let asker = known(desk.store(), "thaw", permitted(config, Doing::Thaw).await).await?;
                 Ok(desk.thaw(Freeze { by: asker.by, level: Level::Off, ..line }).await?)
             }
             Self::There { client, .. } => {
@@ -196,9 +196,10 @@ impl Door {
 
     /// Remembers an answer that there is no question for; from afar nothing was asked for.
     pub(super) async fn turned_away(&self, what: &str, why: &str) -> Result<(), Failure> {
-        let Self::Here { desk, .. } = self else { return Ok(()) };
-        let (at, door, who) = (SystemClock.now(), "command-line".to_owned(), super::person().0);
-        Ok(desk.store().turn_away(TurnedAway { at, door, who, what: what.to_owned(), why: why.to_owned() }).await?)
+        match self {
+            Self::Here { desk, .. } => turn_away(desk.store(), what, why).await,
+            Self::There { .. } => Ok(()),
+        }
     }
 
     /// Hands a request to the process that drives, or drives it here.
@@ -207,8 +208,9 @@ impl Door {
             Self::There { client, .. } => return Ok(client.call(call::REQUEST, &request).await?),
             Self::Here { config, desk } => (config, desk),
         };
-        let asker = who(config).await?;
         let store = desk.store();
+        let what = format!("{} of {}", request.doing().word(), request.run());
+        let asker = known(store, &what, who(config).await).await?;
         let id = store.append_request(&request, &asker, SystemClock.now()).await?;
         match setup::hub(common.load()?, Wanted { what: "incident", ..Wanted::default() }).await {
             Ok(hub) => {
@@ -227,6 +229,20 @@ impl Door {
         let answer = desk.answered(id, request.run()).await?;
         Ok(Answered { answer, incident: desk.incident(&request.run().to_string()).await? })
     }
+}
+
+/// Whoever is turned away at the command line is remembered.
+pub(super) async fn known(store: &SqliteStore, what: &str, asker: Result<Asker, Failure>) -> Result<Asker, Failure> {
+    if let Err(failure) = &asker {
+        turn_away(store, what, &failure.text).await?;
+    }
+    asker
+}
+
+/// By whom is what the computer says: nobody is proven here.
+async fn turn_away(store: &SqliteStore, what: &str, why: &str) -> Result<(), Failure> {
+    let (at, door, who) = (SystemClock.now(), "command-line".to_owned(), super::person().0);
+    Ok(store.turn_away(TurnedAway { at, door, who, what: what.to_owned(), why: why.to_owned() }).await?)
 }
 
 /// Who sits here: the person of `[[people]]` that AWS says the credentials of the environment belong to.

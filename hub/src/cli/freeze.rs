@@ -143,10 +143,17 @@ pub(super) async fn freeze(common: &Common, args: Freeze) -> Result<Exit, Failur
     let line = line(args.of.scope(&config)?, level, &why, args.hard);
     // A journal that cannot be written is no reason to leave the role as it is.
     let locked = if args.hard { lockout(&config).await.map(Some) } else { Ok(None) };
+    // Nor is one that answers late: the role first.
+    let denied = match &locked {
+        Ok(Some(lockout)) => Some((lockout.role(), lockout.deny().await)),
+        _ => None,
+    };
+    if let Some((role, Ok(()))) = &denied {
+        output::tell(&format!("{role} may assume no role any more; `cordon thaw --hard` gives that back"));
+    }
     let written = write(common, &config, line).await;
-    if let Ok(Some(lockout)) = &locked {
-        lockout.deny().await.map_err(|error| both(written.as_ref().err(), &error.to_string()))?;
-        output::tell(&format!("{} may assume no role any more; `cordon thaw --hard` gives that back", lockout.role()));
+    if let Some((_, Err(error))) = denied {
+        return Err(both(written.as_ref().err(), &error.to_string()));
     }
     let line = written?;
     show(common.format, &line)?;

@@ -140,6 +140,7 @@ pub(super) async fn incident(common: &Common, command: Incident) -> Result<Exit,
                 Format::Json => Form::Json,
                 Format::Table => Form::Markdown,
             };
+            freeze::tell(&door).await?;
             output::line(door.report(&id, form).await?.trim_end());
             Ok(Exit::Well)
         }
@@ -213,14 +214,16 @@ async fn question(door: &Door, answer: &Answer) -> Result<(IncidentId, Question)
     if let Some(step) = &answer.step {
         open.retain(|asked| asked.step == *step);
     }
-    match open.len() {
-        0 => {
+    match (open.len(), &answer.step) {
+        // From afar the service says no, and remembers it.
+        (0, Some(step)) if door.is_there() => Ok((id, Question::none(id, step))),
+        (0, _) => {
             let about = answer.step.as_ref().map(|step| format!(" about `{step}`")).unwrap_or_default();
             let why = format!("{id} asks nothing{about}; `cordon approval list` shows what waits");
             door.turned_away(&format!("an answer to {id}{about}"), &why).await?;
             Err(Failure::usage(why))
         }
-        1 => Ok((id, open.remove(0))),
+        (1, _) => Ok((id, open.remove(0))),
         _ => Err(Failure::usage(format!("{id} asks about {} steps: say which with `--step`", open.len()))),
     }
 }

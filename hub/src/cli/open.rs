@@ -16,6 +16,7 @@ use crate::{
     driver::{self, Hub},
     incident::IncidentJson,
     intake,
+    journal::sqlite::SqliteStore,
     policy::person::Doing,
     setup::{self, Wanted},
 };
@@ -99,7 +100,8 @@ fn credential(open: &Open) -> Result<Credential, Failure> {
 pub(super) async fn open(common: &Common, open: Open) -> Result<Exit, Failure> {
     let fail_on = common.states()?;
     let config = common.load()?;
-    let by = door::permitted(&config, Doing::Open).await?.by.0;
+    let asker = door::permitted(&config, Doing::Open).await;
+    let by = door::known(&*SqliteStore::open(&config.hub.state_dir)?, "open an incident", asker).await?.by.0;
     let hub = setup::hub(config, Wanted { what: "open", ..Wanted::default() }).await?;
     freeze::tell_of(&hub.store).await?;
     setup::holding(&hub, run(common, &hub, open, &by, fail_on)).await

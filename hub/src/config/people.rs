@@ -85,6 +85,19 @@ impl Principal {
         }
     }
 
+    /// Whether one human could come as both: the same, a role and a session of it, or roles that sessions cannot tell apart (their paths are
+    /// not in a session's ARN).
+    fn overlaps(&self, other: &Self) -> bool {
+        let session = |principal: &Self| {
+            let arn: Option<Arn> = principal.0.parse().ok();
+            arn.and_then(|arn| {
+                let role = arn.resource().strip_prefix("role/")?.rsplit('/').next()?.to_owned();
+                Some(format!("arn:{}:sts::{}:assumed-role/{role}/any", arn.partition(), arn.account()?))
+            })
+        };
+        self.is(&other.0) || other.is(&self.0) || session(other).is_some_and(|session| self.is(&session))
+    }
+
     /// Whether a caller, as STS tells it, is this one.
     #[must_use]
     pub fn is(&self, caller: &str) -> bool {
@@ -125,7 +138,7 @@ pub(super) fn check(p: &mut Problems, file: &File) -> Vec<Person> {
 }
 
 fn people(p: &mut Problems, people: &[PersonFile]) -> Vec<Person> {
-    let (mut names, mut users, mut principals) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    let (mut names, mut users, mut principals) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
     let mut out = Vec::new();
     for person in people {
         let name = person.name.get_ref().trim();
@@ -149,10 +162,16 @@ fn people(p: &mut Problems, people: &[PersonFile]) -> Vec<Person> {
         for arn in &person.aws {
             match Principal::read(arn.get_ref()) {
                 Err(help) => p.error(arn.span(), format!("`{}` is no identity of one person", arn.get_ref()), Some(help.to_owned())),
-                Ok(principal) if !principals.insert(principal.clone()) => {
-                    p.error(arn.span(), format!("`{principal}` is somebody already"), None);
+                Ok(principal)
+                    if principals.iter().any(|(whose, known): &(&str, Principal)| *whose != name && known.overlaps(&principal)) =>
+                {
+                    let help = Some("one identity belongs to one person: a role stands for each of its sessions".to_owned());
+                    p.error(arn.span(), format!("`{principal}` is somebody already"), help);
                 }
-                Ok(principal) => aws.push(principal),
+                Ok(principal) => {
+                    principals.push((name, principal.clone()));
+                    aws.push(principal);
+                }
             }
         }
         out.push(Person {
@@ -206,7 +225,12 @@ mod tests {
         ] {
             assert!(!role.is(other), "{other}");
         }
+        let bare = Principal::read("arn:aws:iam::222222222222:role/Break").unwrap();
+        let other = Principal::read("arn:aws:iam::222222222222:role/Breaker").unwrap();
+        assert!(role.overlaps(&bare) && bare.overlaps(&role) && !role.overlaps(&other));
+        let sso = Principal::read("arn:aws:iam::222222222222:role/aws-reserved/AWSReservedSSO_Admin_0123456789abcdef").unwrap();
         let session = Principal::read(SESSION).unwrap();
+        assert!(sso.overlaps(&session) && session.overlaps(&sso) && !session.overlaps(&role));
         assert!(session.is(SESSION) && !session.is(&SESSION.replace("ann@", "bob@")));
         let user = Principal::read("arn:aws:iam::222222222222:user/ann").unwrap();
         assert!(user.is("arn:aws:iam::222222222222:user/ann") && !user.is("arn:aws:sts::222222222222:assumed-role/ann/ann"));

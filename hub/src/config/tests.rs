@@ -86,6 +86,17 @@ fn the_smallest_configuration_has_the_documented_defaults() {
 }
 
 #[test]
+fn where_nobody_may_answer_it_is_said() {
+    let told = |extra: &str| with(extra).unwrap().1.iter().map(ToString::to_string).collect::<String>();
+    assert!(told("mode = \"act\"").contains("nobody may answer a question"), "{}", told("mode = \"act\""));
+    let person = "mode = \"ask\"\n[[people]]\nname = \"Ann\"\n";
+    assert!(told(&format!("{person}roles = [\"approver\"]")).contains("no person has a role and an identity"));
+    assert!(told(&format!("{person}aws = [\"arn:aws:iam::222222222222:user/ann\"]")).contains("no person has a role and an identity"));
+    assert_eq!(told(&format!("{person}roles = [\"approver\"]\naws = [\"arn:aws:iam::222222222222:user/ann\"]")), "");
+    assert_eq!(told(""), "", "what only observes asks nobody");
+}
+
+#[test]
 fn everything_can_be_set() {
     let (config, warnings) = with(
         r#"
@@ -117,6 +128,10 @@ fn everything_can_be_set() {
         [[logs]]
         kind = "cloudtrail"
         group = "trail"
+        [[people]]
+        name = "Ann"
+        roles = ["approver"]
+        aws = ["arn:aws:iam::222222222222:user/ann"]
         "#,
     )
     .unwrap();

@@ -4,16 +4,20 @@ use std::collections::BTreeMap;
 
 use cordon_shared::{
     engine::View,
-    gate::{PolicyAnswer, PolicyVerdict},
+    gate::{
+        PolicyAnswer, PolicyVerdict,
+        budget::{self, Place},
+    },
+    journal::JournalError,
     mode::Mode,
-    plan::Plan,
+    plan::{Plan, Seat},
     playbook::Step,
 };
 use cordon_spoke::action::{Action, TagsRead};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::run::Run;
+use super::{Hub, run::Run};
 use crate::{
     org::{AccountFacts, OrgError},
     policy::{
@@ -60,8 +64,22 @@ pub(super) async fn case(
     let now = hub.clock.now();
     let since = now.checked_sub(WINDOW).unwrap_or(Timestamp::MIN);
     let spent = hub.store.spent_since(since, view.subject.cell.account.as_str()).await.map_err(|error| error.to_string())?;
-    let matter = Matter { view, deed, plan, mode: mode(run, view), facts, spent, caps: hub.caps(), opt_outs };
+    let budget_spent = budget_spent(hub, view, deed, plan, facts).await.map_err(|error| error.to_string())?;
+    let matter = Matter { view, deed, plan, mode: mode(run, view), facts, spent, caps: hub.caps(), budget_spent, opt_outs };
     Ok(Case::new(matter, now, &hub.config.policy.time_zone))
+}
+
+/// How much is spent of the fullest budget that a step counts against, in percent.
+async fn budget_spent(hub: &Hub, view: &View, deed: Deed<'_>, plan: Option<&Plan>, facts: &AccountFacts) -> Result<u32, JournalError> {
+    let (Deed::Step(_, action), Some(plan)) = (deed, plan) else { return Ok(0) };
+    let place = Place { account: view.subject.cell.account.to_string(), path: facts.path.ids().map(str::to_owned).collect() };
+    let uses = budget::uses(plan, action.counts);
+    let mut most = 0;
+    for one in hub.config.budgets.iter().filter(|_| action.seat != Seat::Hub) {
+        let charged = hub.store.charges(budget::since(one, hub.clock.now()), one.counts).await?;
+        most = most.max(budget::spent_percent(one, charged, &place, &uses).unwrap_or(0));
+    }
+    Ok(most)
 }
 
 /// The mode that a run's steps are decided under.

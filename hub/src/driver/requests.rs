@@ -28,7 +28,8 @@ pub async fn serve_requests(hub: &Hub) -> Result<usize, JournalError> {
         let answer = match answer(hub, &asked).await {
             Ok(text) => Ok(text),
             Err(JournalError::Refused(text)) => Err(text),
-            Err(error @ (JournalError::NoRun(_) | JournalError::Illegal(_))) => Err(error.to_string()),
+            // An incident that cannot be read keeps nobody else waiting.
+            Err(error @ (JournalError::NoRun(_) | JournalError::Illegal(_) | JournalError::Chain(_))) => Err(error.to_string()),
             Err(error) => return Err(error),
         };
         hub.store.answer_request(asked.id, answer, hub.clock.now()).await?;
@@ -111,7 +112,7 @@ fn entries(
             if now >= *expires {
                 return no(format!("the question expired at {expires:.0}; release the step to have it asked anew"));
             }
-            if known.approvals.iter().any(|yes| yes.by == *by) {
+            if known.approvals.iter().any(|yes| yes.is_of(by, identity)) {
                 return no(format!("{} has said yes to `{step}` already: another person has to", by.0));
             }
             let entry = Entry::Approved {

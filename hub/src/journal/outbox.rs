@@ -77,6 +77,21 @@ pub struct TurnedAway {
     pub why: String,
 }
 
+impl TurnedAway {
+    /// Policies that cannot be used.
+    #[must_use]
+    pub fn unsound_policies(at: Timestamp, why: &str) -> Self {
+        let text = str::to_owned;
+        Self {
+            at,
+            door: text("policies"),
+            who: text("the folder of `[policy] dir`"),
+            what: text("policies that are not sound"),
+            why: text(why),
+        }
+    }
+}
+
 /// The first that is not sent of each run. `?1`: the destination.
 const HEADS: &str = "FROM outbox o WHERE o.target = ?1 AND o.done IS NULL AND NOT EXISTS \
                      (SELECT 1 FROM outbox p WHERE p.target = o.target AND p.run = o.run AND p.done IS NULL AND p.id < o.id)";

@@ -225,3 +225,19 @@ pub(crate) async fn next_epoch(store: &SqliteStore) -> u64 {
     let nobody = Process { pid: 1, born: 0, host: "elsewhere".to_owned(), boot: String::new() };
     store.execute(move |conn| lease::take(conn, &nobody, "test", now)).await.unwrap().unwrap()
 }
+
+/// Runs each test against each store.
+macro_rules! for_each_store {
+    ($($test:ident),* $(,)?) => {
+        mod mem {
+            $(#[tokio::test] async fn $test() { super::$test(super::Bench::mem()).await; })*
+        }
+        mod sqlite {
+            $(#[tokio::test] async fn $test() { super::$test(super::Bench::sqlite()).await; })*
+        }
+        mod sqlite_in_memory {
+            $(#[tokio::test] async fn $test() { super::$test(super::Bench::sqlite_in_memory()).await; })*
+        }
+    };
+}
+pub(crate) use for_each_store;

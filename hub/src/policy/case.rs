@@ -111,6 +111,9 @@ pub struct Around {
     pub blast_radius: u64,
     /// Resources changed in the last hour in the account, and in the organization.
     pub spent: (u64, u64),
+    /// Percent that is spent of the fullest budget that the step counts against.
+    #[serde(default)]
+    pub budget_spent: u32,
     /// The caps on them.
     pub caps: (u32, u32),
     /// The local hour.
@@ -138,6 +141,8 @@ pub struct Matter<'a> {
     pub spent: (u64, u64),
     /// The caps on them.
     pub caps: Caps,
+    /// How much is spent of the fullest budget that the step counts against, in percent.
+    pub budget_spent: u32,
     /// What is known of the opt-outs that count.
     pub opt_outs: OptOuts,
 }
@@ -173,7 +178,7 @@ impl Case {
     /// The case of a step now, by the clocks of a time zone.
     #[must_use]
     pub fn new(matter: Matter<'_>, now: Timestamp, zone: &TimeZone) -> Self {
-        let Matter { view, deed, plan, mode, facts, spent, caps, opt_outs } = matter;
+        let Matter { view, deed, plan, mode, facts, spent, caps, budget_spent, opt_outs } = matter;
         let (action, risk, seat) = deed.action();
         let local = zone.to_datetime(now);
         let finding = view.finding();
@@ -225,6 +230,7 @@ impl Case {
                 opt_out_new: opt_outs.new,
                 blast_radius: plan.map_or(0, |plan| u64::try_from(plan.counted().len()).unwrap_or(u64::MAX)),
                 spent,
+                budget_spent,
                 caps: (caps.per_account_hour, caps.per_organization_hour),
                 hour: local.hour(),
                 minute: local.minute(),
@@ -263,6 +269,7 @@ impl Case {
                 opt_out_new: false,
                 blast_radius: 0,
                 spent: (0, 0),
+                budget_spent: 0,
                 caps: (0, 0),
                 hour: 0,
                 minute: 0,
@@ -321,6 +328,7 @@ impl Case {
         set("finding_age", json!(around.finding_age));
         set("blast_radius", json!(around.blast_radius));
         set("spent", json!({ "account": around.spent.0, "organization": around.spent.1 }));
+        set("budget_spent", json!(around.budget_spent));
         set("caps", json!({ "account": around.caps.0, "organization": around.caps.1 }));
         set("opt_out_new", json!(around.opt_out_new));
         set("hour", json!(around.hour));

@@ -66,37 +66,35 @@ pub struct About<'a> {
 impl About<'_> {
     /// The case that the policies were last asked about this step, or else about any: it knows the tags and the OUs' ids.
     fn case(&self) -> Option<Case> {
-        let asked = |of: Option<&StepView>| {
-            self.entries.iter().rev().find_map(|sealed| match &sealed.entry {
-                Entry::Judged { step, answer } if of.is_none_or(|of| of.key == *step) => {
-                    serde_json::from_value::<Case>(answer.asked.clone()).ok()
-                }
-                _ => None,
-            })
-        };
-        asked(self.step).filter(|_| self.step.is_some()).or_else(|| asked(None))
+        self.step.and_then(|step| self.asked(Some(step))).or_else(|| self.asked(None))
     }
 
-    /// Who opened it by hand.
-    fn opened_by(&self) -> Option<&str> {
-        let by_hand = self.view.findings.iter().find(|note| note.id.0.starts_with("cordon:opened/"))?;
+    /// The case that the policies were last asked about this step, or about any.
+    fn asked(&self, of: Option<&StepView>) -> Option<Case> {
+        self.entries.iter().rev().find_map(|sealed| match &sealed.entry {
+            Entry::Judged { step, answer } if of.is_none_or(|of| of.key == *step) => serde_json::from_value(answer.asked.clone()).ok(),
+            _ => None,
+        })
+    }
+
+    /// Who opened it by hand, or joined it so.
+    fn opened_by(&self) -> Vec<&str> {
+        let by_hand = self.view.findings.iter().filter(|note| note.id.0.starts_with("cordon:opened/"));
         // `opened by NAME:1`, as inputs are named.
-        let rest = by_hand.input.strip_prefix("opened by ")?;
-        Some(rest.rsplit_once(':').map_or(rest, |(name, _)| name))
+        let rest = by_hand.filter_map(|note| note.input.strip_prefix("opened by "));
+        rest.map(|rest| rest.rsplit_once(':').map_or(rest, |(name, _)| name)).collect()
     }
 
-    fn context(&self, case: Option<&Case>) -> Map<String, Value> {
+    fn context(&self) -> Map<String, Value> {
         let mut context = Map::new();
         let severity = self.view.finding().get("severity").and_then(Value::as_u64).unwrap_or_default();
         context.insert("playbook".to_owned(), json!(self.view.playbook.name));
         context.insert("severity".to_owned(), json!(severity));
         context.insert("approvals".to_owned(), json!(self.step.map_or(0, |step| step.approvals.len())));
-        if let Some(name) = self.opened_by() {
-            context.insert("opened_by".to_owned(), json!(name));
-        }
+        context.insert("opened_by".to_owned(), json!(self.opened_by()));
         if let Some(step) = self.step {
             context.insert("step".to_owned(), json!(step.key.id));
-            if let Some(case) = case {
+            if let Some(case) = self.asked(Some(step)) {
                 context.insert("risk".to_owned(), json!(group(case.risk)));
             }
         }
@@ -149,7 +147,7 @@ impl Policies {
         entities.push(json!({ "uid": uid("Person", &person.name), "attrs": { "name": person.name }, "parents": roles }));
         let entities =
             cedar_policy::Entities::from_json_value(Value::Array(entities), Some(&*self.schema)).map_err(|error| unfit(&told(&error)))?;
-        let mut context = about.map(|about| about.context(about.case().as_ref())).unwrap_or_default();
+        let mut context = about.map(About::context).unwrap_or_default();
         context.insert("hour".to_owned(), json!(local.hour()));
         context.insert("minute".to_owned(), json!(local.minute()));
         context.insert("weekday".to_owned(), json!(case::weekday(local.weekday())));

@@ -52,6 +52,7 @@ pub(super) fn case(action: &str) -> Case {
             opt_out_new: false,
             blast_radius: 1,
             spent: (0, 0),
+            budget_spent: 0,
             caps: (5, 25),
             hour: 12,
             minute: 0,

@@ -79,6 +79,9 @@ pub(super) enum Move {
     },
     Drift(u8),
     Approve,
+    Deny,
+    /// A person ends it, where nothing is under way.
+    Close,
     Release,
     Undo,
     /// Somebody else takes a switch that is on for their own.
@@ -294,10 +297,19 @@ impl Lab {
         (changed, budget::standings(&self.allowance(), &charges, self.now)[0].spent)
     }
 
+    /// The resources changed in the last hour in the account that all runs are about.
+    fn changed_in_account(&self) -> usize {
+        let since = self.now - SignedDuration::from_hours(1);
+        let account = self.view(self.runs[0]).subject.cell.account.to_string();
+        block_on(self.journal.with(move |tx| Ok(tx.spent(since, Some(&account))?.len()))).unwrap()
+    }
+
     /// What was given a warrant is within the caps, and where no person said yes, it spent nothing beyond the budget.
     fn assert_within(&self, before: u32, said_yes: bool) {
         let (changed, spent) = self.changed();
         assert!(changed <= self.caps.per_organization_hour as usize, "{changed} resources changed in an hour");
+        let here = self.changed_in_account();
+        assert!(here <= self.caps.per_account_hour as usize, "{here} resources changed in one account in an hour");
         let free = spent <= self.budget || (spent == before && self.budget > 0);
         assert!(said_yes || free, "{spent} of {} spent without a question, {before} before", self.budget);
     }

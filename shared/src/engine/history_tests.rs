@@ -40,6 +40,8 @@ fn moves() -> impl Strategy<Value = Vec<(u8, Move)>> {
         3 => (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(actor, more, repeat)| Move::Finding { actor, more, repeat }),
         1 => (0_u8..3).prop_map(Move::Drift),
         1 => Just(Move::Approve),
+        1 => Just(Move::Deny),
+        1 => Just(Move::Close),
         1 => Just(Move::Release),
         1 => Just(Move::Undo),
         1 => (0_u8..3).prop_map(Move::Seize),
@@ -111,6 +113,7 @@ proptest! {
             let view = lab.view(*run);
             let sum = summary(&view);
             prop_assert!(!matches!(sum.state, RunState::Running), "{:?} {:?}", sum, view.steps);
+            prop_assert!(!sum.why.is_empty() && (!sum.code.is_empty() || sum.state == RunState::Closed), "no reason: {:?}", sum);
             // What an undo stopped before stands as it stood, with its claims; and the run says so.
             for step in view.steps.iter().filter(|step| step.whole_undo.stopped.is_some()) {
                 prop_assert!(!matches!(step.state, StepState::UndoWanted { .. } | StepState::Undoing { .. }), "{:?}", step);

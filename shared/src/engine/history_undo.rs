@@ -5,7 +5,7 @@ use jiff::SignedDuration;
 use serde_json::json;
 
 use super::{
-    Entry, Person, Sight, StepState, UndoCause, View,
+    Entry, Person, Sight, StepState, StepView, UndoCause, View,
     history::{Fate, Lab, Move},
     look::{self, Reverted},
 };
@@ -95,6 +95,9 @@ impl Lab {
                             identity: String::new(),
                         });
                     }
+                    (StepState::Asked { .. }, Move::Deny) => {
+                        entries.push(Entry::Refused { step: step.key.clone(), by: by.clone(), why: "no".into(), identity: String::new() })
+                    }
                     (StepState::Held(_), Move::Release) => {
                         entries.push(Entry::Released { step: Some(step.key.clone()), by: by.clone() });
                     }
@@ -110,7 +113,25 @@ impl Lab {
                     _ => {}
                 }
             }
+            if matches!(what, Move::Close) && view.closed_by.is_none() && !view.steps.iter().any(under_way) {
+                entries.push(Entry::ClosedBy { by: by.clone(), why: "enough".into() });
+            }
             self.append(run, entries).unwrap();
         }
     }
+}
+
+/// What a close is refused for.
+fn under_way(step: &StepView) -> bool {
+    matches!(
+        step.state,
+        StepState::Applying { .. }
+            | StepState::Reapply
+            | StepState::UndoWanted { .. }
+            | StepState::Pending { .. }
+            | StepState::Unverified { .. }
+            | StepState::Broken { .. }
+            | StepState::Undoing { .. }
+            | StepState::UndoFrozen { .. }
+    )
 }

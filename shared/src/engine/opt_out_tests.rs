@@ -127,7 +127,7 @@ proptest! {
         let expires = lab.now + SignedDuration::from_hours(1);
         let step = view.steps.iter_mut().find(|step| step.key.id == "first").unwrap();
         step.approvals =
-            ["ann", "ben", "ann"].iter().take(said).map(|by| Approval { digest: of.clone(), by: Person((*by).into()), expires }).collect();
+            ["ann", "ben", "ann"].iter().take(said).map(|by| Approval { digest: of.clone(), by: Person((*by).into()), expires, identity: String::new() }).collect();
         step.fixed = fixed;
         step.digest = if begun_so { digest.clone() } else { alone.clone() };
         let (asked, now) = (ask.clone(), lab.now);

@@ -113,7 +113,7 @@ proptest! {
         let step = view.steps.iter_mut().find(|step| step.key.id == "first").unwrap();
         let expires = lab.now + SignedDuration::from_hours(1);
         // Three voices of two persons.
-        step.approvals = ["ann", "ben", "ann"].iter().take(said).map(|by| super::Approval { digest: of.clone(), by: Person((*by).into()), expires }).collect();
+        step.approvals = ["ann", "ben", "ann"].iter().take(said).map(|by| super::Approval { digest: of.clone(), by: Person((*by).into()), expires, identity: String::new() }).collect();
         let persons = if other_plan { 0 } else { [0_u8, 1, 2, 2][said] };
         let rule = |policy: PolicyAnswer| {
             let (question, view, digest, now) = (question(policy), view.clone(), digest.clone(), lab.now);

@@ -4,7 +4,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::{
-    entry::{ClaimFrom, Entry, Hold, Person},
+    approval::Approval,
+    entry::{ClaimFrom, Entry, Hold},
     look::Looks,
     stand::StepState,
 };
@@ -13,17 +14,6 @@ use crate::{
     plan::{Effect, Plan, StepKey, Verdict},
     playbook::{OnFailure, Playbook, Work},
 };
-
-/// A yes of a person.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Approval {
-    /// The plan it was given for.
-    pub digest: String,
-    /// Who gave it.
-    pub by: Person,
-    /// Until when it counts.
-    pub expires: Timestamp,
-}
 
 /// One step instance of a run.
 #[derive(Debug, Clone, PartialEq)]
@@ -225,13 +215,13 @@ impl StepView {
                 }
                 _ => return cannot("asked"),
             },
-            Entry::Approved { digest, by, expires, .. } => match &self.state {
+            Entry::Approved { digest, by, expires, identity, .. } => match &self.state {
                 S::Asked { digest: asked, people, .. } if asked == digest => {
-                    if self.approvals.iter().any(|yes| yes.by == *by) {
+                    if self.approvals.iter().any(|yes| yes.is_of(by, identity)) {
                         return cannot("a second yes of one person");
                     }
                     let enough = self.approvals.len().saturating_add(1) >= usize::from(*people);
-                    self.approvals.push(Approval { digest: digest.clone(), by: by.clone(), expires: *expires });
+                    self.approvals.push(Approval { digest: digest.clone(), by: by.clone(), expires: *expires, identity: identity.clone() });
                     if enough {
                         self.state = if self.fixed { S::Reapply } else { S::Waiting };
                         self.not_before = None;

@@ -172,12 +172,7 @@ pub fn spent(tx: &mut dyn Tx, budgets: &[Budget], place: &Place, wanted: &[Use],
         if mine.is_empty() {
             continue;
         }
-        let mut charged = tx.charges(since(budget, now), budget.counts)?;
-        charged.retain(|charge| counted(budget, charge, place));
-        if budget.counts == Counts::InService {
-            // Of other groups nothing is taken now.
-            charged.retain(|charge| mine.iter().any(|used| used.resource == charge.used.resource));
-        }
+        let charged = that_count(budget, tx.charges(since(budget, now), budget.counts)?, place, &mine);
         let (before, _) = amount(budget.counts, charged.iter().map(|charge| &charge.used));
         let (after, group) = amount(budget.counts, charged.iter().map(|charge| &charge.used).chain(mine.iter().copied()));
         // What was counted already costs nothing more, but where nothing is given nothing is free.
@@ -189,7 +184,32 @@ pub fn spent(tx: &mut dyn Tx, budgets: &[Budget], place: &Place, wanted: &[Use],
     Ok(None)
 }
 
-fn since(budget: &Budget, now: Timestamp) -> Timestamp {
+/// Of all charges of a budget's kind and window those that count together with these uses.
+fn that_count(budget: &Budget, mut charged: Vec<Charge>, place: &Place, mine: &[&Use]) -> Vec<Charge> {
+    charged.retain(|charge| counted(budget, charge, place));
+    if budget.counts == Counts::InService {
+        // Of other groups nothing is taken now.
+        charged.retain(|charge| mine.iter().any(|used| used.resource == charge.used.resource));
+    }
+    charged
+}
+
+/// How much of a budget is spent before these uses, in percent of it: 100 and more where nothing is left. `charged`: all of its kind in its
+/// window. `None`: the uses do not count against it.
+#[must_use]
+pub fn spent_percent(budget: &Budget, charged: Vec<Charge>, place: &Place, wanted: &[Use]) -> Option<u32> {
+    let mine: Vec<&Use> = wanted.iter().filter(|used| used.counts == budget.counts).collect();
+    if mine.is_empty() || !budget.scope.holds(place) {
+        return None;
+    }
+    let charged = that_count(budget, charged, place, &mine);
+    let (before, _) = amount(budget.counts, charged.iter().map(|charge| &charge.used));
+    Some(if budget.most == 0 { 100 } else { before.saturating_mul(100) / budget.most })
+}
+
+/// Since when charges count against a budget.
+#[must_use]
+pub fn since(budget: &Budget, now: Timestamp) -> Timestamp {
     now.checked_sub(budget.window).unwrap_or(Timestamp::MIN)
 }
 

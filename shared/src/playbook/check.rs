@@ -88,6 +88,11 @@ fn check_step(reader: &mut Reader<'_>, step: &Step, places: &Places<'_>, catalog
         let why = format!("`{name}` changes nothing, so there is nothing to undo after a `ttl`");
         reader.error(places.value("ttl"), why, Some("remove `ttl`".to_owned()));
     }
+    if step.ask && !action.is_change {
+        let why = format!("`{name}` changes nothing: there is no plan that a person could say yes to");
+        let help = "remove `ask`; a step that is to wait for a person before it looks is a `hold` before it".to_owned();
+        reader.error(places.value("ask"), why, Some(help));
+    }
     if step.on_expiry == OnExpiry::Escalate && !action.is_change {
         let why = format!("`{name}` changes nothing, so nobody is asked about it and no question expires");
         reader.error(places.value("on_expiry"), why, Some("remove `on_expiry`".to_owned()));

@@ -37,6 +37,23 @@ pub const WINDOW: SignedDuration = SignedDuration::from_mins(5);
 const HEADERS: usize = 24;
 const LENGTH: usize = 8 << 10;
 
+/// The headers that a proof may have, all of them signed but the signature itself: no other reaches STS.
+const NAMES: [&str; 13] = [
+    "accept",
+    "accept-encoding",
+    "amz-sdk-invocation-id",
+    "amz-sdk-request",
+    "authorization",
+    "content-length",
+    "content-type",
+    "host",
+    "user-agent",
+    "x-amz-date",
+    "x-amz-security-token",
+    "x-amz-user-agent",
+    BOUND,
+];
+
 /// Who AWS says that somebody is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
@@ -98,7 +115,18 @@ impl Proof {
     /// Its signature: the same one is the same proof.
     #[must_use]
     pub fn signature(&self) -> &str {
-        self.headers.get("authorization").and_then(|text| text.rsplit_once("Signature=")).map_or("", |(_, signature)| signature)
+        self.authorization().map_or("", |(_, signature)| signature)
+    }
+
+    /// The signed headers and the signature, of exactly the form that SDKs write: one proof has one text, so that it counts once
+    /// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/create-signed-request.html>).
+    fn authorization(&self) -> Option<(&str, &str)> {
+        let rest = self.headers.get("authorization")?.strip_prefix("AWS4-HMAC-SHA256 Credential=")?;
+        let (credential, rest) = rest.split_once(", SignedHeaders=")?;
+        let (signed, signature) = rest.split_once(", Signature=")?;
+        let plain = |text: &str| !text.contains([',', ' ', '=']);
+        let hex = signature.len() == 64 && signature.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        (plain(credential) && plain(signed) && hex).then_some((signed, signature))
     }
 
     /// Whether it is, as far as can be seen without asking AWS, a recent proof for exactly `bound`.
@@ -106,16 +134,17 @@ impl Proof {
         if self.headers.len() > HEADERS || self.headers.iter().any(|(name, value)| name.len() + value.len() > LENGTH) {
             return Err(Unproven::Strange("it is too long"));
         }
-        let authorization = self.header("authorization")?;
-        let rest = authorization.strip_prefix("AWS4-HMAC-SHA256 ").ok_or(Unproven::Strange("it is not signed with AWS4-HMAC-SHA256"))?;
-        let part = |name: &str| rest.split(',').find_map(|part| part.trim().strip_prefix(name));
-        let signed: Vec<&str> = part("SignedHeaders=").unwrap_or_default().split(';').collect();
+        if self.headers.keys().any(|name| !NAMES.contains(&name.as_str())) {
+            return Err(Unproven::Strange("it has a header that no such request has"));
+        }
+        let (signed, _) = self.authorization().ok_or(Unproven::Strange("it is not signed with AWS4-HMAC-SHA256"))?;
+        let signed: Vec<&str> = signed.split(';').collect();
         // What is not signed could have been put there by anybody.
         if self.headers.keys().any(|name| name != "authorization" && !signed.contains(&name.as_str())) {
             return Err(Unproven::Strange("a header is not signed"));
         }
-        if !["host", "x-amz-date", BOUND].iter().all(|name| signed.contains(name)) || self.signature().is_empty() {
-            return Err(Unproven::Strange("host, date, purpose or signature is missing"));
+        if !["host", "x-amz-date", BOUND].iter().all(|name| signed.contains(name)) {
+            return Err(Unproven::Strange("host, date or purpose is not signed"));
         }
         let purpose = self.header(BOUND)?;
         if purpose.split_once('.').map_or(purpose, |(purpose, _)| purpose) != bound {
@@ -133,16 +162,15 @@ fn moment(text: &str) -> Option<Timestamp> {
 }
 
 impl Sessions {
-    fn identity_client(&self, wrap: impl FnOnce(SharedHttpClient) -> SharedHttpClient) -> aws_sdk_sts::Client {
+    /// A client of STS with a connector of its own. Proofs of strangers pass no bucket of ours: what AWS answers to *their* signatures must
+    /// not lower *our* rate of AssumeRole. Whoever takes proofs in bounds how many.
+    fn identity_client(&self, client: SharedHttpClient) -> aws_sdk_sts::Client {
         let base = &self.0.base;
         let cell = CellId::new(base.hub.clone(), base.home.clone());
         let site = Site { cell, access: Access::Read, credentials: None, watch: None };
         let config = base.config(&site, Service::Sts);
-        let mut builder = Builder::from(&config).retry_partition(Base::partition(&site, Service::Sts));
-        if let Some(client) = config.http_client() {
-            builder = builder.http_client(wrap(client)).retry_config(RetryConfig::disabled());
-        }
-        aws_sdk_sts::Client::from_conf(builder.build())
+        let builder = Builder::from(&config).retry_partition(Base::partition(&site, Service::Sts));
+        aws_sdk_sts::Client::from_conf(builder.http_client(client).retry_config(RetryConfig::disabled()).build())
     }
 
     /// Who these credentials belong to, asked at STS.
@@ -161,7 +189,7 @@ impl Sessions {
     /// [`SessionError::NoCredentials`] where there are none to sign with.
     pub async fn prove(&self, bound: &str) -> Result<Proof, SessionError> {
         let desk = Desk::default();
-        let client = self.identity_client(|_| SharedHttpClient::new(desk.clone()));
+        let client = self.identity_client(SharedHttpClient::new(desk.clone()));
         let now = self.0.base.clock.now().as_nanosecond();
         let purpose = format!("{bound}.{now:x}-{:x}-{:x}", std::process::id(), self.0.written.fetch_add(1, Ordering::Relaxed));
         let request = client.get_caller_identity().customize().mutate_request(move |request| {
@@ -183,10 +211,12 @@ impl Sessions {
     pub async fn identify(&self, proof: &Proof, bound: &str, now: Timestamp) -> Result<Caller, Unproven> {
         proof.check(bound, now)?;
         let elsewhere = Arc::new(Mutex::new(None));
-        let client = self.identity_client(|inner| {
-            SharedHttpClient::new(Presenting { inner, proof: Arc::new(proof.clone()), elsewhere: Arc::clone(&elsewhere) })
-        });
-        let answer = client.get_caller_identity().send().await;
+        let inner = self.0.base.http.clone();
+        let presenting = Presenting { inner, proof: Arc::new(proof.clone()), elsewhere: Arc::clone(&elsewhere) };
+        let client = self.identity_client(SharedHttpClient::new(presenting));
+        let patience = self.0.base.attempt_timeout;
+        let answer = tokio::time::timeout(patience, client.get_caller_identity().send()).await;
+        let answer = answer.map_err(|_| Unproven::Unasked(format!("no answer within {} s", patience.as_secs())))?;
         if let Some(ours) = elsewhere.lock().unwrap_or_else(PoisonError::into_inner).take() {
             return Err(Unproven::Elsewhere { given: host(&proof.url), ours: host(&ours) });
         }
@@ -195,8 +225,9 @@ impl Sessions {
                 Ok(Caller { arn: answer.arn().unwrap_or_default().to_owned(), account: answer.account().unwrap_or_default().to_owned() })
             }
             Err(error) => Err(match door::plain(&error) {
-                SessionError::NoCredentials(why) => Unproven::Wrong(why),
-                SessionError::Refused { code, message } => Unproven::Wrong(format!("{code}: {message}")),
+                // The code alone: the sentence behind it may hold what was signed.
+                SessionError::NoCredentials(why) => Unproven::Wrong(why.split(':').next().unwrap_or_default().to_owned()),
+                SessionError::Refused { code, .. } => Unproven::Wrong(code),
                 other => Unproven::Unasked(other.to_string()),
             }),
         }

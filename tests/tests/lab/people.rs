@@ -75,6 +75,10 @@ async fn a_yes_at_the_command_line_is_of_whom_aws_knows_and_of_nobody_else() {
     assert!(refused.stderr.contains("Carol, who has no role, may not approve") && refused.stderr.contains("`approver`"), "{refused:?}");
     assert!(world.open(&instance, 22).await && world.writes().is_empty());
     drop(service);
+    let away = world.cordon(&["audit", "turned-away", "--format", "json"], "").await.stdout;
+    for part in [stranger.arn.as_str(), "not known who you are", "Carol, who has no role"] {
+        assert!(away.contains(part), "{part}: {away}");
+    }
 
     let granted = one(&world.cordon(&grant, "").await);
     assert_eq!(step(&granted, "close-ingress")["state"], "applied", "{granted:#}");

@@ -1,11 +1,13 @@
 use super::*;
 
 const NOW: &str = "2026-11-29T10:11:12Z";
+const SIGNATURE: &str = "00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff";
 
 fn proof(change: impl FnOnce(&mut BTreeMap<String, String>)) -> Proof {
     let signed = "content-type;host;x-amz-date;x-cordon-request";
-    let authorization =
-        format!("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20261129/us-east-1/sts/aws4_request, SignedHeaders={signed}, Signature=00ff");
+    let authorization = format!(
+        "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20261129/us-east-1/sts/aws4_request, SignedHeaders={signed}, Signature={SIGNATURE}"
+    );
     let mut headers: BTreeMap<String, String> = [
         ("authorization", authorization.as_str()),
         ("content-type", "application/x-www-form-urlencoded"),
@@ -26,7 +28,7 @@ fn checked(proof: &Proof) -> Result<(), Unproven> {
 fn a_proof_is_for_one_request_and_five_minutes() {
     let good = proof(|_| {});
     assert_eq!(checked(&good), Ok(()));
-    assert_eq!(good.signature(), "00ff");
+    assert_eq!(good.signature(), SIGNATURE);
     let own = proof(|headers| drop(headers.insert(BOUND.to_owned(), "abc.1f-2".to_owned())));
     assert_eq!((checked(&own), own.check("abc.1f-2", NOW.parse().unwrap())), (Ok(()), Err(Unproven::OtherRequest)));
     assert_eq!(good.check("other", NOW.parse().unwrap()), Err(Unproven::OtherRequest));
@@ -37,8 +39,12 @@ fn a_proof_is_for_one_request_and_five_minutes() {
 
 #[test]
 fn what_is_not_signed_or_not_there_proves_nothing() {
-    let added = proof(|headers| drop(headers.insert("x-amz-target".to_owned(), "else".to_owned())));
+    let added = proof(|headers| drop(headers.insert("user-agent".to_owned(), "else".to_owned())));
     assert_eq!(checked(&added), Err(Unproven::Strange("a header is not signed")));
+    for name in ["x-amz-target", "Host", "transfer-encoding", "X-Cordon-Request"] {
+        let strange = proof(|headers| drop(headers.insert(name.to_owned(), "else".to_owned())));
+        assert_eq!(checked(&strange), Err(Unproven::Strange("it has a header that no such request has")), "{name}");
+    }
     for gone in ["authorization", BOUND, "x-amz-date"] {
         let missing = proof(|headers| drop(headers.remove(gone)));
         assert!(matches!(checked(&missing), Err(Unproven::Strange(_))), "{gone}");
@@ -58,5 +64,24 @@ fn what_is_not_signed_or_not_there_proves_nothing() {
 #[test]
 fn a_proof_prints_no_secret() {
     let told = format!("{:?}", proof(|headers| drop(headers.insert("x-amz-security-token".to_owned(), "TOKEN".to_owned()))));
-    assert!(!told.contains("TOKEN") && !told.contains("00ff"), "{told}");
+    assert!(!told.contains("TOKEN") && !told.contains(SIGNATURE), "{told}");
+}
+
+/// Else the same proof would be another one, and count again.
+#[test]
+fn a_proof_has_one_text() {
+    for change in [
+        |text: &str| format!("{text} "),
+        |text: &str| format!("{text}, SignedHeaders=host"),
+        |text: &str| text.replace(", ", ","),
+        |text: &str| text.to_uppercase(),
+        |text: &str| text.replace("00ff", "00FF"),
+        |text: &str| text.trim_end_matches('f').to_owned(),
+    ] {
+        let other = proof(|headers| {
+            let text = change(&headers["authorization"]);
+            headers.insert("authorization".to_owned(), text);
+        });
+        assert!(matches!(checked(&other), Err(Unproven::Strange(_))), "{other:?}");
+    }
 }

@@ -23,7 +23,7 @@ fn two_regions() -> Shape {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_users_stolen_key_is_deactivated_not_deleted_and_what_it_did_is_told() {
-    let world = World::with(two_regions(), |settings| settings).await;
+    let mut world = World::with(two_regions(), |settings| settings).await;
     let organization = &world.organization;
     let user = organization.user(&world.account, &UserShape { keys: 2, ..UserShape::default() }).await.unwrap();
     assert!(world.works(&user.keys[0]).await.is_ok() && world.works(&user.keys[1]).await.is_ok());
@@ -82,7 +82,14 @@ async fn a_users_stolen_key_is_deactivated_not_deleted_and_what_it_did_is_told()
     assert_eq!(step(&asked, "deny-session")["state"], "waiting", "{asked:#}");
     let release = text(hold(&asked, "approval"), "/release").to_owned();
     let granted: Vec<&str> = release.split_whitespace().skip(1).chain(["--yes"]).collect();
-    assert_eq!(world.cordon(&granted, "").await.code, Some(0));
+    // Whoever opened it does not approve it.
+    assert!(world.cordon(&granted, "").await.stderr.contains("`four-eyes`"));
+    let ann = crate::people::person(&mut world, "Ann", &["approver"]).await;
+    world.set(|settings| settings.poll_every = "1h".to_owned());
+    let service = crate::people::serving(&world).await;
+    let answer = ann.run(&granted, "").await.unwrap();
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    drop(service);
     let denied = world.incident(&["incident", "show", &id(&asked)]).await;
     assert_eq!(step(&denied, "deny-session")["state"], "applied", "{denied:#}");
 

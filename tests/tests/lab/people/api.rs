@@ -100,9 +100,25 @@ async fn freeze_approval_incident_and_budget_commands_talk_to_the_running_servic
 
     let denied = json(&["approval", "deny", &run, "--step", "block-source", "--why", "our own scanner"]).await;
     assert_eq!(step(&denied[0], "block-source")["state"], "skipped", "{denied:#?}");
+    let preview = json(&["incident", "undo", &run, "--step", "close-ingress", "--plan"]).await;
+    assert_eq!(
+        (preview[0]["schema"].as_str(), preview[0]["incident"].as_str()),
+        (Some("cordon.undo-preview/1"), Some(run.as_str())),
+        "{preview:#?}"
+    );
+    assert!(!world.open(&instance, 22).await, "a preview changes nothing");
     let undone = json(&["incident", "undo", &run, "--step", "close-ingress", "--yes"]).await;
     assert_eq!(step(&undone[0], "close-ingress")["state"], "undone", "{undone:#?}");
     assert!(world.open(&instance, 22).await);
+    for (command, said) in [("release", "nothing is held"), ("retry", "nothing has failed")] {
+        let no = far.run(&["incident", command, &run], "").await.unwrap();
+        assert!(no.code == Some(2) && no.stderr.contains(said), "{command}: {no:?}");
+    }
+    json(&["incident", "close", &run, "--why", "a drill"]).await;
+    let over = far.run(&["approval", "grant", &run, "--step", "close-ingress", "--yes"], "").await.unwrap();
+    assert_eq!(over.code, Some(2), "{over:?}");
+    let away = world.cordon(&["audit", "turned-away", "--format", "json"], "").await.stdout;
+    assert!(away.contains("nothing is held") && away.contains("Ann"), "{away}");
     let unknown = far.run(&["incident", "show", "zzz"], "").await.unwrap();
     assert!(unknown.code == Some(2) && unknown.stderr.contains("zzz"), "{unknown:?}");
     assert!(!world.folder.path().join("nowhere").exists(), "nothing is written on the other computer");

@@ -205,6 +205,9 @@ async fn a_yes_to_a_plan_that_drifted_or_whose_time_is_over_changes_nothing_and_
     let late = world.told(&service, ALICE, APPROVE, &second, &second.button(APPROVE).unwrap()).await;
     assert!(late.contains("Nothing was changed"), "{late}");
     assert!(world.changes().is_empty() && !world.closed().await);
+    let away = world.turned_away().await;
+    let refused: Vec<&str> = away.iter().filter(|entry| entry["door"] == "request").map(|entry| entry["why"].as_str().unwrap()).collect();
+    assert_eq!(refused.len(), 3, "two to another plan and one too late: {away:#?}");
 }
 
 #[tokio::test]
