@@ -29,9 +29,9 @@ use crate::{
 };
 
 /// How long the incidents may take to come to rest.
-const REST: Duration = Duration::from_secs(50);
+const REST: Duration = Duration::from_secs(180);
 /// How long `cordon serve` may take to start and to stop.
-const START: Duration = Duration::from_secs(20);
+const START: Duration = Duration::from_secs(60);
 
 /// What the demo was asked for.
 #[derive(Debug, Clone, Copy, Default)]

@@ -189,19 +189,7 @@ fn entries(
             Ok((failed.into_iter().chain(again).collect(), format!("{run} is tried again")))
         }
         Request::Close { why, .. } => {
-            let busy = view.steps.iter().find(|step| {
-                matches!(
-                    step.state,
-                    StepState::Applying { .. }
-                        | StepState::Reapply
-                        | StepState::UndoWanted { .. }
-                        | StepState::Pending { .. }
-                        | StepState::Unverified { .. }
-                        | StepState::Broken { .. }
-                        | StepState::Undoing { .. }
-                        | StepState::UndoFrozen { .. }
-                )
-            });
+            let busy = view.steps.iter().find(|step| step.state.is_under_way());
             if let Some(step) = busy {
                 return no(format!("`{}` of {run} is under way; close it when that is over", step.key));
             }

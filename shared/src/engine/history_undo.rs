@@ -5,7 +5,7 @@ use jiff::SignedDuration;
 use serde_json::json;
 
 use super::{
-    Entry, Person, Sight, StepState, StepView, UndoCause, View,
+    Entry, Person, Sight, StepState, UndoCause, View,
     history::{Fate, Lab, Move},
     look::{self, Reverted},
 };
@@ -113,25 +113,10 @@ impl Lab {
                     _ => {}
                 }
             }
-            if matches!(what, Move::Close) && view.closed_by.is_none() && !view.steps.iter().any(under_way) {
+            if matches!(what, Move::Close) && view.closed_by.is_none() && !view.steps.iter().any(|step| step.state.is_under_way()) {
                 entries.push(Entry::ClosedBy { by: by.clone(), why: "enough".into() });
             }
             self.append(run, entries).unwrap();
         }
     }
-}
-
-/// What a close is refused for.
-fn under_way(step: &StepView) -> bool {
-    matches!(
-        step.state,
-        StepState::Applying { .. }
-            | StepState::Reapply
-            | StepState::UndoWanted { .. }
-            | StepState::Pending { .. }
-            | StepState::Unverified { .. }
-            | StepState::Broken { .. }
-            | StepState::Undoing { .. }
-            | StepState::UndoFrozen { .. }
-    )
 }

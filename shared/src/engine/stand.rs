@@ -143,6 +143,22 @@ impl StepState {
         )
     }
 
+    /// Whether something was begun that has to come to an end first, so that nobody can close the run.
+    #[must_use]
+    pub fn is_under_way(&self) -> bool {
+        matches!(
+            self,
+            StepState::Applying { .. }
+                | StepState::Reapply
+                | StepState::UndoWanted { .. }
+                | StepState::Pending { .. }
+                | StepState::Unverified { .. }
+                | StepState::Broken { .. }
+                | StepState::Undoing { .. }
+                | StepState::UndoFrozen { .. }
+        )
+    }
+
     /// The state in the words of the command line's output.
     #[must_use]
     pub fn word(&self) -> &'static str {

@@ -34,6 +34,31 @@ fn goes(tables: &mut Tables, budgets: &[Budget], place: &Place, wanted: &[Use], 
     asked.is_none()
 }
 
+#[test]
+fn what_is_spent_of_a_budget_is_told_in_percent_of_it_where_the_uses_count() {
+    let (mut tables, here) = (Tables::default(), place(A, &["r-1"]));
+    let instances = budget(Scope::EachAccount, 1, Counts::Instances, 4);
+    let isolates = [one(Counts::Resources, "i-9"), one(Counts::Instances, "i-9")];
+    let percent = |tables: &mut Tables, budget: &Budget, place: &Place, uses: &[Use]| {
+        let charged = tables.charges(since(budget, at(10)), budget.counts).unwrap();
+        spent_percent(budget, charged, place, uses)
+    };
+    assert_eq!(percent(&mut tables, &instances, &here, &isolates), Some(0));
+    for id in ["i-1", "i-2", "i-3"] {
+        charge_all(&mut tables, &here, &[one(Counts::Instances, id)], at(1));
+    }
+    assert_eq!(percent(&mut tables, &instances, &here, &isolates), Some(75));
+    assert_eq!(percent(&mut tables, &instances, &place(B, &["r-1"]), &isolates), Some(0), "another account has its own");
+    assert_eq!(percent(&mut tables, &instances, &here, &[one(Counts::Resources, "sg-1")]), None, "it counts against another");
+    let zero = budget(Scope::Organization, 1, Counts::Instances, 0);
+    assert_eq!(percent(&mut tables, &zero, &here, &isolates), Some(100), "of nothing, nothing is left");
+    let unit = budget(Scope::Unit("ou-x".into()), 1, Counts::Instances, 4);
+    assert_eq!(percent(&mut tables, &unit, &here, &isolates), None, "it is not below that OU");
+    let share = budget(Scope::Organization, 1, Counts::InService, 50);
+    charge_all(&mut tables, &here, &[out("g", "i-1", 4), out("h", "i-7", 2)], at(1));
+    assert_eq!(percent(&mut tables, &share, &here, &[out("g", "i-2", 4)]), Some(50), "a quarter of g, and h is not meant");
+}
+
 fn charge_all(tables: &mut Tables, place: &Place, wanted: &[Use], now: Timestamp) {
     for used in wanted {
         let charge = Charge { at: now, run: IncidentId::from_u128(7), step: StepKey::first("s"), place: place.clone(), used: used.clone() };

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// How long an answer may take to be obeyed.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(90);
 /// An attacker who comes while everything is frozen.
 const LATE: &str = "198.51.100.24";
 

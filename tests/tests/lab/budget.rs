@@ -1,9 +1,16 @@
 //! Budgets: what is spent asks, a person's yes lets it go on, and `cordon budget show` says who spent it.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests may fail as tests do")]
 
+use cordon_lab::{
+    Settings, Shape,
+    organization::{
+        finding::{Part, brute_force},
+        service::Sizes,
+    },
+};
 use serde_json::{Value, json};
 
-use crate::respond::world::{World, hold, id, state, text};
+use crate::respond::world::{World, hold, id, state, step, text};
 
 fn budget(scope: &str, what: &str) -> String {
     format!("\n[[budgets]]\nscope = \"{scope}\"\nwindow = \"24h\"\n{what}\n")
@@ -52,6 +59,62 @@ async fn the_second_incident_of_an_ou_asks_by_its_budget_and_a_yes_lets_it_go_on
     assert!(!world.open(&second, 22).await && world.blocked(&second).await);
     let row = shown(&world).await.remove(0);
     assert!(row["spent"].as_u64().unwrap() > spent && row["incidents"] == json!([id(&contained), run]), "{row:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn budgets_of_instances_of_credentials_and_of_a_share_in_service_ask_each_for_its_own_steps() {
+    let mut world = World::new().await;
+    world.set(|settings| settings.more = budget("organization", "instances = 0\ncredentials = 0\nin_service_percent = 10"));
+    let instance = world.instance("worker").await;
+    world.organization.role_that_works(&instance).await.unwrap();
+    world.organization.scaling_group(&instance, Sizes { min: 1, max: 5, others: 2 }, &[]).await.unwrap();
+    let mut incident = world.one(&world.event(&brute_force(&instance, "192.0.2.44", Part::Actor))).await;
+    let run = id(&incident);
+    let mut asked = std::collections::BTreeMap::new();
+    let questions = |incident: &Value| -> Vec<(String, String)> {
+        let holds = incident["holds"].as_array().unwrap().iter().filter(|hold| hold["code"] == "approval");
+        holds.map(|hold| (text(hold, "/step").to_owned(), text(hold, "/why").to_owned())).collect()
+    };
+    loop {
+        let open = questions(&incident);
+        let Some((step, _)) = open.first().cloned() else { break };
+        asked.extend(open);
+        incident = world.incident(&["approval", "grant", &run, "--step", &step, "--yes"]).await;
+    }
+    for (step, word) in [
+        ("isolate", "budget of 0 instances isolated"),
+        ("deny-sessions", "budget of 0 credentials revoked"),
+        ("detach", "budget of 10 % of a group's members in service"),
+    ] {
+        assert!(asked.get(step).is_some_and(|why| why.contains(word)), "{step}: {asked:#?}");
+    }
+    assert!(asked.keys().all(|step| !["protect", "cut-flows", "snapshot"].contains(&step.as_str())), "{asked:#?}");
+    let rows = shown(&world).await;
+    let spent = |counts: &str| rows.iter().find(|row| row["counts"] == counts).map(|row| row["spent"].as_u64().unwrap());
+    assert_eq!((spent("instances"), spent("in-service")), (Some(1), Some(34)), "{rows:#?}");
+    assert!(spent("credentials").is_some_and(|spent| spent >= 1), "{rows:#?}");
+    let group = rows.iter().find(|row| row["counts"] == "in-service").unwrap();
+    assert!(group["whose"].as_str().unwrap().contains("autoScalingGroup"), "{group:#}");
+}
+
+/// Policies see how full the budgets are that a step counts against.
+#[tokio::test]
+async fn a_policy_asks_before_a_budget_is_spent() {
+    let early = "@id(\"early\")\nforbid (principal, action in Action::\"change\", resource) when { context.budget_spent >= 50 && context.approvals < 1 };\n";
+    let world = World::with(Shape::small(), |settings| {
+        let folder = settings.state_dir.parent().unwrap().join("policies");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("early.cedar"), early).unwrap();
+        Settings { policies: Some(folder), more: budget("account", "resources = 4"), ..settings }
+    })
+    .await;
+    let incident = world.one(&world.attack(&world.instance("web").await)).await;
+    // Two groups are half of four: the network ACL asks, and by the policy.
+    assert_eq!(step(&incident, "close-ingress")["state"], "applied", "{incident:#}");
+    let why = text(hold(&incident, "approval"), "/why");
+    assert!(why.contains("policy `early` asks one person"), "{why}");
+    let explained = world.cordon(&["policy", "explain", &id(&incident), "block-source", "--format", "json"], "").await.objects();
+    assert_eq!(explained[0]["asked"]["around"]["budget_spent"], 50, "{explained:#?}");
 }
 
 #[tokio::test]

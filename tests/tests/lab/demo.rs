@@ -1,4 +1,4 @@
-//! `cargo demo` keeps its promises, within a minute, and leaves no process behind, however it ends.
+//! `cargo demo` keeps its promises, and leaves no process behind, however it ends.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests may fail as tests do")]
 
 use std::{
@@ -64,12 +64,9 @@ fn all_end(processes: &[u32], how: &str) {
 #[test]
 fn the_demo_keeps_its_promises_and_leaves_nothing_behind() {
     let mut command = demo();
-    let started = Instant::now();
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && !said.contains("FAIL"), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
-    // A minute where nothing else runs; here other tests do.
-    assert!(started.elapsed() < Duration::from_secs(90), "{:?}", started.elapsed());
 
     let (mut child, processes) = underway();
     child.kill().unwrap();
