@@ -180,11 +180,11 @@ impl Door {
     }
 
     /// What an undo would put back. Here it is looked at beside whichever process drives.
-    pub(super) async fn undo_preview(&self, common: &Common, run: IncidentId, step: Option<&StepKey>) -> Result<Preview, Failure> {
+    pub(super) async fn undo_preview(&self, run: IncidentId, step: Option<&StepKey>) -> Result<Preview, Failure> {
         match self {
-            Self::Here { .. } => {
+            Self::Here { config, .. } => {
                 let wanted = Wanted { what: "incident undo --plan", looks_only: true, ..Wanted::default() };
-                let hub = setup::hub(common.load()?, wanted).await?;
+                let hub = setup::hub((**config).clone(), wanted).await?;
                 undo_preview::preview(&hub, run, step).await.map_err(|error| Failure::usage(error.to_string()))
             }
             Self::There { client, .. } => {
@@ -203,7 +203,7 @@ impl Door {
     }
 
     /// Hands a request to the process that drives, or drives it here.
-    pub(super) async fn request(&self, common: &Common, request: Request) -> Result<Answered, Failure> {
+    pub(super) async fn request(&self, request: Request) -> Result<Answered, Failure> {
         let (config, desk) = match self {
             Self::There { client, .. } => return Ok(client.call(call::REQUEST, &request).await?),
             Self::Here { config, desk } => (config, desk),
@@ -212,7 +212,7 @@ impl Door {
         let what = format!("{} of {}", request.doing().word(), request.run());
         let asker = known(store, &what, who(config).await).await?;
         let id = store.append_request(&request, &asker, SystemClock.now()).await?;
-        match setup::hub(common.load()?, Wanted { what: "incident", ..Wanted::default() }).await {
+        match setup::hub((**config).clone(), Wanted { what: "incident", ..Wanted::default() }).await {
             Ok(hub) => {
                 let driving = async {
                     serve_requests(&hub).await?;

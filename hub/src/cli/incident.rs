@@ -231,7 +231,7 @@ async fn question(door: &Door, answer: &Answer) -> Result<(IncidentId, Question)
 /// Has a request met, and shows what came of it.
 pub(super) async fn request(common: &Common, door: &Door, request: Request) -> Result<Exit, Failure> {
     let tally = Tally::new(common.states()?);
-    let Answered { answer, incident } = door.request(common, request).await?;
+    let Answered { answer, incident } = door.request(request).await?;
     output::tell(&answer);
     match common.format {
         Format::Json => output::object(&incident)?,

@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(super) async fn undo(common: &Common, door: &Door, undo: Undo) -> Result<Exit, Failure> {
     let run = door.find(&undo.id).await?;
     if undo.plan {
-        let preview = door.undo_preview(common, run, undo.step.as_ref()).await?;
+        let preview = door.undo_preview(run, undo.step.as_ref()).await?;
         match common.format {
             Format::Json => output::object(&preview)?,
             Format::Table => output::line(&text(&preview)),
@@ -39,7 +39,7 @@ pub(super) async fn undo(common: &Common, door: &Door, undo: Undo) -> Result<Exi
         return Ok(Exit::Well);
     }
     if undo.yes || std::io::stdin().is_terminal() {
-        match tokio::time::timeout(PATIENCE, door.undo_preview(common, run, undo.step.as_ref())).await {
+        match tokio::time::timeout(PATIENCE, door.undo_preview(run, undo.step.as_ref())).await {
             Ok(Ok(preview)) => output::tell(&text(&preview)),
             Ok(Err(failure)) => output::tell(&format!("what it would put back cannot be shown: {}", failure.text)),
             Err(_) => output::tell(&format!("what it would put back could not be read within {} s", PATIENCE.as_secs())),

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests may fail as tests do")]
 
 #[path = "people/api.rs"]
-mod api;
+pub(crate) mod api;
 
 use std::time::{Duration, Instant};
 

@@ -52,6 +52,21 @@ async fn a_hard_freeze_denies_the_hub_every_role_and_the_hard_thaw_gives_that_ba
 }
 
 #[tokio::test]
+async fn a_hard_freeze_holds_also_where_the_service_does_not_answer() {
+    let mut world = World::new().await;
+    let operator = operator(&mut world).await;
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let far = crate::people::api::from_afar(&world, &operator, &format!("http://{closed}"));
+    let frozen = far.run(&["freeze", "--hard", "--why", "nobody answers"], "").await.unwrap();
+    assert_eq!(frozen.code, Some(1), "{frozen:?}");
+    assert!(frozen.stderr.contains("may assume no role any more") && frozen.stderr.contains("does not answer"), "{frozen:?}");
+    assert_eq!(policies(&world).await, ["CordonFrozen", "own"]);
+    let here = operator.run(&["thaw", "--hard", "--yes"], "").await.unwrap();
+    assert!(here.code == Some(0) && here.stderr.contains("may assume roles again"), "{here:?}");
+    assert_eq!(policies(&world).await, ["own"]);
+}
+
+#[tokio::test]
 async fn what_cannot_be_locked_out_says_which_role_and_what_to_do_by_hand_and_the_journal_is_frozen_all_the_same() {
     let mut world = World::new().await;
     let role = world.organization.hub_role();

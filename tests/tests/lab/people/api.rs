@@ -24,7 +24,7 @@ async fn listening() -> (World, String) {
 }
 
 /// The same person at another computer, which has the API's address and no state folder.
-fn from_afar(world: &World, cordon: &Cordon, url: &str) -> Cordon {
+pub(crate) fn from_afar(world: &World, cordon: &Cordon, url: &str) -> Cordon {
     let role = format!("role = \"{}\"\n", world.organization.hub_role());
     let text =
         world.organization.config_toml(&cordon_lab::Settings { state_dir: world.folder.path().join("nowhere"), ..world.settings.clone() });
@@ -197,7 +197,7 @@ async fn a_call_that_is_not_proven_is_refused_and_remembered_and_a_proof_counts_
     assert_eq!(call("/v1/freeze", body, Some(&old)).await, 401, "old");
     let future = signed(&world, key, &purpose, 400, "").await;
     assert_eq!(call("/v1/freeze", body, Some(&future)).await, 401, "of the future");
-    let loose = signed(&world, key, &purpose, 0, "x-amz-target").await;
+    let loose = signed(&world, key, &purpose, 0, "user-agent").await;
     assert_eq!(call("/v1/freeze", body, Some(&loose)).await, 401, "a header that is not signed");
     let good = signed(&world, key, &purpose, 0, "").await;
     assert_eq!(call("/v1/freeze", &body.replace("a drill", "A drill"), Some(&good)).await, 401, "another body");
