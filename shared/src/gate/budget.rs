@@ -204,7 +204,7 @@ pub fn spent_percent(budget: &Budget, charged: Vec<Charge>, place: &Place, wante
     }
     let charged = that_count(budget, charged, place, &mine);
     let (before, _) = amount(budget.counts, charged.iter().map(|charge| &charge.used));
-    Some(if budget.most == 0 { 100 } else { before.saturating_mul(100) / budget.most })
+    Some(before.saturating_mul(100).checked_div(budget.most).unwrap_or(100))
 }
 
 /// Since when charges count against a budget.

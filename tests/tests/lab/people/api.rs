@@ -98,6 +98,10 @@ async fn freeze_approval_incident_and_budget_commands_talk_to_the_running_servic
     let spent = json(&["budget", "show"]).await;
     assert!(spent.iter().any(|row| row["spent"].as_u64() > Some(0) && row["most"] == 9), "{spent:#?}");
 
+    while !json(&["approval", "list"]).await.iter().any(|asked| asked["step"] == "block-source") {
+        assert!(Instant::now() < until, "{:#?}\n{}", json(&["incident", "show", &run]).await, service.log());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
     let denied = json(&["approval", "deny", &run, "--step", "block-source", "--why", "our own scanner"]).await;
     assert_eq!(step(&denied[0], "block-source")["state"], "skipped", "{denied:#?}");
     let preview = json(&["incident", "undo", &run, "--step", "close-ingress", "--plan"]).await;
