@@ -245,11 +245,11 @@ fn times(screen: &mut Screen, what: &str, report: &[Value]) -> Result<(), LabErr
     screen.step_at("first change", "after record, plan and decision", seconds(first));
     match at("contained_at") {
         Some(contained) => screen.step_at("contained", "all that contains was read back", seconds(contained)),
-        None => screen.step("contained", "not wholly: a person is asked about the rest"),
+        None => screen.no_time("contained", "not wholly: a person is asked about the rest"),
     }
     match at("ended_at") {
         Some(ended) => screen.step_at("ended", "nothing is owed", seconds(ended)),
-        None => screen.step("ended", "not yet: something is undone, or looked at again, later"),
+        None => screen.no_time("ended", "not yet: something is undone, or looked at again, later"),
     }
     Ok(())
 }

@@ -75,6 +75,12 @@ impl Screen {
         self.line(&format!("{left:<WIDTH$}{}", self.paint("2", &format!("{seconds:>5.1} s"))));
     }
 
+    /// Something that has not come yet, and so has no time.
+    pub(super) fn no_time(&self, name: &str, text: &str) {
+        let left = format!("{name:<NAME$}{text}");
+        self.line(&format!("{left:<WIDTH$}{}", self.paint("2", "    -")));
+    }
+
     /// A state, as wide as the widest.
     pub(super) fn state(&self, state: &str) -> String {
         let code = match state {
