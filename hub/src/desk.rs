@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use cordon_shared::{
     engine::{RunState, StepState, StepView, View},
     freeze::{self, Freeze, standing},
-    gate::budget::{Budget, standings},
+    gate::budget::{Budget, since, standings},
     id::IncidentId,
     journal::{Journal, JournalError, RunRow, Store, ops},
     page::freeze_key,
@@ -263,8 +263,7 @@ impl Desk {
         let filter = RunFilter { open_only: true, ..RunFilter::default() };
         let mut waiting = Vec::new();
         for row in self.store.runs(&filter).await? {
-            let view = self.store.view(row.run).await?;
-            waiting.extend(view.steps.iter().filter_map(|step| Question::of(&view, step)));
+            waiting.extend(self.questions_of(row.run).await?);
         }
         Ok(waiting)
     }
@@ -329,8 +328,7 @@ impl Desk {
     pub async fn budgets(&self, budgets: &[Budget], now: Timestamp) -> Result<Vec<Spent>, DeskError> {
         let mut rows = Vec::new();
         for budget in budgets {
-            let since = now.checked_sub(budget.window).unwrap_or(Timestamp::MIN);
-            let charges = self.store.charges(since, budget.counts).await?;
+            let charges = self.store.charges(since(budget, now), budget.counts).await?;
             rows.extend(standings(budget, &charges, now).into_iter().map(|standing| Spent {
                 scope: budget.scope.to_string(),
                 whose: standing.whose,

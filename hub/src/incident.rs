@@ -8,7 +8,6 @@ use cordon_shared::{
     id::IncidentId,
     intake::Rejection,
     plan::Change,
-    playbook::Work,
 };
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -303,10 +302,7 @@ fn holds(view: &View) -> Vec<HoldJson> {
 }
 
 fn step(view: &View, step: &StepView) -> StepJson {
-    let action = match view.definition(step).map(|definition| &definition.work) {
-        Some(Work::Action(name)) => name.clone(),
-        _ => "hold".to_owned(),
-    };
+    let action = view.action(step).to_owned();
     let state = StepWord::of(step);
     let shown = !matches!(state, StepWord::Skipped | StepWord::Done | StepWord::AlreadyDone);
     let changes = step.plan.as_ref().filter(|_| shown).map(|plan| plan.changes.clone()).unwrap_or_default();

@@ -9,8 +9,9 @@ use std::{sync::Arc, time::Duration};
 
 use cordon_shared::{
     arn::Arn,
-    journal::JournalError,
-    notice::{Audience, Target},
+    engine::View,
+    journal::{JournalError, Sealed, ops},
+    notice::{Audience, Notice, Target},
 };
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
@@ -210,6 +211,16 @@ async fn rest(enough: &CancellationToken, pause: Duration) {
             () = tokio::time::sleep(pause) => {}
             () = enough.cancelled() => {}
         }
+    }
+}
+
+/// The incident that a notice tells of, with its entries. One whose journal makes no sense is never told.
+pub(crate) async fn told_of(hub: &Hub, notice: &Notice) -> Result<(Vec<Sealed>, View), Unsent> {
+    let entries = hub.store.entries(notice.run).await?;
+    match ops::fold(notice.run, &entries) {
+        Ok(view) => Ok((entries, view)),
+        Err(error @ JournalError::Store(_)) => Err(error.into()),
+        Err(error) => Err(Unsent::Never(error.to_string())),
     }
 }
 

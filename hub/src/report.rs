@@ -12,11 +12,7 @@ mod reach;
 mod story;
 mod tell;
 
-use cordon_shared::{
-    engine::{StepView, View},
-    journal::Sealed,
-    playbook::Work,
-};
+use cordon_shared::{engine::View, journal::Sealed};
 use serde_json::Value;
 
 pub use json::{
@@ -81,14 +77,6 @@ impl Report {
     #[must_use]
     pub fn html(&self) -> String {
         html::render(self)
-    }
-}
-
-/// The name of a step's action; `hold` for a playbook's hold.
-fn action<'v>(view: &'v View, step: &StepView) -> &'v str {
-    match view.definition(step).map(|definition| &definition.work) {
-        Some(Work::Action(name)) => name,
-        _ => "hold",
     }
 }
 

@@ -16,7 +16,6 @@ use cordon_shared::{
     id::IncidentId,
     journal::JournalError,
     plan::{Change, ChangeKey, StepKey},
-    playbook::Work,
 };
 use cordon_spoke::action::{ActionError, ApplyError, Undo};
 use futures::future::BoxFuture;
@@ -144,7 +143,7 @@ pub async fn preview(hub: &Arc<Hub>, run: IncidentId, step: Option<&StepKey>) ->
     let frozen = gate::undo_frozen(&hub.journal, &view, ous).await?;
     let (mut steps, mut gone, mut reached) = (Vec::new(), Vec::new(), true);
     for known in wanted {
-        let action = action(&view, known);
+        let action = view.action(known);
         let named_only = step.is_none() && hub.registry.get(action).is_some_and(|action| action.undo_only_named);
         let attributes = if named_only {
             known.claims.iter().map(|claim| by_name(&view, known, claim)).collect()
@@ -179,13 +178,6 @@ pub async fn preview(hub: &Arc<Hub>, run: IncidentId, step: Option<&StepKey>) ->
 #[must_use]
 pub fn schema() -> Value {
     cordon_shared::words::canonical(schemars::schema_for!(Preview).to_value())
-}
-
-fn action<'v>(view: &'v View, step: &StepView) -> &'v str {
-    match view.definition(step).map(|definition| &definition.work) {
-        Some(Work::Action(name)) => name,
-        _ => "hold",
-    }
 }
 
 fn plain(key: &ChangeKey, fate: Fate, what: Vec<String>) -> AttributePreview {

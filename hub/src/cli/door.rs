@@ -20,7 +20,7 @@ use crate::{
         self, Answered, call,
         client::{CallError, Caller},
     },
-    config::Config,
+    config::{Config, people::Person},
     desk::{Desk, DeskError, Form, Listed, Question, Spent, Thawed, Which},
     driver::{self, Hub, serve_requests},
     incident::IncidentJson,
@@ -210,7 +210,7 @@ impl Door {
         };
         let store = desk.store();
         let what = format!("{} of {}", request.doing().word(), request.run());
-        let asker = known(store, &what, who(config).await).await?;
+        let asker = known(store, &what, who(config).await.map(|(_, asker)| asker)).await?;
         let id = store.append_request(&request, &asker, SystemClock.now()).await?;
         match setup::hub((**config).clone(), Wanted { what: "incident", ..Wanted::default() }).await {
             Ok(hub) => {
@@ -246,22 +246,20 @@ async fn turn_away(store: &SqliteStore, what: &str, why: &str) -> Result<(), Fai
 }
 
 /// Who sits here: the person of `[[people]]` that AWS says the credentials of the environment belong to.
-async fn who(config: &Config) -> Result<Asker, Failure> {
+async fn who(config: &Config) -> Result<(&Person, Asker), Failure> {
     let sessions = Sessions::new(setup::session_settings(config), Limits::new(Rates::default()), Arc::new(SystemClock)).await;
     let caller = match sessions {
         Ok(sessions) => sessions.who_am_i().await,
         Err(error) => Err(error),
     };
     let caller = caller.map_err(|error| Failure::usage(format!("it is not known who you are: {error}")))?;
-    let (_, asker) = people::asker(&config.people, &Identity::Aws(caller.arn)).map_err(|error| Failure::usage(error.to_string()))?;
-    Ok(asker)
+    people::asker(&config.people, &Identity::Aws(caller.arn)).map_err(|error| Failure::usage(error.to_string()))
 }
 
 /// The same, where the policies let them do this.
 pub(super) async fn permitted(config: &Config, doing: Doing) -> Result<Asker, Failure> {
-    let asker = who(config).await?;
+    let (person, asker) = who(config).await?;
     let policies = Keeper::load(config.policy.dir.as_deref(), &setup::registry()?).map_err(SetupError::from)?.in_force();
-    let person = people::named(&config.people, &asker.by).ok_or_else(|| Failure::usage(format!("{} is nobody", asker.by.0)))?;
     policies.may(person, doing, None, SystemClock.now(), &config.policy.time_zone).map_err(Failure::usage)?;
     Ok(asker)
 }

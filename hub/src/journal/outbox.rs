@@ -11,7 +11,7 @@ use cordon_shared::{
 };
 use jiff::Timestamp;
 use rusqlite::{CachedStatement, Connection, Row, params};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{
@@ -96,19 +96,20 @@ impl TurnedAway {
 const HEADS: &str = "FROM outbox o WHERE o.target = ?1 AND o.done IS NULL AND NOT EXISTS \
                      (SELECT 1 FROM outbox p WHERE p.target = o.target AND p.run = o.run AND p.done IS NULL AND p.id < o.id)";
 
-fn due(row: &Row<'_>) -> Result<Due, JournalError> {
+/// A row of id, what is told, tries, unsure, place. `what`: what is told, in words.
+pub(super) fn due<T: DeserializeOwned>(row: &Row<'_>, slip: fn(i64) -> Slip, what: &str) -> Result<Due<T>, JournalError> {
     let notice: String = row.get(1).map_err(failed)?;
     let place: Option<String> = row.get(4).map_err(failed)?;
     Ok(Due {
-        slip: Slip::Notice(row.get(0).map_err(failed)?),
-        notice: serde_json::from_str(&notice).map_err(|error| strange("a notice", error))?,
+        slip: slip(row.get(0).map_err(failed)?),
+        notice: serde_json::from_str(&notice).map_err(|error| strange(what, error))?,
         tries: u32::try_from(natural(row.get(2).map_err(failed)?)).unwrap_or(u32::MAX),
         unsure: row.get(3).map_err(failed)?,
         place: place.map(|text| read_place(&text)).transpose()?,
     })
 }
 
-pub(super) fn read_place(text: &str) -> Result<Place, JournalError> {
+fn read_place(text: &str) -> Result<Place, JournalError> {
     serde_json::from_str(text).map_err(|error| strange("a message's place", error))
 }
 
@@ -155,7 +156,7 @@ impl SqliteStore {
         let target = target.to_owned();
         self.read(move |conn| {
             let sql = format!("SELECT o.id, o.notice, o.tries, o.unsure, o.place {HEADS} AND o.due <= ?2 ORDER BY o.id LIMIT ?3");
-            all(conn, &sql, params![target, nanos(now), whole(limit)], due)
+            all(conn, &sql, params![target, nanos(now), whole(limit)], |row| due(row, Slip::Notice, "a notice"))
         })
         .await
     }

@@ -6,12 +6,12 @@
 
 use cordon_shared::{journal::JournalError, page::Page};
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    outbox::{Due, Slip, change, read_place},
-    rows::{all, failed, json, nanos, natural, one, stamp, strange, whole},
+    outbox::{Due, Slip, change, due},
+    rows::{all, failed, json, nanos, one, stamp, whole},
     sqlite::SqliteStore,
 };
 
@@ -32,18 +32,6 @@ pub struct Told {
 /// The first that is not sent to a destination. `?1`: the destination.
 const HEAD: &str = "FROM pages o WHERE o.target = ?1 AND o.done IS NULL AND NOT EXISTS \
                     (SELECT 1 FROM pages p WHERE p.target = o.target AND p.done IS NULL AND p.id < o.id)";
-
-fn due(row: &Row<'_>) -> Result<Due<Page>, JournalError> {
-    let page: String = row.get(1).map_err(failed)?;
-    let place: Option<String> = row.get(4).map_err(failed)?;
-    Ok(Due {
-        slip: Slip::Page(row.get(0).map_err(failed)?),
-        notice: serde_json::from_str(&page).map_err(|error| strange("a page", error))?,
-        tries: u32::try_from(natural(row.get(2).map_err(failed)?)).unwrap_or(u32::MAX),
-        unsure: row.get(3).map_err(failed)?,
-        place: place.map(|text| read_place(&text)).transpose()?,
-    })
-}
 
 /// Puts a page in for each destination, or for those that there will be.
 pub(super) fn put(conn: &Connection, page: &Page) -> Result<(), JournalError> {
@@ -78,7 +66,7 @@ impl SqliteStore {
         let target = target.to_owned();
         self.read(move |conn| {
             let sql = format!("SELECT o.id, o.page, o.tries, o.unsure, o.place {HEAD} AND o.due <= ?2");
-            one(conn, &sql, params![target, nanos(now)], due)
+            one(conn, &sql, params![target, nanos(now)], |row| due(row, Slip::Page, "a page"))
         })
         .await
     }

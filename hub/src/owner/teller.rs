@@ -8,7 +8,6 @@ use std::time::Duration;
 use cordon_shared::{
     engine::View,
     id::{AccountId, CellId, Region},
-    journal::{JournalError, ops},
 };
 use cordon_spoke::{
     action::ActionError,
@@ -29,7 +28,7 @@ use crate::{
     config::{notify::Slack, owner::Owner},
     driver::Hub,
     journal::outbox::Due,
-    notify::Unsent,
+    notify::{self, Unsent},
     org::OrgError,
     slack::{Direct, Undelivered},
 };
@@ -76,12 +75,7 @@ impl Teller {
 
     /// Sends a notice, and keeps who was told.
     pub(crate) async fn send(&self, hub: &Hub, due: &Due) -> Result<(), Unsent> {
-        let entries = hub.store.entries(due.notice.run).await?;
-        let view = match ops::fold(due.notice.run, &entries) {
-            Ok(view) => view,
-            Err(error @ JournalError::Store(_)) => return Err(error.into()),
-            Err(error) => return Err(Unsent::Never(error.to_string())),
-        };
+        let (entries, view) = notify::told_of(hub, &due.notice).await?;
         let found = self.find(hub, &view).await?;
         let Some((address, place)) = &found.address else {
             // Said once, by the first way that there is.

@@ -4,7 +4,7 @@ use cordon_shared::engine::{StepState, StepView, View};
 use serde_json::Value;
 
 use super::{
-    Access, AccessVerdict, CLOSE_INGRESS, FIND_LOGINS, LoginLine, LookedAt, Statement, action, at, count, plain,
+    Access, AccessVerdict, CLOSE_INGRESS, FIND_LOGINS, LoginLine, LookedAt, Statement, at, count, plain,
     story::{finding_reference, provider},
     tell::{because, unknown},
     text_at,
@@ -36,8 +36,8 @@ pub(super) fn access(view: &View) -> Access {
         let text = format!("{}: from then on it counted as compromised.", why.trim_end_matches('.'));
         statements.push(Statement { text, reference: Some("the steps below".to_owned()), not_known_because: None });
     }
-    statements.extend(view.steps.iter().filter(|step| action(view, step) == CLOSE_INGRESS).filter_map(exposure));
-    let search = view.steps.iter().rfind(|step| action(view, step) == FIND_LOGINS);
+    statements.extend(view.steps.iter().filter(|step| view.action(step) == CLOSE_INGRESS).filter_map(exposure));
+    let search = view.steps.iter().rfind(|step| view.action(step) == FIND_LOGINS);
     let about_access = actor || search.is_some();
     let (verdict, logins, looked_at) = match search {
         Some(step) => searched(step, &mut statements),

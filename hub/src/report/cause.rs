@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{
     Access, AccessVerdict, Answer, CHAINED, CLOSE_INGRESS, DEACTIVATE, EXPOSURE, FIND_LOGINS, RELATED, Statement, TRACE, TRACE_EXPOSURE,
-    action, at, count, plain, reach,
+    at, count, plain, reach,
     story::finding_reference,
     tell::{NAMED, because, latest, list, say, some_of, text, unknown},
     text_at,
@@ -236,7 +236,7 @@ fn remedy(view: &View, access: &Access) -> Vec<Statement> {
     let closed = view
         .steps
         .iter()
-        .find(|step| action(view, step) == CLOSE_INGRESS && matches!(step.state, StepState::InEffect | StepState::AlreadyDone));
+        .find(|step| view.action(step) == CLOSE_INGRESS && matches!(step.state, StepState::InEffect | StepState::AlreadyDone));
     let open: Vec<&Value> = latest(view, EXPOSURE).map(|step| list(&step.outcome, &["open_rules"]).collect()).unwrap_or_default();
     match closed {
         Some(step) => out.push(say(
@@ -267,8 +267,7 @@ fn remedy(view: &View, access: &Access) -> Vec<Statement> {
             out.push(say(format!("Look at, and remove, what the credentials made: {made}."), format!("step {}", step.key)));
         }
     }
-    let inactive =
-        |step: &&StepView| action(view, step) == DEACTIVATE && matches!(step.state, StepState::InEffect | StepState::AlreadyDone);
+    let inactive = |step: &&StepView| view.action(step) == DEACTIVATE && matches!(step.state, StepState::InEffect | StepState::AlreadyDone);
     if let Some(step) = view.steps.iter().find(inactive) {
         let sentence = format!("{} is inactive. Give its rightful user another one, then delete it.", view.subject.name());
         out.push(say(sentence, format!("step {}", step.key)));

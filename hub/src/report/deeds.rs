@@ -11,14 +11,14 @@ use serde_json::Value;
 
 use super::{
     BLOCK_SOURCE, CLOSE_INGRESS, CUT_FLOWS, Changed, DENY_SESSIONS, EvidenceRef, FIND_LOGINS, ISOLATE, Limit, NotDone, Note, UndoCommand,
-    UndoGuide, action, at, plain,
+    UndoGuide, at, plain,
 };
 use crate::incident::IncidentJson;
 
 fn row(view: &View, step: &StepView, change: &Change, now: String) -> Changed {
     Changed {
         step: step.key.to_string(),
-        action: action(view, step).to_owned(),
+        action: view.action(step).to_owned(),
         resource: change.resource.clone(),
         attribute: change.attribute.clone(),
         before: change.before.clone(),
@@ -113,7 +113,7 @@ pub(super) fn not_done(view: &View) -> Vec<NotDone> {
             StepState::Waiting => ("waiting", step.deferred.clone().unwrap_or_else(|| "its turn has not come".to_owned()), None),
             _ => continue,
         };
-        out.push(NotDone { step: Some(key), action: action(view, step).to_owned(), state: state.to_owned(), why, answer });
+        out.push(NotDone { step: Some(key), action: view.action(step).to_owned(), state: state.to_owned(), why, answer });
     }
     out
 }
@@ -175,7 +175,7 @@ fn only_named(name: &str) -> bool {
 pub(super) fn undo(view: &View) -> UndoGuide {
     let run = view.run;
     let steps = undoable(view);
-    let (open, others): (Vec<&StepView>, Vec<&StepView>) = steps.iter().partition(|step| only_named(action(view, step)));
+    let (open, others): (Vec<&StepView>, Vec<&StepView>) = steps.iter().partition(|step| only_named(view.action(step)));
     let mut guide = UndoGuide { commands: Vec::new(), by_itself: Vec::new(), will_not: Vec::new() };
     if !others.is_empty() {
         let names: Vec<String> = others.iter().rev().map(|step| step.key.to_string()).collect();
@@ -191,7 +191,7 @@ pub(super) fn undo(view: &View) -> UndoGuide {
         });
     }
     for step in &open {
-        let does = if action(view, step) == CLOSE_INGRESS {
+        let does = if view.action(step) == CLOSE_INGRESS {
             format!("opens to the world again what {} closed", step.key)
         } else {
             format!("gives back what {} took from credentials that may be an attacker's", step.key)
@@ -206,7 +206,7 @@ pub(super) fn undo(view: &View) -> UndoGuide {
     if !steps.is_empty() {
         if !open.is_empty() {
             let names = |closes: bool| {
-                let those = open.iter().filter(|step| (action(view, step) == CLOSE_INGRESS) == closes);
+                let those = open.iter().filter(|step| (view.action(step) == CLOSE_INGRESS) == closes);
                 those.map(|step| step.key.to_string()).collect::<Vec<_>>().join(", ")
             };
             for (closes, what) in [(true, "Open a rule to the world again"), (false, "Give credentials back")] {
@@ -230,7 +230,7 @@ pub(super) fn evidence(view: &View) -> Vec<EvidenceRef> {
         .iter()
         .map(|note| EvidenceRef { sha256: note.raw_sha256.clone(), what: format!("finding {} as it came from {}", note.id.0, note.input) });
     let of_steps = view.steps.iter().flat_map(|step| {
-        let what = format!("kept by step {} ({})", step.key, action(view, step));
+        let what = format!("kept by step {} ({})", step.key, view.action(step));
         step.evidence.iter().map(move |sha256| EvidenceRef { sha256: sha256.clone(), what: what.clone() })
     });
     let mut out: Vec<EvidenceRef> = Vec::new();
@@ -251,7 +251,7 @@ const REVOKING: &str = "https://docs.aws.amazon.com/IAM/latest/UserGuide/id_role
 /// What the measures taken do not do.
 pub(super) fn limits(view: &View) -> Vec<Limit> {
     let stands = |name: &str| {
-        view.steps.iter().any(|step| action(view, step) == name && matches!(step.state, StepState::InEffect | StepState::AlreadyDone))
+        view.steps.iter().any(|step| view.action(step) == name && matches!(step.state, StepState::InEffect | StepState::AlreadyDone))
     };
     let (closed, blocked, isolated) = (stands(CLOSE_INGRESS), stands(BLOCK_SOURCE), stands(ISOLATE));
     let mut out = Vec::new();
@@ -259,7 +259,7 @@ pub(super) fn limits(view: &View) -> Vec<Limit> {
         out.push(Limit { code: code.map(str::to_owned), text: text.to_owned(), source: source.map(str::to_owned) });
     };
     // Undone by its time, it has done its work.
-    let cut = view.steps.iter().rfind(|step| action(view, step) == CUT_FLOWS && step.effective.is_some());
+    let cut = view.steps.iter().rfind(|step| view.action(step) == CUT_FLOWS && step.effective.is_some());
     let ended = cut.is_some_and(|step| at(&step.outcome, &["tracked_flows"]).and_then(Value::as_str) == Some("ended-with"));
     if isolated && !ended {
         say(
@@ -298,7 +298,7 @@ pub(super) fn limits(view: &View) -> Vec<Limit> {
             Some(REVOKING),
         );
     }
-    if view.steps.iter().any(|step| action(view, step) == FIND_LOGINS && step.state == StepState::Done) {
+    if view.steps.iter().any(|step| view.action(step) == FIND_LOGINS && step.state == StepState::Done) {
         say(
             None,
             "The logs were written by the instance itself: who has taken it over can keep lines from being written, though not remove those already delivered.",

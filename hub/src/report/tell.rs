@@ -3,7 +3,7 @@
 use cordon_shared::engine::{StepState, StepView, View};
 use serde_json::Value;
 
-use super::{Statement, action, at, plain, text_at};
+use super::{Statement, at, plain, text_at};
 
 /// Calls, addresses and resources named in one statement; the JSON of the step has all.
 pub(super) const NAMED: usize = 8;
@@ -29,7 +29,7 @@ pub(super) fn because(step: &StepView) -> String {
 /// The latest instance of an action that found something out; else the latest that has an outcome; else the latest that was at least wanted,
 /// for the reason why it has none. A second look that could not see hides nothing of the first.
 pub(super) fn latest<'v>(view: &'v View, name: &str) -> Option<&'v StepView> {
-    let of = |step: &&StepView| action(view, step) == name;
+    let of = |step: &&StepView| view.action(step) == name;
     let answered = |step: &&StepView| of(step) && step.outcome.is_object();
     let knows = |step: &&StepView| answered(step) && text_at(&step.outcome, &["nothing_known_because"]).is_none();
     let wanted = |step: &&StepView| of(step) && !matches!(step.state, StepState::Skipped { .. });

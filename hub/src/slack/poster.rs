@@ -1,11 +1,6 @@
 //! Notices of the outbox, posted once and updated in place.
 
-use cordon_shared::{
-    engine::View,
-    journal::{JournalError, Sealed, ops},
-    notice::NoticeKind,
-    page::Page,
-};
+use cordon_shared::{engine::View, journal::Sealed, notice::NoticeKind, page::Page};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -18,7 +13,7 @@ use crate::{
     config::notify::{Route, Slack},
     driver::Hub,
     journal::outbox::{Due, Place},
-    notify::Unsent,
+    notify::{self, Unsent},
 };
 
 /// What the metadata of a message is called, by which it is found again.
@@ -46,12 +41,7 @@ impl Poster {
 
     /// Sends a notice. Posting is one step, done once; updating in place may be repeated.
     pub(crate) async fn send(&self, hub: &Hub, due: &Due) -> Result<(), Unsent> {
-        let entries = hub.store.entries(due.notice.run).await?;
-        let view = match ops::fold(due.notice.run, &entries) {
-            Ok(view) => view,
-            Err(error @ JournalError::Store(_)) => return Err(error.into()),
-            Err(error) => return Err(Unsent::Never(error.to_string())),
-        };
+        let (entries, view) = notify::told_of(hub, &due.notice).await?;
         if due.notice.kind == NoticeKind::Answered {
             return self.settle(hub, due, &view, &entries).await;
         }

@@ -16,7 +16,7 @@ use crate::{
     id::IncidentId,
     mode::Mode,
     plan::StepKey,
-    playbook::{OnFailure, Playbook, Step},
+    playbook::{OnFailure, Playbook, Step, Work},
 };
 
 /// An entry that does not fit what came before it: the journal was written by something else, or damaged.
@@ -115,6 +115,15 @@ impl View {
     #[must_use]
     pub fn definition(&self, step: &StepView) -> Option<&Step> {
         self.playbook.steps.get(step.at)
+    }
+
+    /// The name of an instance's action; `hold` for a playbook's hold.
+    #[must_use]
+    pub fn action(&self, step: &StepView) -> &str {
+        match self.definition(step).map(|definition| &definition.work) {
+            Some(Work::Action(name)) => name,
+            _ => "hold",
+        }
     }
 
     /// The instance with this key.

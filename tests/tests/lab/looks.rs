@@ -3,9 +3,10 @@
 
 use std::time::{Duration, Instant};
 
+use cordon_lab::Settings;
 use serde_json::json;
 
-use crate::respond::world::{HOME, World, hold, id, members, state, step, text};
+use crate::respond::world::{HOME, World, hold, id, state, step, text};
 
 /// One change, and nothing that waits.
 const CLOSE: &str = r#"
@@ -23,16 +24,8 @@ with = { instance = "${subject.id}", ports = [22] }
 "#;
 
 async fn world(looks: &str) -> World {
-    let world = World::with(members(1, &[HOME]), |mut settings| {
-        settings.poll_every = "1h".to_owned();
-        settings.more = "\n[playbooks]\ndir = \"playbooks\"\n".to_owned();
-        settings
-    })
-    .await;
-    let playbooks = world.folder.path().join("playbooks");
-    std::fs::create_dir(&playbooks).unwrap();
-    std::fs::write(playbooks.join("ec2-brute-force.toml"), CLOSE.replace("LOOKS", looks)).unwrap();
-    world
+    let poll_every = "1h".to_owned();
+    World::with_playbook("ec2-brute-force", &CLOSE.replace("LOOKS", looks), |settings| Settings { poll_every, ..settings }).await
 }
 
 /// Waits until the report of a run has these words.

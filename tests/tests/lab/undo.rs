@@ -3,13 +3,16 @@
 
 use std::time::{Duration, Instant};
 
-use cordon_lab::organization::{
-    Exposure, Instance, InstanceShape,
-    look::{lets_in, open_to_world},
+use cordon_lab::{
+    Settings,
+    organization::{
+        Exposure, Instance, InstanceShape,
+        look::{lets_in, open_to_world},
+    },
 };
 use serde_json::{Value, json};
 
-use crate::respond::world::{HOME, World, hold, id, members, state, step, text};
+use crate::respond::world::{HOME, World, hold, id, state, step, text};
 
 async fn undo(world: &World, run: &str, more: &[&str]) -> cordon_lab::cordon::Output {
     world.cordon(&[&["incident", "undo", run, "--yes", "--format", "json"], more].concat(), "").await
@@ -83,13 +86,7 @@ async fn what_somebody_changed_in_between_is_left_to_a_person_with_the_commands(
     let world = World::new().await;
     let instance = world.instance("web").await;
     let run = id(&world.one(&world.attack(&instance)).await);
-    let entries = world.organization.entries(&instance.account, HOME, &instance.acl).await.unwrap();
-    let ours = entries.iter().find(|entry| entry["CidrBlock"] == "198.51.100.7/32" && entry["Egress"] == false).unwrap();
-    let theirs = json!({
-        "NetworkAclId": instance.acl, "RuleNumber": ours["RuleNumber"], "Egress": false, "Protocol": "-1", "RuleAction": "deny",
-        "CidrBlock": "198.51.100.7/32"
-    });
-    world.hand(&instance.account, "ec2", "replace_network_acl_entry", theirs).await;
+    world.seize_block(&instance).await;
     let rule = json!({"GroupId": instance.groups[0], "IpPermissions": [
         {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 30, "IpRanges": [{"CidrIp": "0.0.0.0/0", "Description": "by hand"}]}
     ]});
@@ -160,15 +157,8 @@ const SHORT: &str = include_str!("../../../hub/playbooks/ec2-brute-force.toml");
 
 #[tokio::test]
 async fn a_block_ends_when_its_time_is_over_also_for_an_incident_that_a_person_closed() {
-    let mut world = World::with(members(1, &[HOME]), |mut settings| {
-        settings.poll_every = "1h".to_owned();
-        settings.more = "\n[playbooks]\ndir = \"playbooks\"\n".to_owned();
-        settings
-    })
-    .await;
-    let playbooks = world.folder.path().join("playbooks");
-    std::fs::create_dir(&playbooks).unwrap();
-    std::fs::write(playbooks.join("ec2-brute-force.toml"), SHORT.replace("ttl = \"24h\"", "ttl = \"15s\"")).unwrap();
+    let (poll_every, short) = ("1h".to_owned(), SHORT.replace("ttl = \"24h\"", "ttl = \"15s\""));
+    let mut world = World::with_playbook("ec2-brute-force", &short, |settings| Settings { poll_every, ..settings }).await;
     let (open, closed) = futures::join!(world.instance("open"), world.instance("closed"));
     let before = [world.state(&open).await, world.state(&closed).await];
     let events = format!("{}\n{}\n", world.attack(&open), world.attack(&closed));

@@ -10,7 +10,6 @@ use cordon_hub::undo_preview::{AttributePreview, Fate};
 use cordon_lab::{
     Settings,
     drill::{Ground, Scene},
-    organization::Instance,
 };
 use cordon_shared::plan::{Change, ChangeKey};
 use cordon_spoke::action::Undo;
@@ -38,17 +37,6 @@ fn fates(preview: &Value, id: &str) -> BTreeSet<String> {
 
 fn only(fate: &str) -> BTreeSet<String> {
     BTreeSet::from([fate.to_owned()])
-}
-
-/// Somebody makes our entry against the attacker another one, under the same number.
-async fn seize_block(world: &World, instance: &Instance) {
-    let entries = world.organization.entries(&instance.account, HOME, &instance.acl).await.unwrap();
-    let ours = entries.iter().find(|entry| entry["CidrBlock"] == "198.51.100.7/32" && entry["Egress"] == false).unwrap();
-    let theirs = json!({
-        "NetworkAclId": instance.acl, "RuleNumber": ours["RuleNumber"], "Egress": false, "Protocol": "-1", "RuleAction": "deny",
-        "CidrBlock": "198.51.100.7/32"
-    });
-    world.hand(&instance.account, "ec2", "replace_network_acl_entry", theirs).await;
 }
 
 #[tokio::test]
@@ -88,7 +76,7 @@ async fn an_undo_shows_first_what_it_would_put_back_and_changes_nothing() {
     assert!(!calls.is_empty() && changing.is_empty(), "{changing:?}");
     assert_eq!((world.state(&instance).await, entries().await), (after, known));
 
-    seize_block(&world, &instance).await;
+    world.seize_block(&instance).await;
     let drifted = preview(&world, &run, &[]).await;
     assert!(fates(&drifted, "block-source").contains("by-hand"), "{drifted:#}");
     let table = world.cordon(&["incident", "undo", &run, "--plan"], "").await;
@@ -208,14 +196,7 @@ with = { instance = "${subject.id}", sources = "${finding.network.remote_ips}", 
 
 #[tokio::test]
 async fn an_undo_stops_at_what_it_may_not_touch_and_goes_on_when_that_is_done() {
-    let world = World::with(members(1, &[HOME]), |mut settings| {
-        settings.more = "\n[playbooks]\ndir = \"playbooks\"\n".to_owned();
-        settings
-    })
-    .await;
-    let playbooks = world.folder.path().join("playbooks");
-    std::fs::create_dir(&playbooks).unwrap();
-    std::fs::write(playbooks.join("ec2-brute-force.toml"), THREE).unwrap();
+    let world = World::with_playbook("ec2-brute-force", THREE, |settings| settings).await;
     let instance = world.instance("web").await;
     let before = world.state(&instance).await;
     let done = world.one(&world.attack(&instance)).await;

@@ -15,7 +15,7 @@ use cordon_lab::{
     },
     shared,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 pub(crate) const HOME: &str = "us-east-1";
@@ -52,6 +52,16 @@ impl World {
     pub(crate) async fn with(shape: Shape, change: impl FnOnce(Settings) -> Settings) -> Self {
         let gateway = GatewayOptions { enforcement: Enforcement::all(), ..GatewayOptions::default() };
         Self::over(shared().unwrap(), gateway, shape, |settings| change(Settings { confirm_findings: false, ..settings })).await
+    }
+
+    /// One member account, with this playbook in the place of the one built in.
+    pub(crate) async fn with_playbook(name: &str, text: &str, change: impl FnOnce(Settings) -> Settings) -> Self {
+        let more = "\n[playbooks]\ndir = \"playbooks\"\n".to_owned();
+        let world = Self::with(members(1, &[HOME]), |settings| change(Settings { more, ..settings })).await;
+        let playbooks = world.folder.path().join("playbooks");
+        std::fs::create_dir(&playbooks).unwrap();
+        std::fs::write(playbooks.join(name).with_extension("toml"), text).unwrap();
+        world
     }
 
     /// Over a moto without the extension, whose organization only its management account sees. Nothing is enforced.
@@ -152,6 +162,17 @@ impl World {
     pub(crate) async fn hand(&self, account: &str, service: &str, operation: &str, params: Value) -> Value {
         let answer = self.lab.hand.call(account, HOME, service, operation, params).await;
         answer.unwrap_or_else(|error| panic!("{service} {operation}: {error}"))
+    }
+
+    /// Somebody makes our entry against the attacker another one, under the same number.
+    pub(crate) async fn seize_block(&self, instance: &Instance) {
+        let entries = self.organization.entries(&instance.account, HOME, &instance.acl).await.unwrap();
+        let ours = entries.iter().find(|entry| entry["CidrBlock"] == "198.51.100.7/32" && entry["Egress"] == false).unwrap();
+        let theirs = json!({
+            "NetworkAclId": instance.acl, "RuleNumber": ours["RuleNumber"], "Egress": false, "Protocol": "-1", "RuleAction": "deny",
+            "CidrBlock": "198.51.100.7/32"
+        });
+        self.hand(&instance.account, "ec2", "replace_network_acl_entry", theirs).await;
     }
 }
 
