@@ -81,8 +81,13 @@ fn badly_escalated(lab: &Lab, run: IncidentId) -> Option<String> {
     None
 }
 
+/// How many histories: few at each run of the suite, as many as `PROPTEST_CASES` says when somebody looks for more.
+fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(48)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_every_run_ends_in_a_state_that_says_why(ask in any::<bool>(), login in any::<bool>(), people in 0_u8..3, budget in prop_oneof![Just(100_u32), 0_u32..3], moves in moves()) {

@@ -56,7 +56,7 @@ impl Lab {
         let step = view.step(key).unwrap();
         assert!(step.state == StepState::InEffect && !step.claims.is_empty(), "{step:?} is looked at");
         let (look, after) = look::number(view, step, self.now).unwrap();
-        assert!(step.effective.unwrap() + after <= self.now && look > step.looks.done);
+        assert!(step.effective.unwrap() + after <= self.now.max(view.updated_at) && look > step.looks.done);
         let found = match (fate, self.verdict(view, key)) {
             (Fate::Throttled, _) => {
                 Sight::Unread { why: "throttled".into(), again: (step.looks.tries < 3).then(|| self.now + SignedDuration::from_secs(10)) }

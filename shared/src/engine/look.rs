@@ -136,9 +136,11 @@ pub fn due(view: &View, step: &StepView) -> Option<Timestamp> {
 }
 
 /// The look that is due at `now`, from 1, and how long after the change came into effect that is. Of several that were missed, the last.
+/// As in [`super::next`], time that goes back takes nothing back: the last entry's time counts as the least.
 #[must_use]
 pub fn number(view: &View, step: &StepView, now: Timestamp) -> Option<(u32, SignedDuration)> {
     let effective = step.effective?;
+    let now = now.max(view.updated_at);
     let is_due = |after: &SignedDuration| effective.checked_add(*after).is_ok_and(|due| due <= now);
     let looks = (1_u32..).zip(view.playbook.looks.iter().copied());
     looks.filter(|(number, after)| *number > step.looks.done && (is_due(after) || *number == step.looks.done.saturating_add(1))).last()

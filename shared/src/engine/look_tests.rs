@@ -78,6 +78,19 @@ fn a_look_that_reads_nothing_is_tried_again_and_then_said_and_fails_nothing() {
     assert_eq!(summary(&the(&lab)).state, RunState::Contained);
 }
 
+#[test]
+fn a_clock_that_goes_back_takes_no_look_back_that_was_due() {
+    let mut lab = done();
+    let key = StepKey::first("later");
+    let since = the(&lab).step(&key).unwrap().effective.unwrap();
+    lab.now = since + SignedDuration::from_hours(25);
+    lab.append(lab.runs[0], vec![Entry::Released { step: None, by: Person("ann".into()) }]).unwrap();
+    lab.now = since;
+    let view = the(&lab);
+    assert!(next(&view, lab.now, lab.pace()).commands.contains(&Command::Look(key.clone())));
+    assert_eq!(look::number(&view, view.step(&key).unwrap(), lab.now), Some((2, SignedDuration::from_hours(24))));
+}
+
 fn reverted() -> (Lab, Vec<NoticeKind>) {
     let mut lab = done();
     let before = Standing::of(&the(&lab));
