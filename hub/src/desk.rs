@@ -118,6 +118,12 @@ impl Question {
         Self { incident, step: step.clone(), digest, why, expires, people: 0, said_yes: Vec::new(), changes: Vec::new() }
     }
 
+    /// The questions that an incident asks now.
+    #[must_use]
+    pub fn all(view: &View) -> Vec<Self> {
+        view.steps.iter().filter_map(|step| Self::of(view, step)).collect()
+    }
+
     /// The question that a step asks now.
     #[must_use]
     pub fn of(view: &View, step: &StepView) -> Option<Self> {
@@ -255,7 +261,7 @@ impl Desk {
         })
     }
 
-    /// What waits for a yes.
+    /// What waits for a yes. An incident that cannot be read asks nothing; the list of incidents names it.
     ///
     /// # Errors
     /// Those of the journal.
@@ -263,7 +269,11 @@ impl Desk {
         let filter = RunFilter { open_only: true, ..RunFilter::default() };
         let mut waiting = Vec::new();
         for row in self.store.runs(&filter).await? {
-            waiting.extend(self.questions_of(row.run).await?);
+            match self.store.view(row.run).await {
+                Ok(view) => waiting.extend(Question::all(&view)),
+                Err(error) if error.is_of_one_run() => tracing::warn!(run = %row.run, %error, "this incident cannot be read"),
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(waiting)
     }
@@ -273,8 +283,7 @@ impl Desk {
     /// # Errors
     /// Those of the journal.
     pub async fn questions_of(&self, run: IncidentId) -> Result<Vec<Question>, DeskError> {
-        let view = self.store.view(run).await?;
-        Ok(view.steps.iter().filter_map(|step| Question::of(&view, step)).collect())
+        Ok(Question::all(&self.store.view(run).await?))
     }
 
     /// Freezes that stand, or all freezes and thaws that ever were.

@@ -197,7 +197,7 @@ where
                     // Somebody else writes to it faster than it is driven: it is due still.
                     Err(error @ JournalError::Conflict { .. }) => tracing::warn!(run = %id, %error, "put down; taken up again"),
                     // One run that cannot be driven stops no other.
-                    Err(error @ (JournalError::Chain(_) | JournalError::Illegal(_) | JournalError::Refused(_) | JournalError::NoRun(_))) => {
+                    Err(error) if error.is_of_one_run() || matches!(error, JournalError::Refused(_)) => {
                         tracing::error!(run = %id, %error, "this incident cannot be driven");
                         hub.store.set_aside(id, &error.to_string()).await?;
                     }
@@ -224,7 +224,7 @@ async fn until_wake(hub: &Hub, now: Timestamp, in_hand: &BTreeSet<IncidentId>) -
 async fn one(hub: Arc<Hub>, row: RunRow) -> (IncidentId, Result<run::Parked, JournalError>) {
     let cell = match (row.account.parse(), row.region.parse()) {
         (Ok(account), Ok(region)) => CellId::new(account, region),
-        _ => return (row.run, Err(JournalError::Store(format!("{} has no cell", row.run)))),
+        _ => return (row.run, Err(JournalError::Unreadable(format!("{} has no cell", row.run)))),
     };
     let slot = tokio::select! {
         slot = hub.slots.acquire(&cell) => slot,

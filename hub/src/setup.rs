@@ -196,6 +196,7 @@ pub async fn hub(config: Config, wanted: Wanted) -> Result<Arc<Hub>, SetupError>
     let lease = if wanted.looks_only { nobodys() } else { store.take_lease(clock.as_ref(), wanted.what).await? };
     if !wanted.rehearsal && !wanted.looks_only {
         store.set_targets(&notify::targets(&config.notify, wanted.what == "serve"), clock.now()).await?;
+        store.try_set_aside_again().await?;
     }
     let limits = Limits::new(Rates::default());
     let sessions = Sessions::new(session_settings(&config), limits, Arc::clone(&clock)).await?;

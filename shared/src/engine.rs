@@ -24,6 +24,8 @@ pub use view::{Illegal, View};
 #[cfg(test)]
 mod history;
 #[cfg(test)]
+mod history_limits;
+#[cfg(test)]
 mod history_tests;
 #[cfg(test)]
 mod history_undo;

@@ -182,7 +182,7 @@ fn entries(view: &View, ask: &Ask, digest: &str, ruling: &Ruling, also: Vec<Clai
     match ruling {
         Ruling::Go => {
             let attempt = known.map_or(0, |known| known.attempts).saturating_add(1);
-            let by: Vec<&str> = known.into_iter().flat_map(|known| &known.approvals).map(|yes| yes.by.0.as_str()).collect();
+            let by: Vec<&str> = rule::counting(view, ask).map(|yes| yes.by.0.as_str()).collect();
             let met = opt_out::met(view, ask.action, ask.region.as_ref(), &ask.facts, &ask.plan, now);
             let whose: Vec<&str> = met.iter().map(|met| met.whose).collect();
             let over = if whose.is_empty() { String::new() } else { format!(", over the new opt-out of {}", whose.join(" and ")) };

@@ -58,6 +58,9 @@ pub enum JournalError {
     /// The chain is broken.
     #[error(transparent)]
     Chain(#[from] ChainError),
+    /// An entry is not one that this version of Cordon knows: it was damaged, or a newer one wrote it.
+    #[error("an entry in the journal cannot be read: {0}; run `cordon audit verify`")]
+    Unreadable(String),
     /// There is no such run.
     #[error("there is no incident {0}")]
     NoRun(IncidentId),
@@ -68,6 +71,17 @@ pub enum JournalError {
     #[error("the journal cannot be written or read: {0}")]
     Store(String),
 }
+
+impl JournalError {
+    /// Whether it is about one run's own entries: no other run need wait for it.
+    #[must_use]
+    pub fn is_of_one_run(&self) -> bool {
+        matches!(self, Self::Chain(_) | Self::Illegal(_) | Self::NoRun(_) | Self::Unreadable(_))
+    }
+}
+
+/// The code of a run whose entries cannot be read.
+pub const UNREADABLE: &str = "unreadable";
 
 /// The current state of a run, kept beside its entries so that start-up need not read them all.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,10 +116,11 @@ pub struct RunRow {
 
 impl RunRow {
     /// Whether a later finding may join it. Not one that has come to its end, also while it is looked at again; nor one that waits for a
-    /// person because somebody changed back what it did: that finding is a new incident, which contains anew.
+    /// person because somebody changed back what it did, or because its entries cannot be read: that finding is a new incident, which
+    /// contains anew.
     #[must_use]
     pub fn takes_findings(&self) -> bool {
-        !self.over && !self.state.is_end() && self.code != REVERTED
+        !self.over && !self.state.is_end() && self.code != REVERTED && self.code != UNREADABLE
     }
 }
 

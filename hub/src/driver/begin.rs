@@ -196,6 +196,7 @@ impl Beginning<'_> {
                 return self.later("organization-unreadable", why).await;
             }
         };
+        facts.void = judge::void(run, view, step).await?;
         let mode = judge::mode(run, view);
         // What the hub writes about a finding changes nothing of a member's: neither its opt-out nor a known source forbids it.
         if action.seat == Seat::Hub {

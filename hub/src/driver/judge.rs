@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cordon_shared::{
-    engine::View,
+    engine::{StepView, View},
     gate::{
         PolicyAnswer, PolicyVerdict,
         budget::{self, Place},
@@ -20,9 +20,11 @@ use serde_json::Value;
 use super::{Hub, run::Run};
 use crate::{
     org::{AccountFacts, OrgError},
+    people,
     policy::{
         Case,
         case::{Deed, Matter, OptOuts},
+        person::{About, Doing},
     },
 };
 
@@ -80,6 +82,30 @@ async fn budget_spent(hub: &Hub, view: &View, deed: Deed<'_>, plan: Option<&Plan
         most = most.max(budget::spent_percent(one, charged, &place, &uses).unwrap_or(0));
     }
     Ok(most)
+}
+
+/// Who may say yes to a step no more though they did, and why: they are not among the people any more, or the policies in force say so.
+pub(super) async fn void(run: &Run, view: &View, step: &StepView) -> Result<BTreeMap<String, String>, JournalError> {
+    let mut void = BTreeMap::new();
+    if step.approvals.is_empty() || step.finishing {
+        return Ok(void);
+    }
+    let hub = &run.hub;
+    let (entries, policies) = (hub.store.entries(view.run).await?, hub.policies.in_force());
+    for (before, yes) in step.approvals.iter().enumerate() {
+        let Some(person) = people::named(&hub.config.people, &yes.by) else {
+            void.insert(yes.by.0.clone(), "there is nobody of this name in `[[people]]` now".to_owned());
+            continue;
+        };
+        // Asked as it was then: with the yes of those who were before.
+        let mut then = step.clone();
+        then.approvals.truncate(before);
+        let about = About { view, entries: &entries, step: Some(&then) };
+        if let Err(why) = policies.may(person, Doing::Approve, Some(&about), hub.clock.now(), &hub.config.policy.time_zone) {
+            void.insert(yes.by.0.clone(), why);
+        }
+    }
+    Ok(void)
 }
 
 /// The mode that a run's steps are decided under.

@@ -29,7 +29,7 @@ pub async fn serve_requests(hub: &Hub) -> Result<usize, JournalError> {
             Ok(text) => Ok(text),
             Err(JournalError::Refused(text)) => Err(text),
             // An incident that cannot be read keeps nobody else waiting.
-            Err(error @ (JournalError::NoRun(_) | JournalError::Illegal(_) | JournalError::Chain(_))) => Err(error.to_string()),
+            Err(error) if error.is_of_one_run() => Err(error.to_string()),
             Err(error) => return Err(error),
         };
         hub.store.answer_request(asked.id, answer, hub.clock.now()).await?;

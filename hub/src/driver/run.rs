@@ -109,6 +109,7 @@ impl Run {
                 known: self.hub.known_source(view),
                 refused,
                 ous: Some(facts.ous()),
+                ..Facts::default()
             }),
             Err(crate::org::OrgError::Passing(why)) => Err(why),
             Err(crate::org::OrgError::Unfit(hold)) => {

@@ -44,10 +44,16 @@ async fn let_go_on(hub: &Hub, lines: &[Freeze]) -> Result<bool, JournalError> {
     let (mut complete, mut freed) = (true, false);
     let by_ou = lines.iter().any(|line| matches!(line.scope, Scope::Ou(_)));
     for run in hub.store.maybe_frozen().await? {
-        let view = hub.store.view(run).await?;
-        if !waits_for_a_thaw(&view) {
-            continue;
-        }
+        let view = match hub.store.view(run).await {
+            Ok(view) if waits_for_a_thaw(&view) => view,
+            Ok(_) => continue,
+            // The driver puts it aside; it keeps nothing else from going on.
+            Err(error) if error.is_of_one_run() => {
+                tracing::warn!(%run, %error, "whether a freeze stops this incident cannot be read");
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         let mut ous = Some(Vec::new());
         if by_ou {
             match hub.org.facts(&view.subject.cell.account).await {

@@ -4,7 +4,7 @@ use cordon_shared::{
     engine::{ClaimFrom, RunState, StepView, View},
     gate::{self, Stays, budget::Charge},
     id::IncidentId,
-    journal::{JournalError, RunRow, Sealed, Tx as _, ops},
+    journal::{JournalError, RunRow, Sealed, Tx as _, UNREADABLE, ops},
     plan::{Counts, StepKey},
 };
 use jiff::Timestamp;
@@ -298,17 +298,23 @@ impl SqliteStore {
         self.read(move |conn| gate::to_restore(&mut SqlTx::new(conn), run, &step, &gone)).await
     }
 
-    /// Puts aside a run whose entries cannot be read: a person is needed, and nothing happens in it by itself. Its entries stay as they are.
+    /// Puts aside a run whose entries cannot be read, as [`ops::set_aside`].
     ///
     /// # Errors
     /// Those of the store.
     pub async fn set_aside(&self, run: IncidentId, why: &str) -> Result<(), JournalError> {
         let why = why.to_owned();
+        self.execute(move |conn| ops::set_aside(&mut SqlTx::new(conn), run, &why)).await
+    }
+
+    /// Makes due what was put aside: this version of Cordon may be able to read it, or somebody has mended it.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn try_set_aside_again(&self) -> Result<(), JournalError> {
         self.execute(move |conn| {
-            let sql = "UPDATE runs SET state = ?2, code = 'unreadable', reason = ?3, wake = NULL WHERE run = ?1";
-            let mut statement = conn.prepare_cached(sql).map_err(failed)?;
-            statement.execute(params![run.to_string(), RunState::Stuck.as_str(), why]).map_err(failed)?;
-            Ok(())
+            let sql = "UPDATE runs SET wake = opened_at WHERE code = ?1 AND over = 0";
+            conn.prepare_cached(sql).and_then(|mut statement| statement.execute([UNREADABLE])).map_err(failed).map(drop)
         })
         .await
     }

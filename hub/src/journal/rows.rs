@@ -109,7 +109,7 @@ pub(crate) fn sealed(row: &Row<'_>) -> Result<Sealed, JournalError> {
     Ok(Sealed {
         seq: natural(row.get(0).map_err(failed)?),
         at: stamp(row.get(1).map_err(failed)?),
-        entry: serde_json::from_str(&text).map_err(|error| strange("an entry", error))?,
+        entry: serde_json::from_str(&text).map_err(|error| JournalError::Unreadable(error.to_string()))?,
         prev: row.get(3).map_err(failed)?,
         hash: row.get(4).map_err(failed)?,
     })

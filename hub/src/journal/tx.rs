@@ -148,7 +148,7 @@ impl Tx for SqlTx<'_> {
     fn open_run_with_key(&mut self, key: &str) -> Result<Option<IncidentId>, JournalError> {
         let sql =
             "SELECT r.run FROM keys k JOIN runs r ON r.id = k.run WHERE k.key = ?1 AND r.over = 0
-                 AND r.state NOT IN ('planned', 'ignored', 'closed', 'undone') AND r.code <> 'reverted' ORDER BY r.opened_at, r.run LIMIT 1";
+                 AND r.state NOT IN ('planned', 'ignored', 'closed', 'undone') AND r.code NOT IN ('reverted', 'unreadable') ORDER BY r.opened_at, r.run LIMIT 1";
         one(self.conn, sql, [key], |row| incident(&row.get::<_, String>(0).map_err(failed)?))
     }
 

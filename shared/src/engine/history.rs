@@ -7,18 +7,19 @@ use futures::executor::block_on;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::{Command, Entry, FindingNote, Pace, Person, View, expired, next};
+use super::{
+    Command, Entry, FindingNote, Pace, View, expired,
+    history_limits::{ACCOUNTS, Where, ous},
+    next,
+};
 use crate::{
     finding::{FindingId, ResourceRole, Subject, SubjectKind, Version},
-    freeze::{self, Freeze, Level, Scope},
-    gate::{
-        self, Ask, Caps, Decision, Facts, Lease, PolicyAnswer,
-        budget::{self, Budget, Spending},
-    },
+    freeze::Level,
+    gate::{self, Ask, Caps, Decision, Facts, Lease, PolicyAnswer, budget::Spending},
     id::{CellId, IncidentId},
     journal::{Accepted, Journal, JournalError, mem::MemStore, ops},
     mode::Mode,
-    plan::{Change, Counts, Effect, Plan, Risk, StepKey, Verdict},
+    plan::{Change, Effect, Plan, Risk, StepKey, Verdict},
     playbook::{Playbook, Work},
 };
 
@@ -88,7 +89,7 @@ pub(super) enum Move {
     Seize(u8),
     /// What was changed back is done again.
     Retry,
-    Freeze(Level),
+    Freeze(Level, Where),
     Thaw,
 }
 
@@ -100,8 +101,12 @@ pub(super) enum Fate {
     CrashAfter,
     LostAnswer,
     Throttled,
-    /// Somebody freezes everything between the yes and the call.
+    /// Before the last call somebody freezes everything.
     Frozen,
+    /// Before the last call another process takes the lease.
+    LeaseLost,
+    /// Before the last call the warrant's time is over.
+    WarrantEnds,
 }
 
 pub(super) struct Lab {
@@ -112,8 +117,9 @@ pub(super) struct Lab {
     pub(super) since: Timestamp,
     pub(super) mode: Mode,
     pub(super) caps: Caps,
-    /// How many resources may be changed in an hour before a person is asked.
+    /// How many resources may be changed in an hour before a person is asked: in the organization, and in each account.
     pub(super) budget: u32,
+    pub(super) of_each: u32,
     /// What the policies say to every change.
     pub(super) policy: PolicyAnswer,
     pub(super) runs: Vec<IncidentId>,
@@ -144,6 +150,7 @@ impl Lab {
             mode,
             caps: Caps { per_account_hour: 2, per_organization_hour: 3 },
             budget: 100,
+            of_each: 100,
             policy: PolicyAnswer::allow("toy"),
             runs: Vec::new(),
             world: BTreeMap::new(),
@@ -191,11 +198,16 @@ impl Lab {
         if !repeat {
             self.finding += 1;
         }
-        let cell = CellId::new("111122223333".parse().unwrap(), "us-east-1".parse().unwrap());
+        let cell = CellId::new(ACCOUNTS[usize::from(instance / 2).min(1)].parse().unwrap(), "us-east-1".parse().unwrap());
         let subject = Subject { cell, kind: SubjectKind::Instance, id: format!("i-{instance}"), arn: None };
         let role = if actor { ResourceRole::Actor } else { ResourceRole::Target };
         let version = Version { updated_at: Some(self.now), count: 1, severity: 20, role: Some(role), remote_ips: vec![] };
-        let switches = if more { json!(["a", "c"]) } else { json!(["a"]) };
+        let switches = match (instance, more) {
+            (0 | 1, false) => json!(["a"]),
+            (0 | 1, true) => json!(["a", "c"]),
+            (_, false) => json!(["d"]),
+            (_, true) => json!(["d", "e"]),
+        };
         let note = FindingNote {
             id: FindingId(format!("f-{instance}-{}", self.finding)),
             version,
@@ -285,35 +297,6 @@ impl Lab {
         }
     }
 
-    fn allowance(&self) -> Budget {
-        Budget { scope: budget::Scope::Organization, window: SignedDuration::from_hours(1), counts: Counts::Resources, most: self.budget }
-    }
-
-    /// The resources changed in the last hour, and what of the budget is spent.
-    fn changed(&self) -> (usize, u32) {
-        let since = self.now - SignedDuration::from_hours(1);
-        let ask = move |tx: &mut dyn crate::journal::Tx| Ok((tx.spent(since, None)?.len(), tx.charges(since, Counts::Resources)?));
-        let (changed, charges) = block_on(self.journal.with(ask)).unwrap();
-        (changed, budget::standings(&self.allowance(), &charges, self.now)[0].spent)
-    }
-
-    /// The resources changed in the last hour in the account that all runs are about.
-    fn changed_in_account(&self) -> usize {
-        let since = self.now - SignedDuration::from_hours(1);
-        let account = self.view(self.runs[0]).subject.cell.account.to_string();
-        block_on(self.journal.with(move |tx| Ok(tx.spent(since, Some(&account))?.len()))).unwrap()
-    }
-
-    /// What was given a warrant is within the caps, and where no person said yes, it spent nothing beyond the budget.
-    fn assert_within(&self, before: u32, said_yes: bool) {
-        let (changed, spent) = self.changed();
-        assert!(changed <= self.caps.per_organization_hour as usize, "{changed} resources changed in an hour");
-        let here = self.changed_in_account();
-        assert!(here <= self.caps.per_account_hour as usize, "{here} resources changed in one account in an hour");
-        let free = spent <= self.budget || (spent == before && self.budget > 0);
-        assert!(said_yes || free, "{spent} of {} spent without a question, {before} before", self.budget);
-    }
-
     pub(super) fn begin(&mut self, view: &View, key: &StepKey, fate: Fate) {
         let run = view.run;
         let step = view.step(key).unwrap();
@@ -351,34 +334,44 @@ impl Lab {
             mode: self.mode,
             ask: false,
             planned_at: self.now + SignedDuration::from_nanos(1),
-            facts: Facts { read_at: self.now - self.facts_age, ..Facts::default() },
+            facts: Facts { read_at: self.now - self.facts_age, path: ous(view), ous: Some(ous(view)), ..Facts::default() },
             policy: self.policy.clone(),
             caps: self.caps,
-            spending: Spending { budgets: [self.allowance()].into(), counts: &[] },
+            spending: Spending { budgets: self.budgets().into(), counts: &[] },
             question_lasts: SignedDuration::from_hours(1),
             stand_down: gate::stand_down_key(view),
             uncounted: false,
             rehearsal: false,
         };
-        let (_, spent) = self.changed();
+        let spent = self.spent(view);
+        // So many persons said yes to exactly this, or it is only finished.
+        let asked = view.steps.iter().find(|step| step.key == *key).unwrap();
+        let persons: std::collections::BTreeSet<&str> = asked.approvals.iter().map(|yes| yes.by.0.as_str()).collect();
+        let said_yes = asked.finishing || (!persons.is_empty() && persons.len() >= usize::from(self.policy.people()));
+        let given = self.now;
         let (view, decision) = block_on(gate::commit(&self.journal, &self.lease, view, ask, self.now, self.pace())).unwrap();
         let Decision::Go(warrant) = decision else { return };
-        self.assert_within(spent, step.fixed || !step.approvals.is_empty());
+        self.assert_within(&view, spent, said_yes);
+        assert!(said_yes || self.policy.people() == 0, "nobody was asked");
         // `before` never changes once a warrant was given.
         let before = self.first.entry((run, key.clone())).or_insert_with(|| plan.before.clone());
         assert_eq!(*before, plan.before);
+        let watch = warrant.watch();
+        assert_eq!(self.halted(&watch), None, "the gate said yes to what may not be done");
         if fate == Fate::CrashBefore {
             return self.crash();
         }
-        if fate == Fate::Frozen {
-            return self.stopped(view.run, key, &warrant);
-        }
-        let watch = warrant.watch();
-        for change in &plan.changes {
-            if watch.stopped(self.now).is_some() || block_on(watch.frozen()).is_some() {
-                self.unwarranted += 1;
+        let mut effect = Effect::None;
+        for (number, change) in (1..).zip(&plan.changes) {
+            if number == plan.changes.len() {
+                self.meanwhile(fate);
             }
+            if let Some(error) = self.halted(&watch) {
+                return self.broken_off(run, Entry::ApplyFailed { step: key.clone(), effect, error, again: Some(self.now), counts: false });
+            }
+            self.called(&view, given, false);
             self.world.entry(change.resource.clone()).or_insert_with(|| "ours".into());
+            effect = Effect::Partial;
         }
         drop(warrant);
         assert!(watch.stopped(self.now).is_some(), "a warrant outlived its use");
@@ -411,40 +404,6 @@ impl Lab {
         let plan = view.step(key).unwrap().plan.clone().unwrap();
         let missing: Vec<_> = plan.changes.iter().filter(|change| !self.world.contains_key(&change.resource)).collect();
         if missing.is_empty() { Verdict::InEffect } else { Verdict::NotInEffect { detail: "off".into() } }
-    }
-
-    /// Freezes everything; any process may.
-    pub(super) fn freeze(&self, level: Level) {
-        let line = self.line(level);
-        block_on(self.journal.with(move |tx| freeze::freeze(tx, &line))).unwrap();
-    }
-
-    fn line(&self, level: Level) -> Freeze {
-        let by = Person("ann".into());
-        Freeze { number: 0, at: self.now, by, why: "toy".into(), scope: Scope::Organization, level, hard: false, alarm: None }
-    }
-
-    /// Thaws everything, and has what waited looked at again as the driver does.
-    pub(super) fn thaw(&self) {
-        let line = self.line(Level::Off);
-        if block_on(self.journal.with(move |tx| freeze::thaw(tx, &line))).is_err() {
-            return;
-        }
-        let lines = self.store.tables().freezes;
-        for run in &self.runs {
-            if let Some(entry) = gate::looked_at_again(&self.view(*run), None, &lines) {
-                self.append(*run, vec![entry]).unwrap();
-            }
-        }
-    }
-
-    /// The connector lets nothing out: the freeze came after the yes.
-    fn stopped(&self, run: IncidentId, key: &StepKey, warrant: &gate::Warrant) {
-        assert_eq!(block_on(warrant.watch().frozen()), None, "the gate said yes to what is frozen");
-        self.freeze(Level::Full);
-        let error = block_on(warrant.watch().frozen()).unwrap();
-        let again = Some(self.now);
-        self.append(run, vec![Entry::ApplyFailed { step: key.clone(), effect: Effect::None, error, again, counts: false }]).unwrap();
     }
 
     /// Lets everything that is due happen, well, for some days.

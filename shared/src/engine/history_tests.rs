@@ -9,6 +9,7 @@ use serde_json::json;
 use super::{
     Entry, Person, RunState, StepState, UndoCause,
     history::{Fate, Lab, Move},
+    history_limits::{Where, against_a_no},
     next, summary,
 };
 use crate::{
@@ -28,6 +29,8 @@ fn fate() -> impl Strategy<Value = Fate> {
         1 => Just(Fate::LostAnswer),
         1 => Just(Fate::Throttled),
         1 => Just(Fate::Frozen),
+        1 => Just(Fate::LeaseLost),
+        1 => Just(Fate::WarrantEnds),
     ]
 }
 
@@ -46,10 +49,10 @@ fn moves() -> impl Strategy<Value = Vec<(u8, Move)>> {
         1 => Just(Move::Undo),
         1 => (0_u8..3).prop_map(Move::Seize),
         1 => Just(Move::Retry),
-        1 => prop_oneof![Just(Level::Limited), Just(Level::Full)].prop_map(Move::Freeze),
+        1 => (prop_oneof![Just(Level::Limited), Just(Level::Full)], prop::sample::select(Where::ALL.to_vec())).prop_map(|(level, what)| Move::Freeze(level, what)),
         1 => Just(Move::Thaw),
     ];
-    proptest::collection::vec((0_u8..2, one), 1..60)
+    proptest::collection::vec((0_u8..3, one), 1..60)
 }
 
 /// What of a run's questions was not escalated as it should: once for each question and where the playbook says so, before the step is
@@ -90,9 +93,9 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_happens_every_run_ends_in_a_state_that_says_why(ask in any::<bool>(), login in any::<bool>(), people in 0_u8..3, budget in prop_oneof![Just(100_u32), 0_u32..3], moves in moves()) {
+    fn whatever_happens_every_run_ends_in_a_state_that_says_why(ask in any::<bool>(), login in any::<bool>(), people in 0_u8..3, (budget, of_each) in (prop_oneof![Just(100_u32), 0_u32..4], prop_oneof![Just(100_u32), 0_u32..3]), moves in moves()) {
         let mut lab = Lab::new(if ask { Mode::Ask } else { Mode::Act });
-        (lab.login, lab.budget) = (login, budget);
+        (lab.login, lab.budget, lab.of_each) = (login, budget, of_each);
         if people > 0 {
             lab.policy.verdict = gate::PolicyVerdict::Ask { people };
         }
@@ -105,7 +108,7 @@ proptest! {
                 Move::Finding { actor, more, repeat } => lab.arrive(instance, actor, more, repeat),
                 Move::Drift(which) => { lab.world.remove(["a", "b", "c"][usize::from(which)]); }
                 Move::Seize(which) => lab.seize(which),
-                Move::Freeze(level) => lab.freeze(level),
+                Move::Freeze(level, what) => lab.freeze(level, what),
                 Move::Thaw => lab.thaw(),
                 other => lab.person(other),
             }
@@ -117,7 +120,8 @@ proptest! {
         for run in &lab.runs {
             let view = lab.view(*run);
             let sum = summary(&view);
-            prop_assert!(!matches!(sum.state, RunState::Running), "{:?} {:?}", sum, view.steps);
+            let ends = [RunState::Closed, RunState::Contained, RunState::Held, RunState::Waiting, RunState::Undone, RunState::Stuck];
+            prop_assert!(ends.contains(&sum.state), "{:?} {:?}", sum, view.steps);
             prop_assert!(!sum.why.is_empty() && (!sum.code.is_empty() || sum.state == RunState::Closed), "no reason: {:?}", sum);
             // What an undo stopped before stands as it stood, with its claims; and the run says so.
             for step in view.steps.iter().filter(|step| step.whole_undo.stopped.is_some()) {
@@ -132,6 +136,7 @@ proptest! {
         }
         for run in &lab.runs {
             prop_assert_eq!(badly_escalated(&lab, *run), None);
+            prop_assert_eq!(against_a_no(&lab, *run), None);
         }
         // No switch is on without a run that answers for it.
         for (switch, by) in &lab.world {
@@ -380,7 +385,7 @@ fn contained(level: Level) -> Lab {
     let mut lab = Lab::new(Mode::Act);
     lab.arrive(0, false, false, false);
     while lab.step(Fate::Well) {}
-    lab.freeze(level);
+    lab.freeze(level, Where::Everything);
     lab
 }
 
@@ -443,7 +448,7 @@ fn a_change_that_a_freeze_stopped_is_read_and_made_again_from_its_stored_plan_af
 fn what_a_lower_freeze_still_stops_is_looked_at_once_for_each_thaw() {
     let mut lab = Lab::new(Mode::Act);
     lab.arrive(0, false, false, false);
-    lab.freeze(Level::Full);
+    lab.freeze(Level::Full, Where::Everything);
     while lab.step(Fate::Well) {}
     let view = lab.view(lab.runs[0]);
     let mut lines = lab.store.tables().freezes;

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::{
     Entry, Person, Sight, StepState, UndoCause, View,
     history::{Fate, Lab, Move},
+    history_limits::ous,
     look::{self, Reverted},
 };
 use crate::{
@@ -18,20 +19,27 @@ impl Lab {
     pub(super) fn undo(&mut self, view: &View, key: &StepKey, cause: UndoCause, fate: Fate) {
         let stopped = view.steps.iter().any(|step| step.whole_undo.stops);
         assert!(!(cause.is_whole() && stopped), "an undo went on behind what it may not touch");
+        let (given, by_person) = (self.now, matches!(cause, UndoCause::Person { .. }));
+        let ous = Some(ous(view));
         let (view, decision) =
-            block_on(gate::commit_undo(&self.journal, &self.lease, view, key.clone(), cause, None, self.now, self.pace())).unwrap();
+            block_on(gate::commit_undo(&self.journal, &self.lease, view, key.clone(), cause, ous, self.now, self.pace())).unwrap();
         let UndoDecision::Go { warrant, from, left } = decision else { return };
         if fate == Fate::CrashBefore {
             return self.crash();
         }
+        let step = key.clone();
         let (mut restored, mut by_hand) = (Vec::new(), Vec::new());
-        for claim in &from {
-            if warrant.watch().stopped(self.now).is_some() || block_on(warrant.watch().frozen()).is_some() {
-                self.unwarranted += 1;
+        for (number, claim) in (1..).zip(&from) {
+            if number == from.len() {
+                self.meanwhile(fate);
+            }
+            if let Some(error) = self.halted(&warrant.watch()) {
+                return self.broken_off(view.run, Entry::UndoFailed { step, error, again: Some(self.now) });
             }
             match self.world.get(&claim.key.resource).map(String::as_str) {
                 // Only what we turned on is turned off.
                 Some("ours") => {
+                    self.called(&view, given, by_person);
                     self.world.remove(&claim.key.resource);
                     restored.push(Change {
                         resource: claim.key.resource.clone(),
@@ -47,7 +55,6 @@ impl Lab {
         if fate == Fate::CrashAfter {
             return self.crash();
         }
-        let step = key.clone();
         let entry = if by_hand.is_empty() { Entry::Undone { step, restored, left } } else { Entry::ByHand { step, steps: by_hand } };
         self.append(view.run, vec![entry]).unwrap();
     }

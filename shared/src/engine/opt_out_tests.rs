@@ -115,7 +115,7 @@ proptest! {
         account in ages(), resources in ages(), answer in answers(),
         mode in prop_oneof![Just(Mode::Observe), Just(Mode::Ask), Just(Mode::Act)],
         to in prop_oneof![Just(To::This), Just(To::PlanAlone), Just(To::Another)],
-        said in 0_usize..4, (fixed, begun_so, uncounted) in any::<(bool, bool, bool)>(),
+        said in 0_usize..4, (fixed, anew, begun_so, uncounted) in any::<(bool, bool, bool, bool)>(),
     ) {
         let lab = about_to_decide(PolicyAnswer::allow("toy"), mode);
         let mut view = view(&lab);
@@ -128,7 +128,7 @@ proptest! {
         let step = view.steps.iter_mut().find(|step| step.key.id == "first").unwrap();
         step.approvals =
             ["ann", "ben", "ann"].iter().take(said).map(|by| Approval { digest: of.clone(), by: Person((*by).into()), expires, identity: String::new() }).collect();
-        step.fixed = fixed;
+        (step.fixed, step.finishing) = (fixed, fixed && !anew);
         step.digest = if begun_so { digest.clone() } else { alone.clone() };
         let (asked, now) = (ask.clone(), lab.now);
         let (looked, key) = (view.clone(), digest.clone());
@@ -154,10 +154,10 @@ proptest! {
             prop_assert_ne!(&digest, &alone);
             let people = questioned.unwrap();
             match &ruling {
-                Ruling::Go if fixed => prop_assert!(begun_so, "what was begun without this question is not finished over it"),
-                Ruling::Go => prop_assert!(mode != Mode::Observe && persons >= people),
+                Ruling::Go if fixed && !anew => prop_assert!(begun_so, "what was begun without this question is not finished over it"),
+                Ruling::Go => prop_assert!(mode != Mode::Observe && persons >= people && (begun_so || !fixed)),
                 Ruling::Ask { why, people: least } => {
-                    prop_assert!(*least >= people && !fixed);
+                    prop_assert!(*least >= people && (!fixed || anew));
                     prop_assert!(why.contains("appeared after the attack began") && why.contains("policy `careful`"), "{}", why);
                 }
                 Ruling::Observe { .. } => prop_assert_eq!(mode, Mode::Observe),

@@ -77,7 +77,7 @@ proptest! {
         (ask, plan_asks, opted_out, refused, known, uncounted) in any::<(bool, bool, bool, bool, bool, bool)>(),
         cap in 0_u32..2,
         said in 0_usize..4,
-        other_plan in any::<bool>(),
+        (other_plan, ann_left) in any::<(bool, bool)>(),
     ) {
         let lab = about_to_decide(PolicyAnswer::allow("toy"), mode);
         let mut view = view(&lab);
@@ -98,6 +98,7 @@ proptest! {
                 opt_outs: opted_out.then(|| OptOutFact { id: "111122223333".into(), whose: "account".into(), value: "true".into(), since: None }).into_iter().collect(),
                 known: known.then(|| "known".to_owned()),
                 refused: refused.then(|| "refused".to_owned()),
+                void: ann_left.then(|| ("ann".to_owned(), "she left".to_owned())).into_iter().collect(),
                 ..Facts::default()
             },
             policy,
@@ -114,7 +115,7 @@ proptest! {
         let expires = lab.now + SignedDuration::from_hours(1);
         // Three voices of two persons.
         step.approvals = ["ann", "ben", "ann"].iter().take(said).map(|by| super::Approval { digest: of.clone(), by: Person((*by).into()), expires, identity: String::new() }).collect();
-        let persons = if other_plan { 0 } else { [0_u8, 1, 2, 2][said] };
+        let persons = if other_plan { 0 } else { [0_u8, 1, 2, 2][said] - u8::from(ann_left && said > 0) };
         let rule = |policy: PolicyAnswer| {
             let (question, view, digest, now) = (question(policy), view.clone(), digest.clone(), lab.now);
             block_on(lab.journal.with(move |tx| gate::rule(tx, &view, &question, &digest, now))).unwrap()
@@ -134,6 +135,9 @@ proptest! {
         }
         if with == Ruling::Go {
             prop_assert!(says(verdict).people() <= persons && says(verdict).refusal().is_none());
+        }
+        if let Ruling::Ask { why, .. } = &with {
+            prop_assert_eq!(why.contains("the yes of ann counts no more: she left"), ann_left && said > 0);
         }
         // And each no of the policies that is reached says whose it is.
         if let (Ruling::Hold(hold), Ruling::Go | Ruling::Ask { .. }) = (&with, &without) {
@@ -251,4 +255,72 @@ fn a_question_is_escalated_once_with_every_yes_void_and_then_held() {
     lab.append(lab.runs[0], vec![Entry::Released { step: Some(StepKey::first("first")), by: Person("ann".into()) }]).unwrap();
     while lab.step(Fate::Well) {}
     assert!(matches!(first(&lab).state, StepState::Asked { escalated: false, .. }));
+}
+
+#[test]
+fn a_no_stands_until_a_yes_also_when_a_later_finding_comes_and_nothing_else_would_ask() {
+    let mut lab = about_to_decide(says(PolicyVerdict::Ask { people: 1 }), Mode::Act);
+    while lab.step(Fate::Well) {}
+    let by = Person("ann".into());
+    let no = Entry::Refused { step: StepKey::first("first"), by: by.clone(), why: "it is the shop".into(), identity: String::new() };
+    lab.append(lab.runs[0], vec![no]).unwrap();
+    assert!(matches!(first(&lab).state, StepState::Skipped { .. }));
+    // No policy asks any more, and what the finding says is more than before.
+    lab.policy = PolicyAnswer::allow("toy");
+    lab.arrive(0, false, true, false);
+    while lab.step(Fate::Well) {}
+    let StepState::Asked { why, people, .. } = first(&lab).state else { panic!("{:?}", first(&lab)) };
+    assert_eq!((why.as_str(), people), ("before, ann said no: it is the shop", 1));
+    // Nor does an operator's retry do it.
+    lab.append(
+        lab.runs[0],
+        vec![Entry::Refused { step: StepKey::first("first"), by: by.clone(), why: String::new(), identity: String::new() }],
+    )
+    .unwrap();
+    lab.append(lab.runs[0], vec![Entry::Retried { step: Some(StepKey::first("first")), by }]).unwrap();
+    while lab.step(Fate::Well) {}
+    assert!(matches!(first(&lab).state, StepState::Asked { .. }) && lab.world.is_empty());
+    yes(&lab, "ben", &digest(&lab)).unwrap();
+    while lab.step(Fate::Well) {}
+    assert_eq!(first(&lab).state, StepState::InEffect);
+    assert_eq!(first(&lab).refused, None);
+}
+
+/// What was begun is finished by itself after a crash; where AWS refused it and a person has it tried again, what asks then asks then.
+#[test]
+fn what_was_begun_is_finished_without_a_question_and_what_a_person_has_begun_anew_is_asked_about_anew() {
+    for again in [false, true] {
+        let mut lab = about_to_decide(says(PolicyVerdict::Ask { people: 2 }), Mode::Act);
+        while lab.step(Fate::Well) {}
+        let plan = digest(&lab);
+        yes(&lab, "ann", &plan).unwrap();
+        yes(&lab, "ben", &plan).unwrap();
+        lab.step(Fate::CrashBefore);
+        assert!(first(&lab).fixed && lab.world.is_empty());
+        if again {
+            let (step, code, why) = (StepKey::first("first"), "access-denied".into(), "refused".into());
+            lab.append(lab.runs[0], vec![Entry::Failed { step: step.clone(), code, why }]).unwrap();
+            lab.append(lab.runs[0], vec![Entry::Retried { step: Some(step), by: Person("cleo".into()) }]).unwrap();
+        }
+        lab.now += SignedDuration::from_mins(20);
+        while lab.step(Fate::Well) {}
+        if again {
+            let plan = digest(&lab);
+            assert!(lab.world.is_empty(), "a yes is used once");
+            yes(&lab, "ann", &plan).unwrap();
+            // A no to what was begun once is no end that nobody looks at.
+            let no =
+                Entry::Refused { step: StepKey::first("first"), by: Person("ben".into()), why: String::new(), identity: String::new() };
+            lab.append(lab.runs[0], vec![no]).unwrap();
+            let StepState::Held(hold) = first(&lab).state else { panic!("{:?}", first(&lab)) };
+            assert_eq!(hold.code, "said-no");
+            lab.append(lab.runs[0], vec![Entry::Released { step: None, by: Person("cleo".into()) }]).unwrap();
+            while lab.step(Fate::Well) {}
+            let plan = digest(&lab);
+            yes(&lab, "ann", &plan).unwrap();
+            yes(&lab, "ben", &plan).unwrap();
+            while lab.step(Fate::Well) {}
+        }
+        assert_eq!(first(&lab).state, StepState::InEffect, "{again}");
+    }
 }

@@ -34,6 +34,8 @@ pub struct StepView {
     pub digest: String,
     /// Whether `plan` is fixed because a warrant was once given for it.
     pub fixed: bool,
+    /// Whether that warrant's yes still counts: what it was given for is only finished, and no person has had the step begun anew since.
+    pub finishing: bool,
     /// What came of it.
     pub outcome: Value,
     /// SHA-256 of its evidence.
@@ -52,6 +54,8 @@ pub struct StepView {
     pub waits: u32,
     /// The yes of each person who has said so to the plan that is asked about.
     pub approvals: Vec<Approval>,
+    /// Who said no to it, in words, where nobody has said yes since.
+    pub refused: Option<String>,
     /// A person's release of a hold that the playbook wrote, or of this hold code.
     pub released: Option<Hold>,
     /// When the first warrant was given.
@@ -96,6 +100,7 @@ impl StepView {
             plan: None,
             digest: String::new(),
             fixed: false,
+            finishing: false,
             outcome: Value::Null,
             evidence: Vec::new(),
             attempts: 0,
@@ -105,6 +110,7 @@ impl StepView {
             deferred: None,
             waits: 0,
             approvals: Vec::new(),
+            refused: None,
             released: None,
             first_change: None,
             effective: None,
@@ -135,7 +141,7 @@ impl StepView {
 }
 
 /// A released hold that the playbook itself wrote is done; any other is looked at again.
-pub(super) fn after_release(playbook: &Playbook, step: &StepView, at: Timestamp) -> StepState {
+fn after_release(playbook: &Playbook, step: &StepView, at: Timestamp) -> StepState {
     match playbook.steps.get(step.at).map(|definition| &definition.work) {
         Some(Work::Hold(_)) => StepState::Done,
         // It was begun once: the world is read before anything more is done.
@@ -159,7 +165,17 @@ impl StepView {
         }
     }
 
+    /// A person has what is held looked at again.
+    pub(super) fn release(&mut self, hold: Hold, playbook: &Playbook, at: Timestamp) {
+        self.released = Some(hold);
+        self.state = after_release(playbook, self, at);
+        self.finishing = false;
+        self.tries = 0;
+        self.not_before = None;
+    }
+
     pub(super) fn retry(&mut self, at: Timestamp) {
+        self.finishing = false;
         self.state = if self.fixed { StepState::Broken { effect: Effect::Unknown, again: at } } else { StepState::Waiting };
         self.tries = 0;
         self.not_before = None;
@@ -223,6 +239,7 @@ impl StepView {
                     let enough = self.approvals.len().saturating_add(1) >= usize::from(*people);
                     self.approvals.push(Approval { digest: digest.clone(), by: by.clone(), expires: *expires, identity: identity.clone() });
                     if enough {
+                        self.refused = None;
                         self.state = if self.fixed { S::Reapply } else { S::Waiting };
                         self.not_before = None;
                     }
@@ -232,7 +249,9 @@ impl StepView {
             Entry::Refused { by, why, .. } => match self.state {
                 S::Asked { .. } => {
                     let why = if why.is_empty() { format!("{} said no", by.0) } else { format!("{} said no: {why}", by.0) };
-                    self.state = S::Skipped { why };
+                    self.refused = Some(why.clone());
+                    // Something of it may be there: that is not passed over.
+                    self.state = if self.fixed { S::Held(Hold { code: "said-no".to_owned(), why }) } else { S::Skipped { why } };
                 }
                 _ => return cannot("refused"),
             },
@@ -261,7 +280,7 @@ impl StepView {
                 S::Waiting | S::Reapply if self.plan.is_some() && *attempt == self.attempts.saturating_add(1) => {
                     self.attempts = *attempt;
                     self.waits = 0;
-                    self.fixed = true;
+                    (self.fixed, self.finishing) = (true, true);
                     self.uncounted = *uncounted;
                     self.approvals.clear();
                     self.first_change.get_or_insert(at);
@@ -360,12 +379,7 @@ impl StepView {
                 _ => return cannot("held"),
             },
             Entry::Released { .. } => match &self.state {
-                S::Held(hold) => {
-                    self.released = Some(hold.clone());
-                    self.state = after_release(playbook, self, at);
-                    self.tries = 0;
-                    self.not_before = None;
-                }
+                S::Held(hold) => self.release(hold.clone(), playbook, at),
                 _ => return cannot("released"),
             },
             Entry::Retried { .. } => match self.state {

@@ -9,7 +9,7 @@ use super::{
     entry::{Entry, FindingNote, Hold, Person},
     look::Sight,
     stand::StepState,
-    step::{StepView, after_release},
+    step::StepView,
 };
 use crate::{
     finding::{ResourceRole, Subject},
@@ -239,10 +239,8 @@ impl View {
                 self.account = None;
                 self.put_off = None;
                 for step in &mut self.steps {
-                    if let StepState::Held(hold) = &step.state {
-                        step.released = Some(hold.clone());
-                        step.state = after_release(&self.playbook, step, at);
-                        step.tries = 0;
+                    if let StepState::Held(hold) = step.state.clone() {
+                        step.release(hold, &self.playbook, at);
                     }
                 }
             }
@@ -266,7 +264,10 @@ impl View {
                     return Err(illegal(format!("`{key}` exists already")));
                 }
                 let index = self.steps.iter().rposition(|step| step.at == place).map_or(self.steps.len(), |last| last + 1);
-                self.steps.insert(index, StepView::new(key.clone(), place, *generation));
+                let mut anew = StepView::new(key.clone(), place, *generation);
+                // Who said no to it has said no to this one.
+                anew.refused = self.latest(&key.id).and_then(|before| before.refused.clone());
+                self.steps.insert(index, anew);
             }
             other => {
                 let Some(key) = other.step() else { return Err(illegal("it names no step".to_owned())) };

@@ -1,13 +1,13 @@
 //! The rule itself: what the gate says, from what it reads in its own transaction.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{Ask, FACTS_LAST, budget, frozen, hold, opt_out};
 use crate::{
-    engine::{ClaimFrom, Hold, View},
+    engine::{Approval, ClaimFrom, Hold, View},
     journal::{JournalError, Tx},
     mode::Mode,
     optout::Since,
@@ -18,6 +18,8 @@ use crate::{
 pub const STAND_DOWN: SignedDuration = SignedDuration::from_hours(24 * 7);
 /// The window of the caps.
 const WINDOW: SignedDuration = SignedDuration::from_hours(1);
+/// How far in the future something may be said to have been: what is beyond that, a clock said that went back.
+const AHEAD: SignedDuration = SignedDuration::from_mins(5);
 /// How long a step whose resource is taken waits before it is planned again: half a second, doubled each time, at most half a minute.
 const BUSY_WAIT: SignedDuration = SignedDuration::from_millis(500);
 const BUSY_WAIT_MOST: SignedDuration = SignedDuration::from_secs(30);
@@ -51,6 +53,8 @@ pub struct Facts {
     pub known: Option<String>,
     /// The subject is one that Cordon never touches.
     pub refused: Option<String>,
+    /// Who may say yes to the step no more though they did, and why: their yes counts no more.
+    pub void: BTreeMap<String, String>,
     /// The names of the OUs above the account ([`crate::freeze::names_of_ous`]); `None`: not known, and each freeze of an OU applies.
     pub ous: Option<Vec<String>>,
 }
@@ -144,7 +148,7 @@ pub fn rule(tx: &mut dyn Tx, view: &View, ask: &Ask, digest: &str, now: Timestam
     if let Some(why) = &view.observe_only {
         return Ok(Ruling::Observe { why: why.clone() });
     }
-    let fixed = view.step(&ask.step).is_some_and(|step| step.fixed);
+    let known = view.step(&ask.step);
     if ask.mode == Mode::Observe {
         return Ok(Ruling::Observe { why: "mode observe: a plan and no more".to_owned() });
     }
@@ -165,12 +169,16 @@ pub fn rule(tx: &mut dyn Tx, view: &View, ask: &Ask, digest: &str, now: Timestam
         None => budget::asks(tx, view, ask, now)?,
         other => other,
     };
-    // A step that once had its warrant has had its yes: it is only finished, from the same plan.
+    // A person's no stands until a person's yes, also where the reason to ask is gone.
+    let said_no = known.and_then(|step| step.refused.clone());
     let questioned = over.as_ref().map_or(0, |(_, people)| *people);
-    let people = ask.policy.people().max(u8::from(wants_person.is_some())).max(questioned);
-    if people > said_yes(view, ask, digest, now) && !fixed {
+    let people = ask.policy.people().max(u8::from(wants_person.is_some() || said_no.is_some())).max(questioned);
+    // A step that had its warrant has had its yes: it is only finished, from the same plan, unless a person has it begun anew.
+    if people > said_yes(view, ask, digest, now) && known.is_none_or(|step| !step.finishing) {
         let of_policy = Some(ask.policy.why.clone()).filter(|_| ask.policy.people() > 0);
-        let why = over.map(|(why, _)| why).into_iter().chain(wants_person).chain(of_policy).collect::<Vec<_>>().join("; ");
+        let said_no = said_no.map(|no| format!("before, {no}"));
+        let why = over.map(|(why, _)| why).into_iter().chain(wants_person).chain(of_policy).chain(said_no).chain(void(view, ask));
+        let why = why.collect::<Vec<_>>().join("; ");
         return Ok(Ruling::Ask { why, people });
     }
     if !ask.uncounted
@@ -181,10 +189,22 @@ pub fn rule(tx: &mut dyn Tx, view: &View, ask: &Ask, digest: &str, now: Timestam
     Ok(Ruling::Go)
 }
 
-/// How many different persons have said yes to exactly this plan, and not too long ago.
+/// Each yes to the step of a person who may still say so.
+pub(super) fn counting<'v>(view: &'v View, ask: &'v Ask) -> impl Iterator<Item = &'v Approval> {
+    let given = view.step(&ask.step).into_iter().flat_map(|step| &step.approvals);
+    given.filter(|yes| !ask.facts.void.contains_key(&yes.by.0))
+}
+
+/// Why a yes that was given does not count, for each.
+fn void<'v>(view: &'v View, ask: &'v Ask) -> impl Iterator<Item = String> + 'v {
+    let given = view.step(&ask.step).into_iter().flat_map(|step| &step.approvals);
+    given.filter_map(|yes| ask.facts.void.get(&yes.by.0).map(|why| format!("the yes of {} counts no more: {why}", yes.by.0)))
+}
+
+/// How many different persons who may have said yes to exactly this plan, and not too long ago.
 fn said_yes(view: &View, ask: &Ask, digest: &str, now: Timestamp) -> u8 {
     let now = now.max(view.updated_at);
-    let counts = view.step(&ask.step).into_iter().flat_map(|step| &step.approvals).filter(|yes| yes.digest == digest && now < yes.expires);
+    let counts = counting(view, ask).filter(|yes| yes.digest == digest && now < yes.expires);
     let people: BTreeSet<&str> = counts.map(|yes| yes.by.0.as_str()).collect();
     u8::try_from(people.len()).unwrap_or(u8::MAX)
 }
@@ -202,7 +222,8 @@ fn taken(tx: &mut dyn Tx, view: &View, ask: &Ask, now: Timestamp) -> Result<Opti
             return Ok(Some(Ruling::Later { why: format!("`{step}` of {run} works on {resource}"), until }));
         }
         // A step that was begun keeps its plan: its own checks tell whether the world still fits it.
-        if known.is_none_or(|step| !step.fixed) && tx.last_unlocked(resource)?.is_some_and(|at| at >= ask.planned_at) {
+        let since = tx.last_unlocked(resource)?.filter(|at| at.duration_since(now) <= AHEAD);
+        if known.is_none_or(|step| !step.fixed) && since.is_some_and(|at| at >= ask.planned_at) {
             return Ok(Some(Ruling::Later { why: format!("{resource} was changed while this was planned"), until }));
         }
     }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Claim, JournalError, RunRow, Sealed, Seen, Tx, chain};
+use super::{Claim, JournalError, RunRow, Sealed, Seen, Tx, UNREADABLE, chain};
 use crate::{
     engine::{Entry, FindingNote, Pace, RunState, StepState, View, after_death, next, summary},
     finding::{FindingId, Subject, Version},
@@ -33,6 +33,25 @@ pub fn fold(run: IncidentId, entries: &[Sealed]) -> Result<View, JournalError> {
     }
     view.head = head;
     Ok(view)
+}
+
+/// Loads a run that a finding would join. One that cannot be read is put aside: it keeps no finding from being answered.
+fn readable(tx: &mut dyn Tx, run: IncidentId) -> Result<Option<View>, JournalError> {
+    match load(tx, run) {
+        Ok(view) => Ok(Some(view)),
+        Err(error) if error.is_of_one_run() => set_aside(tx, run, &error.to_string()).map(|()| None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Puts aside a run whose entries cannot be read: a person is needed, and nothing happens in it by itself. Its entries stay as they are.
+///
+/// # Errors
+/// Those of the store.
+pub fn set_aside(tx: &mut dyn Tx, run: IncidentId, why: &str) -> Result<(), JournalError> {
+    let Some(row) = tx.run(run)? else { return Ok(()) };
+    let aside = RunRow { state: RunState::Stuck, code: UNREADABLE.to_owned(), reason: why.to_owned(), wake: None, over: false, ..row };
+    tx.save_run(&aside)
 }
 
 /// The row that goes with a view.
@@ -242,9 +261,8 @@ pub fn accept_as(tx: &mut dyn Tx, id: &FindingId, arrival: &Arrival, now: Timest
         if version_now == version || older(version_now, version) {
             return Ok(Accepted::Duplicate(*run));
         }
-        if !over {
+        if !over && let Some(mut view) = readable(tx, *run)? {
             let renews = version_now.adds_to(version);
-            let mut view = load(tx, *run)?;
             if renews || version_now.updated_at != version.updated_at || version_now.count != version.count {
                 let mut known = version_now.clone();
                 // What was once seen stays seen: a later event that leaves a source out does not make it new again.
@@ -260,7 +278,7 @@ pub fn accept_as(tx: &mut dyn Tx, id: &FindingId, arrival: &Arrival, now: Timest
             join(tx, &mut view, arrival, true, now, pace)?;
             return Ok(Accepted::Joined { run: *run, renews: true });
         }
-        // The run is over. A repetition that tells nothing new within its time is still only a repetition.
+        // The run is over, or cannot be read. A repetition that tells nothing new within its time is still only a repetition.
         let ended = tx.run(*run)?.map_or(now, |row| row.updated_at);
         // A look at what it did prolongs nothing.
         let ended = load(tx, *run).map_or(ended, |view| view.acted_at);
@@ -272,8 +290,9 @@ pub fn accept_as(tx: &mut dyn Tx, id: &FindingId, arrival: &Arrival, now: Timest
         }
     }
     for key in &opening.keys {
-        if let Some(run) = tx.open_run_with_key(key)? {
-            let mut view = load(tx, run)?;
+        if let Some(run) = tx.open_run_with_key(key)?
+            && let Some(mut view) = readable(tx, run)?
+        {
             let known: Option<Version> = view.findings.last().map(|note| note.version.clone());
             let renews = known.is_none_or(|known| arrival.note.version.adds_to(&known)) || differs(&view, &arrival.note);
             join(tx, &mut view, arrival, renews, now, pace)?;

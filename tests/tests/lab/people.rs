@@ -9,11 +9,14 @@ use std::time::{Duration, Instant};
 use cordon_lab::{
     Cordon, Running,
     gateway::{Action, Fault, Match},
-    organization::UserShape,
+    organization::{Settings, UserShape},
 };
 use serde_json::json;
 
-use crate::respond::world::{HOME, World, hold, id, members, one, state, step, text};
+use crate::{
+    policy,
+    respond::world::{HOME, World, hold, id, members, one, state, step, text},
+};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -134,4 +137,47 @@ async fn who_opened_an_incident_by_hand_does_not_say_yes_to_it() {
     assert!(!world.open(&instance, 22).await);
     service.terminate();
     assert_eq!(service.wait(PATIENCE).await, Some(0), "{}", service.log());
+}
+
+#[tokio::test]
+async fn the_yes_of_somebody_who_left_or_has_lost_the_role_counts_no_more_and_the_step_is_asked_anew() {
+    let mut world = asking().await;
+    let folder = policy::folder(&world.settings, &[("two.cedar", policy::CLOSE_ASKS_TWO)]);
+    world.set(|settings| settings.policies = Some(folder));
+    let instance = world.instance("web").await;
+    let (ann, ben, dora) = (
+        person(&mut world, "Ann", &["approver"]).await,
+        person(&mut world, "Ben", &["approver"]).await,
+        person(&mut world, "Dora", &["approver"]).await,
+    );
+    let run = id(&world.one(&world.attack(&instance)).await);
+    let grant = ["approval", "grant", run.as_str(), "--step", "close-ingress", "--yes", "--format", "json"];
+    let leaves = |settings: &mut Settings| settings.more = settings.more.replace("name = \"Ann\"", "name = \"Anne, who came after her\"");
+    let loses = |settings: &mut Settings| {
+        settings.more = settings.more.replace("name = \"Dora\"\nroles = [\"approver\"]", "name = \"Dora\"\nroles = []")
+    };
+    type Change = fn(&mut Settings);
+    let cases: [(&Cordon, Change, &str); 2] = [
+        (&ann, leaves, "the yes of Ann counts no more: there is nobody of this name in `[[people]]` now"),
+        (&dora, loses, "the yes of Dora counts no more: Dora, who has no role, may not approve here"),
+    ];
+    let mut service = serving(&world).await;
+    for (first, change, why) in cases {
+        let said = first.run(&grant, "").await.unwrap();
+        assert!(said.stderr.contains("waits for one more person"), "{said:?}");
+        service.terminate();
+        assert_eq!(service.wait(PATIENCE).await, Some(0), "{}", service.log());
+        world.set(change);
+        service = serving(&world).await;
+        let said = one(&ben.run(&grant, "").await.unwrap());
+        assert!(text(hold(&said, "approval"), "/why").contains(why), "{said:#}");
+        assert!(world.open(&instance, 22).await && world.writes().is_empty());
+    }
+    // Two who may.
+    one(&ben.run(&grant, "").await.unwrap());
+    assert!(world.open(&instance, 22).await && world.writes().is_empty());
+    let done = one(&world.cordon(&grant, "").await);
+    assert_eq!(step(&done, "close-ingress")["state"], "applied", "{done:#}");
+    assert!(text(step(&done, "close-ingress"), "/reason").starts_with("Ben and Lab Operator said yes"), "{done:#}");
+    assert!(!world.open(&instance, 22).await);
 }

@@ -22,11 +22,11 @@ use serde_json::Value;
 use crate::respond::world::{ATTACKER, HOME, World, hold, id, one, state, step, text};
 
 const PATIENCE: Duration = Duration::from_secs(40);
-const CLOSE_ASKS_TWO: &str = "// Closing a port takes two.\n@id(\"two-to-close\")\n@why(\"ports are opened by change requests\")\nforbid (principal, action == Action::\"ec2.close-open-ingress\", resource)\nwhen { context.approvals < 2 };\n";
+pub(crate) const CLOSE_ASKS_TWO: &str = "// Closing a port takes two.\n@id(\"two-to-close\")\n@why(\"ports are opened by change requests\")\nforbid (principal, action == Action::\"ec2.close-open-ingress\", resource)\nwhen { context.approvals < 2 };\n";
 const NOT_HERE: &str = "@id(\"not-here\")\n@why(\"the team answers itself\")\nforbid (principal, action in Action::\"change\", resource)\nwhen { resource.units.contains(\"production\") && context.seat == \"member\" };\n";
 
 /// The folder of a test's own policies, with these in it.
-fn folder(settings: &Settings, files: &[(&str, &str)]) -> PathBuf {
+pub(crate) fn folder(settings: &Settings, files: &[(&str, &str)]) -> PathBuf {
     let folder = settings.state_dir.parent().unwrap().join("policies");
     fs::create_dir_all(&folder).unwrap();
     for (file, text) in files {

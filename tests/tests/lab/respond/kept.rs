@@ -7,7 +7,7 @@ use cordon_lab::organization::{
     finding::{Part, brute_force},
 };
 use cordon_spoke::permission::{Permission, SESSION_POLICY_LIMIT};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::world::{ATTACKER, World, id, state, step, text};
 
@@ -116,6 +116,50 @@ async fn a_changed_byte_of_evidence_and_a_changed_entry_are_found() {
     drop(journal);
     let (code, problems) = audit(&world).await;
     assert!(code == Some(1) && problems.contains(&"chain-broken".to_owned()), "{problems:?}");
+}
+
+/// An entry that is none, and one that a newer Cordon wrote.
+#[tokio::test]
+async fn an_incident_that_cannot_be_read_is_put_aside_and_keeps_no_other_and_no_later_finding_from_being_answered() {
+    let mut world = World::new().await;
+    world.set(|settings| settings.mode = "ask".to_owned());
+    let (damaged, asked) = (world.instance("web").await, world.instance("shop").await);
+    let (first, other) = (id(&world.one(&world.attack(&damaged)).await), id(&world.one(&world.attack(&asked)).await));
+    let journal = rusqlite::Connection::open(world.settings.state_dir.join("journal.db")).unwrap();
+    journal.execute_batch("DROP TRIGGER entries_never_change").unwrap();
+    let of_first = "run = (SELECT id FROM runs WHERE run = ?1) AND seq = 2";
+    let before: String = journal.query_row(&format!("SELECT entry FROM entries WHERE {of_first}"), [&first], |row| row.get(0)).unwrap();
+    let write = |text: &str| journal.execute(&format!("UPDATE entries SET entry = ?2 WHERE {of_first}"), [&first, text]).unwrap();
+    assert_eq!(write("{\"entry\":\"of-tomorrow\"}"), 1);
+    // It is due, and was frozen once, so that each part of the service meets it.
+    journal.execute("UPDATE runs SET wake = opened_at WHERE run = ?1", [&first]).unwrap();
+    for command in [["freeze", "--why", "a drill"].as_slice(), &["thaw", "--yes"]] {
+        let output = world.cordon(command, "").await;
+        assert_eq!(output.code, Some(0), "{output:?}");
+    }
+
+    // Others are asked about, answered and contained; a later finding about the same instance is another incident.
+    let questions = world.cordon(&["approval", "list", "--format", "json"], "").await;
+    let about: Vec<String> = questions.objects().iter().map(|question| text(question, "/incident").to_owned()).collect();
+    assert_eq!((questions.code, about), (Some(0), vec![other.clone()]), "{questions:?}");
+    let grant = ["approval", "grant", other.as_str(), "--step", "close-ingress", "--yes", "--format", "json"];
+    let granted = world.cordon(&grant, "").await;
+    assert_eq!(step(&super::world::one(&granted), "close-ingress")["state"], "applied", "{granted:?}");
+    let later = brute_force(&damaged, "203.0.113.99", Part::Target);
+    let anew = world.one(&world.event(&later)).await;
+    assert!(id(&anew) != first && id(&anew) != other, "{anew:#}");
+    let listed = world.cordon(&["incident", "list", "--format", "json"], "").await.objects();
+    let aside = listed.iter().find(|row| row["run"] == first.as_str()).unwrap();
+    assert_eq!((&aside["state"], &aside["code"]), (&json!("stuck"), &json!("unreadable")), "{aside:#}");
+    let (code, problems) = audit(&world).await;
+    assert!(code == Some(1) && problems.contains(&"chain-broken".to_owned()), "{problems:?}");
+
+    // Mended, it is as it was.
+    assert_eq!(write(&before), 1);
+    world.one(&world.attack(&asked)).await;
+    let listed = world.cordon(&["incident", "list", "--format", "json"], "").await.objects();
+    let mended = listed.iter().find(|row| row["run"] == first.as_str()).unwrap();
+    assert_eq!((&mended["state"], &mended["code"]), (&json!("waiting"), &json!("approval")), "{mended:#}");
 }
 
 /// Whatever `CORDON_LOG` says: the SDK's own debug lines hold requests, and with them what signs them.
