@@ -22,6 +22,7 @@ pub mod refused;
 pub mod report;
 pub mod secret;
 pub mod serve;
+pub mod setback;
 pub mod setup;
 pub mod show;
 pub mod slack;

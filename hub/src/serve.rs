@@ -40,6 +40,7 @@ pub async fn serve(hub: Arc<Hub>) -> Result<(), JournalError> {
     }
     tasks.spawn(requests(Arc::clone(&hub)));
     tasks.spawn(anchors(Arc::clone(&hub)));
+    tasks.spawn(crate::setback::watch(Arc::clone(&hub)));
     let result = driver::drive(Arc::clone(&hub), async |_: &Hub| Ok(false)).await;
     hub.stop.cancel();
     while let Some(ended) = tasks.join_next().await {

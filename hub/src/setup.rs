@@ -30,6 +30,7 @@ use crate::{
     org::Org,
     policy::{Keeper, LoadError},
     refused::Protected,
+    setback,
 };
 
 /// The playbooks that come with Cordon, in the order they are asked.
@@ -197,6 +198,7 @@ pub async fn hub(config: Config, wanted: Wanted) -> Result<Arc<Hub>, SetupError>
     if !wanted.rehearsal && !wanted.looks_only {
         store.set_targets(&notify::targets(&config.notify, wanted.what == "serve"), clock.now()).await?;
         store.try_set_aside_again().await?;
+        setback::at_start(&store, clock.as_ref()).await?;
     }
     let limits = Limits::new(Rates::default());
     let sessions = Sessions::new(session_settings(&config), limits, Arc::clone(&clock)).await?;

@@ -201,7 +201,8 @@ fn entries(view: &View, ask: &Ask, digest: &str, ruling: &Ruling, also: Vec<Clai
         Ruling::AlreadyDone { claims } => entries.push(Entry::AlreadyDone { step, claims: claims.clone() }),
         Ruling::Observe { why } => entries.push(Entry::Observed { step, why: why.clone() }),
         Ruling::Ask { why, people } => {
-            let expires = now.checked_add(ask.question_lasts).unwrap_or(Timestamp::MAX);
+            // From the least time that the engine reckons with, or it would be over as soon as it is asked.
+            let expires = now.max(view.updated_at).checked_add(ask.question_lasts).unwrap_or(Timestamp::MAX);
             entries.push(Entry::Asked { step, digest: digest.to_owned(), why: why.clone(), expires, people: *people });
         }
         Ruling::Skip { why } => entries.push(Entry::Skipped { step, why: why.clone() }),

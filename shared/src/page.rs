@@ -1,9 +1,10 @@
-//! Pages: what everybody is told at once that belongs to no incident's thread: an alarm, a freeze, a thaw, and a question that nobody answered.
+//! Pages: what everybody is told at once that belongs to no incident's thread: an alarm, a freeze, a thaw, a question that nobody answered, and a
+//! clock that went back.
 //!
 //! A page is written in the transaction of what it tells of, under a key that the same line or entry always gives, as a notice is
 //! ([`crate::notice`]). Any process may write one, also without the lease; whoever holds the lease sends it.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -24,6 +25,8 @@ pub enum PageKind {
     Thawed,
     /// A question that not enough people answered in time is asked once more.
     Escalated,
+    /// The clock of the computer that Cordon runs on went back.
+    ClockBack,
 }
 
 impl PageKind {
@@ -35,6 +38,7 @@ impl PageKind {
             Self::Frozen => "frozen",
             Self::Thawed => "thawed",
             Self::Escalated => "escalated",
+            Self::ClockBack => "clock-back",
         }
     }
 
@@ -100,6 +104,29 @@ impl Page {
             alarm: line.alarm.clone(),
             question: None,
             answer,
+        }
+    }
+
+    /// What is told of a clock that went back.
+    #[must_use]
+    pub fn of_setback(from: Timestamp, to: Timestamp) -> Self {
+        let by = SignedDuration::from_secs(from.duration_since(to).as_secs());
+        Self {
+            key: format!("clock-back/{}", from.as_second()),
+            kind: PageKind::ClockBack,
+            at: to,
+            by: None,
+            why: format!(
+                "the clock of the computer that Cordon runs on went from {from:.0} back to {to:.0}, by {by:#}. Nothing is taken back by it: \
+                 what was due, void or spent before stays so. What is due later comes later by as much, and AWS refuses what is \
+                 signed with a wrong time"
+            ),
+            scope: None,
+            level: None,
+            hard: false,
+            alarm: None,
+            question: None,
+            answer: "timedatectl status".to_owned(),
         }
     }
 

@@ -5,6 +5,7 @@
 //! - [`hand`]: calls to AWS that are not ours (boto3), with which tests set up the world and read it back.
 //! - [`organization`]: a whole organization, built with the hand, and read back with it.
 //! - [`cordon`]: the real binary, run as a person or a service manager runs it.
+//! - [`clock`]: a clock that can be set, for one program.
 //! - [`demo`]: what `cargo demo` shows.
 //! - [`slack`]: a stand-in for Slack, on good days and bad ones.
 //! - [`secrets`]: those that were handed out, looked for in whatever Cordon leaves behind.
@@ -14,6 +15,7 @@
 //! Tests keep out of each other's way by account id ([`accounts::fresh`]), not by reset.
 
 pub mod accounts;
+pub mod clock;
 pub mod cordon;
 pub mod demo;
 pub mod drill;
@@ -31,6 +33,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+pub use clock::MovedClock;
 pub use cordon::{Cordon, Running, cordon_binary};
 pub use gateway::{Gateway, GatewayOptions};
 pub use hand::{Hand, HandError};

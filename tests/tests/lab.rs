@@ -9,6 +9,8 @@ mod golden;
 mod bad_input;
 #[path = "lab/budget.rs"]
 mod budget;
+#[path = "lab/clock.rs"]
+mod clock;
 #[path = "lab/contain.rs"]
 mod contain;
 #[path = "lab/corpus.rs"]

@@ -78,6 +78,13 @@ pub struct TurnedAway {
 }
 
 impl TurnedAway {
+    /// A clock that went back.
+    #[must_use]
+    pub fn setback(at: Timestamp, why: &str) -> Self {
+        let text = str::to_owned;
+        Self { at, door: text("clock"), who: text("the computer's clock"), what: text("a time that was over"), why: text(why) }
+    }
+
     /// Policies that cannot be used.
     #[must_use]
     pub fn unsound_policies(at: Timestamp, why: &str) -> Self {

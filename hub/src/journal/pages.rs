@@ -80,6 +80,15 @@ impl SqliteStore {
         self.read(move |conn| one(conn, &format!("SELECT o.due {HEAD}"), [target], |row| Ok(stamp(row.get(0).map_err(failed)?)))).await
     }
 
+    /// Whether a page of this key was written.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn has_page(&self, key: &str) -> Result<bool, JournalError> {
+        let key = key.to_owned();
+        self.read(move |conn| Ok(one(conn, "SELECT 1 FROM pages WHERE key = ?1 LIMIT 1", [key], |_| Ok(()))?.is_some())).await
+    }
+
     /// Whom a page was told, by its key.
     ///
     /// # Errors

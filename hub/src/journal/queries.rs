@@ -298,6 +298,20 @@ impl SqliteStore {
         self.read(move |conn| gate::to_restore(&mut SqlTx::new(conn), run, &step, &gone)).await
     }
 
+    /// The newest time that the journal holds: of an incident, an anchor, a freeze, or of who was turned away. `None`: it holds nothing.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn newest_time(&self) -> Result<Option<Timestamp>, JournalError> {
+        self.read(move |conn| {
+            let sql = "SELECT max(at) FROM (SELECT max(updated_at) AS at FROM runs UNION ALL SELECT max(at) FROM anchors \
+                       UNION ALL SELECT max(at) FROM freezes UNION ALL SELECT max(at) FROM turned_away)";
+            let newest = one(conn, sql, [], |row| row.get::<_, Option<i64>>(0).map_err(failed))?;
+            Ok(newest.flatten().map(stamp))
+        })
+        .await
+    }
+
     /// Puts aside a run whose entries cannot be read, as [`ops::set_aside`].
     ///
     /// # Errors

@@ -276,6 +276,7 @@ pub fn page(page: &Page, mention: &str) -> Card {
         PageKind::Frozen => format!("Frozen ({level}): {scope}"),
         PageKind::Thawed => format!("Thawed: {scope}"),
         PageKind::Escalated => format!("Nobody answered in time: may `{step}` be done?"),
+        PageKind::ClockBack => "Cordon's clock went back".to_owned(),
     };
     let mut blocks = Vec::new();
     let mention = if page.kind.is_urgent() { mention } else { "" };
@@ -294,6 +295,8 @@ pub fn page(page: &Page, mention: &str) -> Card {
             ("Step", code(&step)),
             ("Void after", code(&expires)),
         ]);
+    } else if page.kind == PageKind::ClockBack {
+        pairs.push(("Now", code(&format!("{:.0}", page.at))));
     } else {
         let by = page.by.as_ref().map(|by| by.0.as_str()).unwrap_or_default();
         let hard = if page.hard { ", and the hub's role with it" } else { "" };
@@ -312,6 +315,7 @@ pub fn page(page: &Page, mention: &str) -> Card {
         PageKind::Frozen => "What lifts it",
         PageKind::Thawed => "What was frozen",
         PageKind::Escalated => "The question stands in the incident's thread once more. What says yes",
+        PageKind::ClockBack => "What shows the computer's time service, where it has systemd",
     };
     blocks.push(context(&format!("{said}: {}", code(&page.answer))));
     let mut card = Card::new(&title, blocks);
