@@ -9,6 +9,8 @@ mod confirm;
 mod judge;
 mod look;
 mod opt_out;
+#[cfg(test)]
+mod panics;
 mod post;
 mod reads;
 pub(crate) mod requests;

@@ -140,6 +140,12 @@ impl Org {
         self.accounts.try_get_with(account.clone(), self.read(account)).await.map_err(|error: Arc<OrgError>| (*error).clone())
     }
 
+    /// What a test says of an account, for as long as a read counts.
+    #[cfg(test)]
+    pub(crate) async fn know(&self, facts: AccountFacts) {
+        self.accounts.insert(facts.account.id.clone(), Arc::new(facts)).await;
+    }
+
     /// All accounts of the organization, read anew.
     ///
     /// # Errors

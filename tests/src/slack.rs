@@ -40,7 +40,7 @@ pub const SIGNING_SECRET: &str = "8f742231b10e8888abcd99yyyzzz85a5";
 /// How it answers a call that posts or updates, once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Trouble {
-    /// 429, come back after so many seconds.
+    /// 429, come back after so many seconds. What comes to the same channel before gets a 429 too, and is remembered.
     Limited(u64),
     /// A status, and nothing is done.
     Status(u16),
@@ -61,6 +61,17 @@ pub struct SlackCall {
     pub method: String,
     /// What was sent.
     pub body: Value,
+}
+
+/// A channel that said when to come back.
+#[derive(Debug, Clone)]
+pub struct SlackPause {
+    /// The channel.
+    pub channel: String,
+    /// Until when it takes nothing.
+    pub until: Instant,
+    /// The calls that came to it before that.
+    pub early: Vec<SlackCall>,
 }
 
 /// A message as it stands.
@@ -96,6 +107,7 @@ struct Known {
     messages: Vec<SlackMessage>,
     whispers: Vec<Value>,
     troubles: VecDeque<Trouble>,
+    pauses: Vec<SlackPause>,
     down: bool,
     clock: u64,
     sockets: Vec<mpsc::UnboundedSender<String>>,
@@ -180,6 +192,12 @@ impl Slack {
         self.known().troubles.extend(troubles);
     }
 
+    /// The channels that said when to come back, each time, and what came before that.
+    #[must_use]
+    pub fn pauses(&self) -> Vec<SlackPause> {
+        self.known().pauses.clone()
+    }
+
     /// A user with this address.
     pub fn user(&self, mail: &str, id: &str) {
         self.known().users.insert(mail.to_owned(), id.to_owned());
@@ -209,6 +227,22 @@ impl Slack {
     #[must_use]
     pub fn acknowledged(&self) -> Vec<String> {
         self.known().acknowledged.clone()
+    }
+
+    /// Whether a call comes to a channel that said to come back later: then how many seconds are left. It is remembered.
+    fn too_early(&self, call: &SlackCall) -> Option<u64> {
+        let channel = call.body.get("channel")?.as_str()?;
+        let mut known = self.known();
+        let pause = known.pauses.iter_mut().find(|pause| pause.channel == channel && call.at < pause.until)?;
+        pause.early.push(call.clone());
+        Some(pause.until.duration_since(call.at).as_secs() + 1)
+    }
+
+    /// From now on the channel takes nothing for so many seconds.
+    fn limit(&self, body: &Value, seconds: u64) -> Response {
+        let channel = body.get("channel").and_then(Value::as_str).unwrap_or_default().to_owned();
+        self.known().pauses.push(SlackPause { channel, until: Instant::now() + Duration::from_secs(seconds), early: Vec::new() });
+        limited(seconds)
     }
 
     fn place(&self, body: &Value) -> String {
@@ -264,7 +298,8 @@ async fn hook(State(slack): State<Slack>, headers: HeaderMap, body: Bytes) -> St
 async fn answer(State(slack): State<Slack>, Path(method): Path<String>, headers: HeaderMap, body: Bytes) -> Response {
     let is_json = headers.get("content-type").is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
     let body: Value = if is_json { serde_json::from_slice(&body).unwrap_or_default() } else { form(&body) };
-    slack.known().calls.push(SlackCall { at: Instant::now(), method: method.clone(), body: body.clone() });
+    let call = SlackCall { at: Instant::now(), method: method.clone(), body: body.clone() };
+    slack.known().calls.push(call.clone());
     let wanted = if method == "apps.connections.open" { APP_TOKEN } else { TOKEN };
     if headers.get("authorization").and_then(|value| value.to_str().ok()) != Some(&format!("Bearer {wanted}")) {
         return said(json!({ "ok": false, "error": "invalid_auth" }));
@@ -273,9 +308,12 @@ async fn answer(State(slack): State<Slack>, Path(method): Path<String>, headers:
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     }
     let posts = matches!(method.as_str(), "chat.postMessage" | "chat.update");
+    if let Some(seconds) = posts.then(|| slack.too_early(&call)).flatten() {
+        return limited(seconds);
+    }
     let trouble = if posts { slack.known().troubles.pop_front() } else { None };
     match &trouble {
-        Some(Trouble::Limited(seconds)) => return (StatusCode::TOO_MANY_REQUESTS, [("retry-after", seconds.to_string())]).into_response(),
+        Some(Trouble::Limited(seconds)) => return slack.limit(&body, *seconds),
         Some(Trouble::Status(status)) => return StatusCode::from_u16(*status).unwrap_or(StatusCode::BAD_GATEWAY).into_response(),
         Some(Trouble::Refused(word)) => return said(json!({ "ok": false, "error": word })),
         _ => {}
@@ -311,6 +349,10 @@ async fn answer(State(slack): State<Slack>, Path(method): Path<String>, headers:
         Some(Trouble::Lost) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         _ => said(answer),
     }
+}
+
+fn limited(seconds: u64) -> Response {
+    (StatusCode::TOO_MANY_REQUESTS, [("retry-after", seconds.to_string())]).into_response()
 }
 
 fn said(value: Value) -> Response {

@@ -3,19 +3,20 @@
 use std::collections::BTreeMap;
 
 use cordon_shared::{
-    gate::{PolicyAnswer, PolicyVerdict},
+    gate::{Caps, PolicyAnswer, PolicyVerdict},
     mode::Mode,
-    plan::{Risk, Seat},
+    plan::{Change, Plan, Risk, Seat},
 };
+use cordon_spoke::aws::organization;
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::json;
 
 use super::{
     BUILT_IN, Case, LoadError, Policies, Texts,
-    case::{Account, Around, Subject, Unit},
+    case::{Account, Around, Deed, Matter, OptOuts, Subject, Unit},
     load::{read, schema},
 };
-use crate::setup::registry;
+use crate::{org::AccountFacts, setup::registry};
 
 /// A case in an account of the OU `Workloads/Development`, on a Tuesday at noon.
 pub(super) fn case(action: &str) -> Case {
@@ -206,15 +207,112 @@ fn every_step_can_be_made_to_ask() {
     }
 }
 
+/// The account of a case that is made of what a run and the organization say: `payments` below `Workloads` and `Production`.
+fn facts(now: Timestamp) -> AccountFacts {
+    let unit = |id: &str, name: &str| organization::Unit { id: id.to_owned(), name: name.to_owned() };
+    let tags = |pairs: &[(&str, &str)]| pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    AccountFacts {
+        account: organization::Account {
+            id: "111122223333".parse().unwrap(),
+            name: "payments".to_owned(),
+            state: organization::AccountState::Active,
+            joined: None,
+        },
+        path: organization::OuPath(vec![
+            unit("r-a1b2", "Root"),
+            unit("ou-a1b2-11111111", "Workloads"),
+            unit("ou-a1b2-22222222", "Production"),
+        ]),
+        tags: tags(&[("Environment", " Staging ")]),
+        unit_tags: [("ou-a1b2-11111111".to_owned(), tags(&[("criticality", "Low"), ("environment", "EU")]))].into(),
+        opt_outs: Vec::new(),
+        read_at: now,
+    }
+}
+
+/// The case of a step with this action and plan, made as the driver makes it, at a time and by the clocks of a zone.
+fn made(action: &str, plan: Option<&Plan>, zone: &str, time: &str) -> Case {
+    let (view, registry, now) = (crate::slack::testing::view(), registry().unwrap(), time.parse::<Timestamp>().unwrap());
+    let matter = Matter {
+        view: &view,
+        deed: Deed::Step(&view.playbook.steps[1], registry.get(action).unwrap()),
+        plan,
+        mode: Mode::Ask,
+        facts: &facts(now),
+        spent: (3, 17),
+        caps: Caps { per_account_hour: 5, per_organization_hour: 25 },
+        budget_spent: 40,
+        opt_outs: OptOuts::default(),
+    };
+    Case::new(matter, now, &TimeZone::get(zone).unwrap())
+}
+
+/// Weekday, hour and minute of a case at a time in a zone.
+fn clock(zone: &str, time: &str) -> (String, i8, i8) {
+    let around = made("ec2.isolate-instance", None, zone, time).around;
+    (around.weekday, around.hour, around.minute)
+}
+
+#[test]
+fn a_case_has_weekday_hour_and_minute_of_its_time_zone() {
+    // A Tuesday in Greenwich.
+    let time = "2026-10-20T20:30:00Z";
+    for (zone, weekday, hour, minute) in [
+        ("UTC", "tuesday", 20, 30),
+        ("Europe/Berlin", "tuesday", 22, 30),
+        ("Asia/Kathmandu", "wednesday", 2, 15),
+        ("Pacific/Kiritimati", "wednesday", 10, 30),
+        ("Etc/GMT+12", "tuesday", 8, 30),
+    ] {
+        assert_eq!(clock(zone, time), (weekday.to_owned(), hour, minute), "{zone}");
+    }
+    assert_eq!(clock("Etc/GMT+12", "2026-10-26T11:59:00Z"), ("sunday".to_owned(), 23, 59), "Monday in Greenwich");
+    // Berlin leaves summer time on 25 October 2026 at 01:00 UTC: the hour from two to three comes twice.
+    assert_eq!(clock("Europe/Berlin", "2026-10-25T00:30:00Z"), ("sunday".to_owned(), 2, 30));
+    assert_eq!(clock("Europe/Berlin", "2026-10-25T01:30:00Z"), ("sunday".to_owned(), 2, 30));
+    // New York comes to it on 8 March 2026 at 07:00 UTC: that hour does not come.
+    assert_eq!(clock("America/New_York", "2026-03-08T06:59:00Z"), ("sunday".to_owned(), 1, 59));
+    assert_eq!(clock("America/New_York", "2026-03-08T07:00:00Z"), ("sunday".to_owned(), 3, 0));
+}
+
+#[test]
+fn a_case_is_made_of_what_run_plan_and_organization_say() {
+    let change = |resource: &str| Change {
+        resource: resource.to_owned(),
+        attribute: "port 22".to_owned(),
+        before: json!("open"),
+        after: json!("closed"),
+    };
+    let subject = "arn:aws:ec2:us-east-1:111122223333:instance/i-0abc";
+    let group = "arn:aws:ec2:us-east-1:111122223333:security-group/sg-0aa";
+    let tags = |key: &str, value: &str| BTreeMap::from([(key.to_owned(), value.to_owned())]);
+    let plan = Plan {
+        changes: vec![change(group), change("arn:aws:ec2:us-east-1:111122223333:security-group/sg-0bb")],
+        tags: [(subject.to_owned(), tags("Criticality", "High")), (group.to_owned(), tags("ENVIRONMENT", "prod"))].into(),
+        ..Plan::default()
+    };
+    let case = made("ec2.close-open-ingress", Some(&plan), "UTC", "2026-11-24T12:00:30Z");
+    let of = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect::<std::collections::BTreeSet<_>>();
+    assert_eq!((case.environments.clone(), case.criticalities.clone()), (of(&["eu", "prod", "staging"]), of(&["high", "low"])));
+    assert_eq!(case.subject.tags, tags("Criticality", "High"));
+    let around = &case.around;
+    assert_eq!((around.spent, around.caps, around.budget_spent, around.blast_radius), ((3, 17), (5, 25), 40, 2));
+    // First seen at eleven.
+    assert_eq!((around.finding_age, around.severity, around.mode), (3_630, 20, Mode::Ask));
+    assert_eq!((around.part.as_deref(), around.finding_type.as_str()), (Some("TARGET"), "UnauthorizedAccess:EC2/SSHBruteForce"));
+    // As the policies see it.
+    let seen = "@id(\"seen\")\nforbid (principal, action in Action::\"reversible\", resource in OrgUnit::\"ou-a1b2-11111111\")\nwhen { resource.hasTag(\"Criticality\") && resource.criticalities.contains(\"high\") && resource.environments.contains(\"eu\") && resource.account.hasTag(\"Environment\") && context.spent.account == 3 && context.spent.organization == 17 && context.caps.account == 5 && context.caps.organization == 25 && context.finding_age > 3600 && context.blast_radius == 2 };";
+    let answer = with(&[("seen.cedar", seen)]).judge(&case);
+    assert_eq!((answer.verdict, answer.policies), (PolicyVerdict::Deny, vec!["seen".to_owned()]), "{}", answer.why);
+}
+
 #[test]
 fn a_freeze_window_goes_by_the_local_clock_also_where_it_is_changed() {
     let night = "@id(\"night\")\nforbid (principal, action in Action::\"disruptive\", resource)\nwhen { context.hour >= 22 || context.hour < 3 || [\"saturday\", \"sunday\"].contains(context.weekday) };";
-    let policies = with(&[("night.cedar", night)]);
+    // Nobody is asked for being in production.
+    let policies = with(&[("night.cedar", night), ("disruptive.cedar", "permit (principal, action in Action::\"disruptive\", resource);")]);
     let at = |zone: &str, time: &str| {
-        let local = TimeZone::get(zone).unwrap().to_datetime(time.parse::<Timestamp>().unwrap());
-        let mut case = case("ec2.isolate-instance");
-        (case.around.hour, case.around.minute) = (local.hour(), local.minute());
-        case.around.weekday = format!("{:?}", local.weekday()).to_lowercase();
+        let case = made("ec2.isolate-instance", None, zone, time);
         (case.around.hour, verdict(&policies, &case))
     };
     // Berlin leaves summer time on 25 October 2026 at 01:00 UTC, a Sunday; the Tuesdays around it show the hour that it moves.
@@ -222,6 +320,7 @@ fn a_freeze_window_goes_by_the_local_clock_also_where_it_is_changed() {
     assert_eq!(at("Europe/Berlin", "2026-10-27T20:30:00Z"), (21, PolicyVerdict::Allow), "winter: 21:30");
     assert_eq!(at("UTC", "2026-10-20T20:30:00Z"), (20, PolicyVerdict::Allow));
     assert_eq!(at("Europe/Berlin", "2026-10-24T22:30:00Z"), (0, PolicyVerdict::Deny), "Sunday has begun");
+    assert_eq!(at("America/New_York", "2026-10-26T03:30:00Z"), (23, PolicyVerdict::Deny), "it has not ended there");
 }
 
 #[test]

@@ -60,6 +60,29 @@ fn all_end(processes: &[u32], how: &str) {
     }
 }
 
+/// What has to be said as kept, each line once at least: the beginning of a line, and what else is in it.
+const KEPT: &[(&str, &str)] = &[
+    ("web-1: port 22 is closed to the world", "IPv4 and IPv6"),
+    ("the same finding again and a sample finding", "no new incident"),
+    ("3 groups of Security Hub's EC2.13", "then their budget is spent"),
+    ("", "both interfaces are in one group that lets nothing in and nothing out"),
+    ("", "the credentials that were stolen from it are denied everything"),
+    ("the user's stolen key is inactive and not deleted", "is refused"),
+    // Answers of people.
+    ("the budget of the account is spent", "budget of 3 resources changed"),
+    ("with a yes to exactly that plan sg-", "is closed"),
+    ("after a no the user keeps what it may do", "only the stolen key stays inactive"),
+    // A freeze and a thaw.
+    ("web-2 is attacked and nothing is changed", "a change window"),
+    ("after the thaw it goes on by itself", "port 22 is closed"),
+    // An undo.
+    ("both entries are gone from acl-", "through the running service"),
+    ("port 22 stays closed", "opening it again has to be named"),
+];
+
+/// What was typed for it.
+const TYPED: &[&str] = &["approval grant inc-", "approval deny inc-", "freeze full --why", "thaw ", "incident undo inc-"];
+
 /// One after another: there is one demo at a time in a target folder.
 #[test]
 fn the_demo_keeps_its_promises_and_leaves_nothing_behind() {
@@ -67,6 +90,14 @@ fn the_demo_keeps_its_promises_and_leaves_nothing_behind() {
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && !said.contains("FAIL"), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    let kept: Vec<&str> = said.lines().filter_map(|line| line.trim_start().strip_prefix("ok    ")).collect();
+    for (begins, holds) in KEPT {
+        assert!(kept.iter().any(|line| line.starts_with(begins) && line.contains(holds)), "not kept: {begins} … {holds}\n{said}");
+    }
+    let typed: Vec<&str> = said.lines().filter_map(|line| line.trim_start().strip_prefix("$ cordon ")).collect();
+    for command in TYPED {
+        assert!(typed.iter().any(|line| line.starts_with(command)), "nobody said `{command}`\n{said}");
+    }
 
     let (mut child, processes) = underway();
     child.kill().unwrap();

@@ -191,10 +191,22 @@ async fn an_arn_of_another_account_than_the_sessions_is_refused_before_any_call(
     let before = world.state(&lone).await;
     let mut native = brute_force(&lone, ATTACKER, Part::Target);
     native["accountId"] = json!(world.account);
+    // Its own ARN still names the other account: it is not believed at all.
     let told = world.respond(&world.event(&native)).await;
-    assert!(matches!(told.code, Some(0 | 4)), "{told:?}");
-    let touched: Vec<_> = world.gateway().ledger().since(mark).into_iter().filter(|call| call.account == other && call.write).collect();
-    assert!(touched.is_empty() && world.state(&lone).await == before, "{touched:#?}");
+    let rejected = told.objects().into_iter().find(|line| line["state"] == "rejected").unwrap_or_default();
+    assert_eq!((told.code, &rejected["code"]), (Some(4), &json!("CDN-1017")), "{told:?}");
+    native["arn"] = json!(text(&native, "/arn").replace(&other, &world.account));
+    let told = world.respond(&world.event(&native)).await;
+    let incident = crate::respond::world::one(&told);
+    assert_eq!((told.code, state(&incident)), (Some(0), "closed"), "{incident:#}");
+    for name in ["close-ingress", "block-source"] {
+        let step = step(&incident, name);
+        let nobody = format!("there is no instance {}", lone.id);
+        assert_eq!((&step["state"], text(step, "/reason")), (&json!("skipped"), nobody.as_str()), "{name}: {incident:#}");
+    }
+    let of_other: Vec<_> = world.gateway().ledger().since(mark).into_iter().filter(|call| call.account == other).collect();
+    assert!(of_other.is_empty() && world.state(&lone).await == before, "{of_other:#?}");
+    assert_eq!(world.writes().len(), 0);
 }
 
 #[tokio::test]

@@ -94,6 +94,45 @@ async fn what_was_closed_is_looked_at_again_and_a_change_that_somebody_reverted_
     assert_eq!(world.cordon(&["audit", "verify"], "").await.code, Some(0));
 }
 
+/// AWS alone sets the tags of a stack: the group is made by one, with its port open, and comes back so.
+#[tokio::test]
+async fn what_somebody_reverted_in_a_group_of_a_cloudformation_stack_is_told_with_the_stack() {
+    let world = world(r#"["3s"]"#).await;
+    let instance = world.instance("web").await;
+    let ssh = json!({"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "CidrIp": "0.0.0.0/0"});
+    let template = json!({"AWSTemplateFormatVersion": "2010-09-09", "Resources": {"Ssh": {
+        "Type": "AWS::EC2::SecurityGroup",
+        "Properties": {"GroupDescription": "of a stack", "VpcId": instance.vpc, "SecurityGroupIngress": [ssh]},
+    }}});
+    let stack = format!("bastion-{}", instance.id);
+    let account = &instance.account;
+    world.hand(account, "cloudformation", "create_stack", json!({"StackName": stack, "TemplateBody": template.to_string()})).await;
+    let made = world.hand(account, "cloudformation", "describe_stack_resources", json!({"StackName": stack})).await;
+    let group = text(&made, "/StackResources/0/PhysicalResourceId").to_owned();
+    let into = json!({"NetworkInterfaceId": instance.interfaces[0], "Groups": [group]});
+    world.hand(account, "ec2", "modify_network_interface_attribute", into).await;
+    let done = world.one(&world.attack(&instance)).await;
+    assert_eq!(state(&done), "closed", "{done:#}");
+    let run = id(&done);
+    let rules = async || world.organization.ingress(account, HOME, &group).await.unwrap();
+    assert!(!cordon_lab::organization::look::open_to_world(&rules().await, 22));
+
+    let rule = json!({"GroupId": group, "IpPermissions": [
+        {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
+    ]});
+    world.hand(account, "ec2", "authorize_security_group_ingress", rule).await;
+    let mut running = world.cordon.spawn(&["serve"]).unwrap();
+    until(&world, &run, "looked at again after 3s: reverted", &mut running).await;
+    let shown = world.incident(&["incident", "show", &run]).await;
+    let why = text(hold(&shown, "reverted"), "/why");
+    let by = format!(
+        "security-group/{group} is managed by the CloudFormation stack {stack} (arn:aws:cloudformation:{HOME}:{account}:stack/{stack}/"
+    );
+    assert!(why.contains(&by) && why.contains("(tag `aws:cloudformation:stack-name`)"), "{why}");
+    running.terminate();
+    assert_eq!(running.wait(Duration::from_secs(20)).await, Some(0), "{}", running.log());
+}
+
 #[tokio::test]
 async fn a_finding_does_not_join_an_incident_that_is_closed_but_still_looked_at() {
     let world = world(r#"["1h", "24h"]"#).await;

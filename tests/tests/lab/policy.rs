@@ -2,6 +2,9 @@
 //! and what is told of it afterwards.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests may fail as tests do")]
 
+#[path = "policy/context.rs"]
+mod context;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -166,7 +169,8 @@ async fn a_policy_that_cannot_be_evaluated_holds_with_its_name_and_error() {
 #[tokio::test]
 async fn policies_that_are_not_sound_are_told_at_their_place_and_nothing_is_begun() {
     let typo = CLOSE_ASKS_TWO.replace("approvals", "aprovals");
-    let (world, folder) = world(&[("two.cedar", &typo)]).await;
+    let (mut world, folder) = world(&[("two.cedar", &typo)]).await;
+    world.set(|settings| settings.poll_every = "1h".to_owned());
     let dir = folder.display().to_string();
     let instance = world.instance("web").await;
     let event = world.attack(&instance);
@@ -181,6 +185,18 @@ async fn policies_that_are_not_sound_are_told_at_their_place_and_nothing_is_begu
         assert!(output.stderr.contains("aprovals"), "{}", output.stderr);
     }
     assert!(world.writes().is_empty());
+    // Each command that would have driven leaves an entry; one that only checks leaves none.
+    let away = async || world.cordon(&["audit", "turned-away", "--format", "json"], "").await.objects();
+    let before = away().await;
+    assert_eq!(before.len(), 1, "{before:#?}");
+    let served = world.cordon(&["serve"], "").await;
+    assert!(served.code == Some(2) && served.stderr.contains(place), "{served:?}");
+    let both = away().await;
+    assert_eq!(both.len(), 2, "{both:#?}");
+    for entry in &both {
+        assert_eq!((text(entry, "/door"), text(entry, "/what")), ("policies", "policies that are not sound"), "{entry:#}");
+        assert!(text(entry, "/why").contains(place) && text(entry, "/why").contains("aprovals"), "{entry:#}");
+    }
     fs::write(folder.join("two.cedar"), CLOSE_ASKS_TWO).unwrap();
     let checked = world.cordon(&["policy", "check", &dir], "").await;
     assert!(checked.code == Some(0) && checked.stderr.contains("12 policies, all sound"), "{checked:?}");

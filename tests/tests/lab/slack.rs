@@ -55,11 +55,16 @@ struct World {
 
 impl World {
     async fn new(door: Door, change: impl FnOnce(&mut Settings)) -> Self {
+        Self::shaped(door, &Shape { queue: true, ..Shape::small() }, change).await
+    }
+
+    /// The same in an organization of another shape.
+    async fn shaped(door: Door, shape: &Shape, change: impl FnOnce(&mut Settings)) -> Self {
         secrets::remember(slack::TOKEN);
         secrets::remember(slack::APP_TOKEN);
         secrets::remember(slack::SIGNING_SECRET);
         let lab = shared().unwrap().beside(GatewayOptions { enforcement: Enforcement::all(), throttle: None }).unwrap();
-        let organization = Organization::build(&lab, &Shape { queue: true, ..Shape::small() }).await.unwrap();
+        let organization = Organization::build(&lab, shape).await.unwrap();
         let account = organization.ordinary(0).unwrap().account.clone();
         let web = organization.instance(&account, HOME, &InstanceShape::named("web-1")).await.unwrap();
         organization.log_attack(&web, ATTACKER, None).await.unwrap();

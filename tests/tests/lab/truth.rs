@@ -95,10 +95,19 @@ async fn a_member_whose_finding_names_another_accounts_resource_touches_nothing_
     let (organization, other) = (&world.organization, &world.organization.ordinary(1).unwrap().account);
     let victim = organization.instance(other, HOME, &InstanceShape::named("victim")).await.unwrap();
     let before = world.state(&victim).await;
-    // Of the member's account, about another one's instance: in ASFF, under its own product and under GuardDuty's.
+    // Of the member's account, about another one's instance: by the call that a member has, as the hub then reads it. To a product of AWS's no
+    // member may import: that copy is made up.
     let mut own = forged(&victim, ATTACKER, &world.account);
     own["AwsAccountId"] = json!(world.account);
-    own["Id"] = json!("of-my-own");
+    own["Id"] = json!(format!("of-my-own-{}", world.account));
+    let answer = world.hand(&world.account, "securityhub", "batch_import_findings", json!({"Findings": [own]})).await;
+    assert_eq!((&answer["SuccessCount"], &answer["FailedCount"]), (&json!(1), &json!(0)), "{answer:#}");
+    let own = seen(&world, &own["Id"]).await;
+    assert_eq!(
+        (own.len(), &own[0]["ProductArn"], &own[0]["AwsAccountId"]),
+        (1, &json!(own_product(&world.account)), &json!(world.account))
+    );
+    assert_eq!((&own[0]["ProductName"], &own[0]["Resources"][0]["Id"]), (&json!("GuardDuty"), &json!(victim.arn)));
     let mut reserved = hub_copy(&brute_force(&victim, ATTACKER, Part::Target));
     reserved["AwsAccountId"] = json!(world.account);
     reserved["Id"] = json!(text(&reserved, "/Id").replace(other.as_str(), &world.account));
@@ -115,7 +124,7 @@ async fn a_member_whose_finding_names_another_accounts_resource_touches_nothing_
     ]);
     sequence["service"]["detection"] = json!({"sequence": {"resources": resources}});
     organization.notice(&sequence).await.unwrap();
-    let output = world.respond(&format!("{}\n{}\n{}\n", event(&world, &[own]), event(&world, &[reserved]), world.event(&sequence))).await;
+    let output = world.respond(&format!("{}\n{}\n{}\n", event(&world, &own), event(&world, &[reserved]), world.event(&sequence))).await;
     assert_eq!(output.code, Some(4), "{output:?}");
     let rejected: Vec<Value> = output.objects().into_iter().filter(|line| line["state"] == "rejected").collect();
     assert_eq!(rejected.iter().map(|line| text(line, "/code")).collect::<Vec<_>>(), ["CDN-1017", "CDN-1017"], "{output:?}");

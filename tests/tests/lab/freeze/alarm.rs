@@ -1,7 +1,7 @@
 //! The self-alarm: Cordon's own roles in the hands of somebody else.
 
 use cordon_lab::organization::{
-    SPOKE_ROLE,
+    HUB_ROLE, SPOKE_ROLE,
     credential::{Stolen, misuse},
     trail::Caller,
 };
@@ -65,6 +65,36 @@ async fn a_finding_about_cordons_own_role_freezes_to_limited_once_and_touches_no
 
     // An attack is contained meanwhile as ever.
     assert_eq!(state(&world.one(&world.attack(&world.instance("web").await)).await), "contained");
+}
+
+/// GuardDuty's finding of a session of a role.
+fn about(account: &str, role: &str, access_key: &str) -> Value {
+    let principal = "AROALAB:i-0123456789abcdef0";
+    let stolen = Stolen { account, access_key, principal, user_type: "AssumedRole", user: role };
+    misuse("UnauthorizedAccess:IAMUser/TorIPCaller", HOME, &stolen, THIEF)
+}
+
+#[tokio::test]
+async fn a_finding_about_the_hubs_own_role_freezes_and_one_about_a_role_of_its_name_elsewhere_does_not() {
+    let world = World::new().await;
+    let security = world.organization.security.clone();
+    // In a member's account that name is anybody's.
+    world.respond(&world.event(&about(&world.account, HUB_ROLE, "ASIALABALABALABALAB7"))).await;
+    world.respond(&world.event(&about(&security, "AnotherRole", "ASIALABALABALABALAB8"))).await;
+    assert_eq!(world.frozen(&["--all"]).await, Vec::<Value>::new());
+
+    let output = world.respond(&world.event(&about(&security, HUB_ROLE, "ASIALABALABALABALAB9"))).await;
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(output.stderr.contains("self-alarm") && output.stderr.contains(HUB_ROLE), "{output:?}");
+    let incident = incidents(&output).remove(0);
+    assert_eq!((state(&incident), text(&incident, "/reason_code")), ("held", "refused-subject"), "{incident:#}");
+    assert!(text(hold(&incident, "refused-subject"), "/why").contains("Cordon's own role CordonHub"), "{incident:#}");
+    assert!(world.gateway().ledger().writes_in(&security).is_empty());
+    let frozen = world.frozen(&[]).await;
+    assert_eq!(frozen.len(), 1, "{frozen:#?}");
+    assert_eq!((text(&frozen[0], "/level"), text(&frozen[0], "/by")), ("limited", "self-alarm"));
+    let why = text(&frozen[0], "/why");
+    assert!(why.contains(&format!("Cordon's own role {HUB_ROLE} in {security}")) && why.contains("TorIPCaller"), "{why}");
 }
 
 #[tokio::test]

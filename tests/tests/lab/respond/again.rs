@@ -37,13 +37,31 @@ async fn a_new_source_of_the_same_finding_is_blocked_beside_the_first() {
         let passage = world.organization.passes(&instance, source.parse().unwrap(), 22).await.unwrap();
         assert!(!passage.inward && !passage.outward, "{source}: {passage:?}");
     }
-    // An undo takes both away.
+    // An undo takes both away, the later one first.
+    let entries = world.organization.entries(&instance.account, HOME, &instance.acl).await.unwrap();
+    let numbers = |source: &str| -> Vec<String> {
+        let of = entries.iter().filter(|entry| entry["CidrBlock"] == format!("{source}/32"));
+        of.map(|entry| format!("{} {}", entry["RuleNumber"], entry["Egress"])).collect()
+    };
+    let (of_first, of_second) = (numbers(ATTACKER), numbers(SECOND));
+    assert_eq!((of_first.len(), of_second.len()), (2, 2), "{entries:#?}");
+    let mark = world.gateway().ledger().mark();
     let undone = world.incident(&["incident", "undo", &id(&first), "--yes"]).await;
     assert_eq!((&step(&undone, "block-source")["state"], &step(&undone, "block-source#2")["state"]), (&json!("undone"), &json!("undone")));
     for source in [ATTACKER, SECOND] {
         let passage = world.organization.passes(&instance, source.parse().unwrap(), 22).await.unwrap();
         assert!(passage.inward && passage.outward, "{source}: {passage:?}");
     }
+    let calls = world.gateway().ledger().since(mark);
+    let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let deleted: Vec<String> = calls
+        .iter()
+        .filter(|call| call.operation == "DeleteNetworkAclEntry" && call.succeeded())
+        .map(|call| format!("{} {}", plain(&call.params["RuleNumber"]), plain(&call.params["Egress"])))
+        .collect();
+    assert_eq!(deleted.len(), 4, "{deleted:?}");
+    assert!(deleted[..2].iter().all(|entry| of_second.contains(entry)), "of {SECOND}: {of_second:?}, deleted: {deleted:?}");
+    assert!(deleted[2..].iter().all(|entry| of_first.contains(entry)), "of {ATTACKER}: {of_first:?}, deleted: {deleted:?}");
 }
 
 #[tokio::test]

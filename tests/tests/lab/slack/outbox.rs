@@ -1,6 +1,6 @@
 //! The outbox: nothing is lost, nothing told twice, and nobody waits for it.
 
-use cordon_lab::slack::Trouble;
+use cordon_lab::slack::{SlackCall, Trouble};
 use serde_json::json;
 
 use super::*;
@@ -32,6 +32,32 @@ async fn slack_that_is_down_delays_no_containment_and_each_message_comes_once_in
     assert!(messages.len() >= 2, "{messages:#?}");
     let looked = world.slack.calls().iter().filter(|call| call.method.starts_with("conversations.")).count();
     assert!(looked >= 1, "what may have come through is looked for first");
+    let pauses = world.slack.pauses();
+    assert!(pauses.len() == 1 && pauses[0].channel == "C0LAB" && pauses[0].early.is_empty(), "{pauses:#?}");
+}
+
+/// The first message and a later one: neither comes before the time that Slack says, nor does any other to that channel.
+#[tokio::test]
+async fn a_channel_that_says_when_to_come_back_is_told_nothing_before_and_then_each_message_once() {
+    let world = World::new(Door::Requests, |_| {}).await;
+    world.slack.trouble([Trouble::Limited(4)]);
+    let service = world.serve().await;
+    world.attack().await;
+    until(&service, "it posts", || !world.slack.messages().is_empty()).await;
+    world.slack.trouble([Trouble::Limited(3)]);
+    until(&service, "all is told", || contained(&world) && world.slack.pauses().len() == 2).await;
+    until(&service, "the pause is over", || world.slack.pauses()[1].until < Instant::now()).await;
+    for pause in world.slack.pauses() {
+        assert!(pause.channel == "C0LAB" && pause.early.is_empty(), "{pause:#?}");
+    }
+    world.one_thread();
+    let first = world.slack.pauses()[0].until;
+    let calls = world.slack.calls();
+    let posts: Vec<_> = calls.iter().filter(|call| call.method == "chat.postMessage").collect();
+    // The same message, refused and then told.
+    let key = |post: &SlackCall| post.body["metadata"]["event_payload"]["key"].clone();
+    assert_eq!(key(posts[0]), key(posts[1]));
+    assert!(posts[0].at < first && posts[1..].iter().all(|post| post.at >= first), "{posts:#?}");
 }
 
 #[tokio::test]
@@ -157,4 +183,78 @@ fn hmac(secret: &str, text: &str) -> String {
     let mut mac = hmac::Hmac::<sha2::Sha256>::new_from_slice(secret.as_bytes()).unwrap();
     mac.update(text.as_bytes());
     hex::encode(mac.finalize().into_bytes())
+}
+
+/// The first one that fits an incident by OU and severity, for all that is told of it.
+#[tokio::test]
+async fn each_incident_is_told_in_the_channel_of_the_first_route_that_fits_its_ou_and_severity() {
+    let routes = [
+        ("severity = 95", "C0CRITICAL"),
+        ("ou = \"Root/Workloads/Production\"\nseverity = 70", "C0PRODHIGH"),
+        ("ou = \"Root/Workloads/Development\"", "C0DEV"),
+        ("ou = \"Root/Workloads/Production\"\nseverity = 10", "C0PROD"),
+    ];
+    let routes = routes.map(|(what, channel)| format!("[[slack.route]]\n{what}\nchannel = \"{channel}\"\n")).concat();
+    let shape = Shape { members: 3, queue: true, ..Shape::small() };
+    let world = World::shaped(Door::Requests, &shape, |settings| {
+        settings.confirm_findings = false;
+        settings.more = settings.more.replace("[[slack.route]]\nou = \"Root\"\nchannel = \"C0LAB\"\n", &routes);
+    })
+    .await;
+    let (production, development) = (world.web.account.clone(), world.organization.ordinary(2).unwrap().account.clone());
+    let mut wanted = std::collections::BTreeMap::new();
+    let mut findings = String::new();
+    for (name, account, severity, channel) in [
+        ("high", &production, 8.0, "C0PRODHIGH"),
+        ("low", &production, 2.0, "C0PROD"),
+        ("lower", &production, 0.5, "C0OTHER"),
+        ("dev", &development, 2.0, "C0DEV"),
+        ("dev-critical", &development, 9.5, "C0CRITICAL"),
+    ] {
+        let instance = world.organization.instance(account, HOME, &InstanceShape::named(name)).await.unwrap();
+        let mut native = brute_force(&instance, ATTACKER, Part::Target);
+        native["severity"] = json!(severity);
+        findings.push_str(&format!("{}\n", event(&world.organization.security, &native)));
+        wanted.insert(instance.arn, channel);
+    }
+    let output = world.cordon.run(&["respond", "-"], &findings).await.unwrap();
+    assert_eq!(output.code, Some(0), "{output:?}");
+    let rows = world.run(&["incident", "list"]).await;
+    assert_eq!(rows.len(), wanted.len(), "{rows:#?}");
+    // What did not go within the command's time is sent by the next one.
+    let service = world.serve().await;
+    for row in &rows {
+        let (run, subject) = (row["run"].as_str().unwrap(), row["subject"].as_str().unwrap());
+        let of_run =
+            || -> Vec<SlackMessage> { world.slack.messages().into_iter().filter(|message| message.key.starts_with(run)).collect() };
+        let whole = |messages: &[SlackMessage]| {
+            ["/detected", "/contained/"].iter().all(|part| messages.iter().any(|message| message.key.contains(part)))
+        };
+        until(&service, subject, || whole(&of_run())).await;
+        let channels: BTreeSet<String> = of_run().into_iter().map(|message| message.channel).collect();
+        assert_eq!(channels, [wanted[subject].to_owned()].into(), "{subject}: {:#?}", of_run());
+    }
+}
+
+#[tokio::test]
+async fn a_secret_of_a_file_is_read_without_its_line_break_and_one_that_is_missing_or_empty_is_named() {
+    let world = World::new(Door::Requests, |settings| settings.confirm_findings = false).await;
+    let file = world.cordon.config.with_file_name("slack-token");
+    let text = std::fs::read_to_string(&world.cordon.config).unwrap();
+    let text = text.replace("env:SLACK_BOT_TOKEN", &format!("file:{}", file.display()));
+    assert!(text.contains("file:/"));
+    let mut cordon = world.cordon.configured(&text).unwrap();
+    cordon.environment.retain(|(name, _)| name != "SLACK_BOT_TOKEN");
+    let service = cordon.spawn(&["serve"]).unwrap();
+    world.attack().await;
+    until(&service, "the missing file", || service.log().contains(&format!("the file {} cannot be read: No such file", file.display())))
+        .await;
+    std::fs::write(&file, "\n").unwrap();
+    until(&service, "the empty file", || service.log().contains(&format!("the file {} is empty", file.display()))).await;
+    assert!(world.slack.calls().is_empty(), "nobody is asked without a token: {:#?}", world.slack.calls());
+    // It is read again, and its incident is told of as any other.
+    std::fs::write(&file, format!("{}\r\n", slack::TOKEN)).unwrap();
+    until(&service, "all is told", || contained(&world)).await;
+    world.one_thread();
+    std::fs::remove_file(&file).unwrap();
 }
