@@ -5,7 +5,13 @@
 mod message;
 mod plain;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use cordon_shared::{
     arn::Arn,
@@ -22,6 +28,7 @@ use crate::{
         owner::Owner,
     },
     driver::Hub,
+    journal::outbox::TurnedAway,
     owner::{self, Teller},
     slack::{Poster, SLACK},
 };
@@ -73,6 +80,8 @@ enum Way {
 struct Destination {
     name: String,
     way: Way,
+    /// Whether the last try failed.
+    failing: AtomicBool,
 }
 
 /// A destination as it is configured.
@@ -147,7 +156,7 @@ pub(crate) fn pause(tries: u32) -> Duration {
 pub async fn send(hub: Arc<Hub>, enough: CancellationToken) -> Result<u64, JournalError> {
     let mut tasks = tokio::task::JoinSet::new();
     for place in configured(&hub.config.notify) {
-        let destination = Destination { name: place.name(), way: place.way(&hub) };
+        let destination = Destination { name: place.name(), way: place.way(&hub), failing: AtomicBool::new(false) };
         tasks.spawn(serve(Arc::clone(&hub), destination, enough.clone()));
     }
     if tasks.is_empty() {
@@ -243,19 +252,29 @@ async fn one(hub: &Hub, destination: &Destination, due: Message) -> Result<Optio
     let now = hub.clock.now();
     let later = |pause: Duration| now.checked_add(SignedDuration::try_from(pause).unwrap_or(SignedDuration::MAX)).unwrap_or(Timestamp::MAX);
     let (target, what) = (destination.name.as_str(), due.name());
+    // Once for each time that it begins to fail.
+    let begins = async |why: &str| match destination.failing.swap(true, Ordering::Relaxed) {
+        true => Ok(()),
+        false => hub.store.turn_away(TurnedAway::not_told(now, target, &what, why)).await,
+    };
     match sent {
-        Ok(()) => hub.store.outbox_done(slip, now).await.map(|()| None),
+        Ok(()) => {
+            destination.failing.store(false, Ordering::Relaxed);
+            hub.store.outbox_done(slip, now).await.map(|()| None)
+        }
         Err(Unsent::Limited(pause)) => {
             let pause = pause.clamp(Duration::from_secs(1), OBEYED);
             tracing::warn!(target, %what, seconds = pause.as_secs(), "a notice waits: too many messages");
             // What may have come through before is as unsure as it was.
             hub.store.outbox_again(slip, later(pause), was_unsure, "too many messages").await?;
+            begins("too many messages").await?;
             Ok(Some(pause))
         }
         Err(Unsent::Later { why, unsure }) => {
             let pause = pause(tries);
             tracing::warn!(target, %what, %why, seconds = pause.as_secs(), "a notice is not sent and tried again");
             hub.store.outbox_again(slip, later(pause), unsure || was_unsure, &why).await?;
+            begins(&why).await?;
             Ok(None)
         }
         Err(Unsent::Never(why)) => {

@@ -67,7 +67,7 @@ pub struct Due<T = Notice> {
 pub struct TurnedAway {
     /// When.
     pub at: Timestamp,
-    /// Where: `slack`, `outbox`, `policies`, `command-line`, `request` (asked for by a person and refused).
+    /// Where: `slack`, `outbox`, `policies`, `clock`, `command-line`, `request` (asked for by a person and refused).
     pub door: String,
     /// Who, as far as that is known.
     pub who: String,
@@ -78,6 +78,13 @@ pub struct TurnedAway {
 }
 
 impl TurnedAway {
+    /// What could not be told at once.
+    #[must_use]
+    pub fn not_told(at: Timestamp, target: &str, what: &str, why: &str) -> Self {
+        let why = format!("{why}; it is tried again, and what comes after it waits");
+        Self { at, door: "outbox".to_owned(), who: target.to_owned(), what: what.to_owned(), why }
+    }
+
     /// A clock that went back.
     #[must_use]
     pub fn setback(at: Timestamp, why: &str) -> Self {

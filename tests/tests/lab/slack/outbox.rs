@@ -23,6 +23,9 @@ async fn slack_that_is_down_delays_no_containment_and_each_message_comes_once_in
     }
     assert!(world.closed().await && world.slack.messages().is_empty());
 
+    let away = world.turned_away().await;
+    assert!(away.len() == 1 && away[0]["who"] == "slack" && away[0]["why"].as_str().unwrap().contains("it is tried again"), "{away:#?}");
+
     // It comes back, badly: too many calls, an error, an answer that is lost, and one that never comes.
     let bad = [Trouble::Limited(2), Trouble::Lost, Trouble::Silence, Trouble::Status(500)];
     world.slack.trouble(bad);
