@@ -201,8 +201,7 @@ fn entries(view: &View, ask: &Ask, digest: &str, ruling: &Ruling, also: Vec<Clai
         Ruling::AlreadyDone { claims } => entries.push(Entry::AlreadyDone { step, claims: claims.clone() }),
         Ruling::Observe { why } => entries.push(Entry::Observed { step, why: why.clone() }),
         Ruling::Ask { why, people } => {
-            // From the least time that the engine reckons with, or it would be over as soon as it is asked.
-            let expires = now.max(view.updated_at).checked_add(ask.question_lasts).unwrap_or(Timestamp::MAX);
+            let expires = now.checked_add(ask.question_lasts).unwrap_or(Timestamp::MAX);
             entries.push(Entry::Asked { step, digest: digest.to_owned(), why: why.clone(), expires, people: *people });
         }
         Ruling::Skip { why } => entries.push(Entry::Skipped { step, why: why.clone() }),
@@ -364,6 +363,12 @@ fn undo_in(
 pub fn stand_down_key(view: &View) -> String {
     let kind = view.findings.first().and_then(|note| note.finding.get("type")).and_then(Value::as_str).unwrap_or_default();
     format!("{kind} {} {}", view.subject.cell, view.subject.name())
+}
+
+/// What a person's no to a step is filed under: in a later incident of the same subject the step is asked about, whatever else would ask.
+#[must_use]
+pub fn no_key(view: &View, step: &StepKey) -> String {
+    format!("no to {} of {} {} {}", step.id, view.playbook.name, view.subject.cell, view.subject.name())
 }
 
 /// Until when a subject stands down whose containment a person undoes now.

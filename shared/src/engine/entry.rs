@@ -460,14 +460,14 @@ impl Entry {
         }
     }
 
-    /// Puts off the times at which something is tried again.
+    /// Puts off the times at which something is tried again, or a question is over.
     pub fn put_off(&mut self, by: SignedDuration) {
         if let Self::Looked { found, .. } = self {
             return found.put_off(by);
         }
         let time = match self {
             Self::Deferred { until, .. } => until,
-            Self::Escalated { expires, .. } => expires,
+            Self::Asked { expires, .. } | Self::Escalated { expires, .. } => expires,
             Self::Pending { due, .. } => due,
             Self::ApplyFailed { again: Some(again), .. }
             | Self::Verified { again: Some(again), .. }

@@ -173,7 +173,6 @@ pub fn expired(view: &View, key: &StepKey, now: Timestamp, lasts: SignedDuration
         matches!(asked.state, StepState::Asked { escalated: false, .. })
             && view.definition(asked).is_some_and(|definition| definition.on_expiry == OnExpiry::Escalate)
     });
-    let now = now.max(view.updated_at);
     if again { Entry::Escalated { step, expires: now.checked_add(lasts).unwrap_or(Timestamp::MAX) } } else { Entry::AskExpired { step } }
 }
 

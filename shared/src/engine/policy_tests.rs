@@ -286,6 +286,39 @@ fn a_no_stands_until_a_yes_also_when_a_later_finding_comes_and_nothing_else_woul
     assert_eq!(first(&lab).refused, None);
 }
 
+/// A no may end its incident: nothing else is wanted in it.
+#[test]
+fn a_no_stands_in_the_next_incident_of_the_subject_until_a_yes_or_for_a_week() {
+    let said_no = |days: i64| {
+        let mut lab = about_to_decide(says(PolicyVerdict::Ask { people: 1 }), Mode::Act);
+        while lab.step(Fate::Well) {}
+        let no = Entry::Refused { step: StepKey::first("first"), by: Person("ann".into()), why: String::new(), identity: String::new() };
+        lab.append(lab.runs[0], vec![no, Entry::ClosedBy { by: Person("ann".into()), why: "enough".into() }]).unwrap();
+        lab.policy = PolicyAnswer::allow("toy");
+        lab.now += SignedDuration::from_hours(24 * days);
+        lab.arrive(0, false, false, false);
+        while lab.step(Fate::Well) {}
+        lab
+    };
+    let lab = said_no(6);
+    let of_first = |lab: &Lab| lab.view(lab.runs[1]).latest("first").unwrap().clone();
+    let StepState::Asked { why, digest, .. } = of_first(&lab).state else { panic!("{:?}", of_first(&lab)) };
+    assert!(why.starts_with("a person said no to it for this subject in an earlier incident"), "{why}");
+    let yes = Entry::Approved {
+        step: StepKey::first("first"),
+        digest,
+        by: Person("ben".into()),
+        expires: lab.now + SignedDuration::from_hours(1),
+        identity: String::new(),
+    };
+    lab.append(lab.runs[1], vec![yes]).unwrap();
+    let mut lab = lab;
+    while lab.step(Fate::Well) {}
+    assert_eq!(of_first(&lab).state, StepState::InEffect);
+    assert!(lab.store.tables().stand_downs.is_empty(), "a yes answers it");
+    assert_eq!(of_first(&said_no(8)).state, StepState::InEffect);
+}
+
 /// What was begun is finished by itself after a crash; where AWS refused it and a person has it tried again, what asks then asks then.
 #[test]
 fn what_was_begun_is_finished_without_a_question_and_what_a_person_has_begun_anew_is_asked_about_anew() {

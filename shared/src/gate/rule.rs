@@ -170,13 +170,15 @@ pub fn rule(tx: &mut dyn Tx, view: &View, ask: &Ask, digest: &str, now: Timestam
         other => other,
     };
     // A person's no stands until a person's yes, also where the reason to ask is gone.
-    let said_no = known.and_then(|step| step.refused.clone());
+    let earlier = tx.stand_down(&super::no_key(view, &ask.step))?.filter(|until| *until > now);
+    let earlier =
+        earlier.map(|until| format!("a person said no to it for this subject in an earlier incident, which stands until {until:.0}"));
+    let said_no = known.and_then(|step| step.refused.as_ref().map(|no| format!("before, {no}"))).or(earlier);
     let questioned = over.as_ref().map_or(0, |(_, people)| *people);
     let people = ask.policy.people().max(u8::from(wants_person.is_some() || said_no.is_some())).max(questioned);
     // A step that had its warrant has had its yes: it is only finished, from the same plan, unless a person has it begun anew.
     if people > said_yes(view, ask, digest, now) && known.is_none_or(|step| !step.finishing) {
         let of_policy = Some(ask.policy.why.clone()).filter(|_| ask.policy.people() > 0);
-        let said_no = said_no.map(|no| format!("before, {no}"));
         let why = over.map(|(why, _)| why).into_iter().chain(wants_person).chain(of_policy).chain(said_no).chain(void(view, ask));
         let why = why.collect::<Vec<_>>().join("; ");
         return Ok(Ruling::Ask { why, people });

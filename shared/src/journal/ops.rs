@@ -6,6 +6,7 @@ use super::{Claim, JournalError, RunRow, Sealed, Seen, Tx, UNREADABLE, chain};
 use crate::{
     engine::{Entry, FindingNote, Pace, RunState, StepState, View, after_death, next, summary},
     finding::{FindingId, Subject, Version},
+    gate,
     id::IncidentId,
     notice::{Standing, for_owners, notices},
     page::Page,
@@ -157,7 +158,10 @@ fn effects(tx: &mut dyn Tx, to_be_applied: bool, view: &View, entry: &Entry, now
                 tx.claim(&Claim { run: view.run, step: step.clone(), from: from.clone() })?;
             }
         }
+        // A no is remembered beyond its incident, which it may have ended.
+        Entry::Refused { .. } => tx.save_stand_down(&gate::no_key(view, step), Some(gate::stands_down_until(now)))?,
         Entry::ApplyStarted { .. } => {
+            tx.save_stand_down(&gate::no_key(view, step), None)?;
             for from in view.step(step).map(|step| step.claims.clone()).unwrap_or_default() {
                 tx.claim(&Claim { run: view.run, step: step.clone(), from })?;
             }
