@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use cordon_shared::{
     clock::{Clock as _, SystemClock},
-    freeze::{Freeze, Level},
+    freeze::{Freeze, Level, Scope},
     id::IncidentId,
     journal::RunRow,
     plan::StepKey,
+    playbook::Playbook,
 };
 use cordon_spoke::{
     limits::{Limits, Rates},
@@ -21,10 +22,11 @@ use crate::{
         client::{CallError, Caller},
     },
     config::{Config, people::Person},
-    desk::{Desk, DeskError, Form, Listed, Question, Spent, Thawed, Which},
+    desk::{Desk, DeskError, Form, Frozen, Listed, Question, Spent, Thawed, Which, frozen},
     driver::{self, Hub, serve_requests},
     incident::IncidentJson,
     journal::{Request, outbox::TurnedAway, requests::Asker, sqlite::SqliteStore},
+    org::Org,
     people::{self, Identity},
     policy::{Keeper, person::Doing},
     setup::{self, SetupError, Wanted},
@@ -42,7 +44,7 @@ pub(super) enum Door {
 impl From<DeskError> for Failure {
     fn from(error: DeskError) -> Self {
         match error {
-            DeskError::Unknown(_) | DeskError::Refused(_) => Self::usage(error.to_string()),
+            DeskError::Unknown(_) | DeskError::Wrong(_) | DeskError::Refused(_) => Self::usage(error.to_string()),
             DeskError::Late(_) | DeskError::Journal(_) => Self::other(error.to_string()),
         }
     }
@@ -146,9 +148,13 @@ impl Door {
     }
 
     /// Freezes. Nobody is asked who they are who does so on the state folder itself.
-    pub(super) async fn freeze(&self, line: Freeze) -> Result<Freeze, Failure> {
+    pub(super) async fn freeze(&self, line: Freeze) -> Result<Frozen, Failure> {
         match self {
-            Self::Here { desk, .. } => Ok(desk.freeze(line).await?),
+            Self::Here { config, desk } => {
+                let line = desk.freeze(line, &playbooks(config)).await?;
+                let warning = doubt(config, &line.scope).await;
+                Ok(Frozen { line, warning })
+            }
             Self::There { client, .. } => {
                 let Freeze { scope, level, why, hard, .. } = line;
                 Ok(client.call(call::FREEZE, &api::Freeze { scope, level, why, hard }).await?)
@@ -160,7 +166,7 @@ impl Door {
         match self {
             Self::Here { config, desk } => {
                 let asker = known(desk.store(), "thaw", permitted(config, Doing::Thaw).await).await?;
-                Ok(desk.thaw(Freeze { by: asker.by, level: Level::Off, ..line }).await?)
+                Ok(desk.thaw(Freeze { by: asker.by, level: Level::Off, ..line }, &playbooks(config)).await?)
             }
             Self::There { client, .. } => {
                 let Freeze { scope, why, hard, .. } = line;
@@ -229,6 +235,22 @@ impl Door {
         let answer = desk.answered(id, request.run()).await?;
         Ok(Answered { answer, incident: desk.incident(&request.run().to_string()).await? })
     }
+}
+
+/// The playbooks; none where they cannot be read, which keeps nobody from freezing.
+fn playbooks(config: &Config) -> Vec<Arc<Playbook>> {
+    setup::registry().and_then(|registry| setup::playbooks(config, &registry)).unwrap_or_default()
+}
+
+/// What there is to be said of a frozen OU, with the AWS credentials of this command line.
+async fn doubt(config: &Config, scope: &Scope) -> Option<String> {
+    if !matches!(scope, Scope::Ou(_)) {
+        return None;
+    }
+    let clock = Arc::new(SystemClock);
+    let sessions = Sessions::new(setup::session_settings(config), Limits::new(Rates::default()), clock.clone()).await;
+    let org = sessions.map(|sessions| Org::new(sessions, clock, &config.opt_out_key)).map_err(|error| error.to_string());
+    frozen::doubt(scope, org.as_ref().map_err(Clone::clone)).await
 }
 
 /// Whoever is turned away at the command line is remembered.
