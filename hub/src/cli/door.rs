@@ -30,6 +30,7 @@ use crate::{
     people::{self, Identity},
     policy::{Keeper, person::Doing},
     setup::{self, SetupError, Wanted},
+    text::safe,
     undo_preview::{self, Preview},
 };
 
@@ -43,18 +44,21 @@ pub(super) enum Door {
 
 impl From<DeskError> for Failure {
     fn from(error: DeskError) -> Self {
+        // One line: freezes that stand are in some of them, in the words of whoever froze.
+        let text = safe(&error.to_string());
         match error {
-            DeskError::Unknown(_) | DeskError::Wrong(_) | DeskError::Refused(_) => Self::usage(error.to_string()),
-            DeskError::Late(_) | DeskError::Journal(_) => Self::other(error.to_string()),
+            DeskError::Unknown(_) | DeskError::Wrong(_) | DeskError::Refused(_) => Self::usage(text),
+            DeskError::Late(_) | DeskError::Journal(_) => Self::other(text),
         }
     }
 }
 
 impl From<CallError> for Failure {
     fn from(error: CallError) -> Self {
+        let text = safe(&error.to_string());
         match error {
-            CallError::Refused(_) | CallError::Unsigned(_) => Self::usage(error.to_string()),
-            CallError::Unanswered { .. } | CallError::Later(_) => Self::other(error.to_string()),
+            CallError::Refused(_) | CallError::Unsigned(_) => Self::usage(text),
+            CallError::Unanswered { .. } | CallError::Later(_) => Self::other(text),
         }
     }
 }
