@@ -5,7 +5,7 @@
 //! for a person, and attackers are still contained.
 
 use cordon_shared::{
-    arn::Arn,
+    arn::{Arn, same_principal},
     engine::View,
     finding::{Finding, Provider, SubjectKind},
     freeze,
@@ -35,8 +35,7 @@ enum Own {
 
 /// Which of Cordon's roles this is, by its account and name.
 fn own(config: &Config, account: &str, name: &str) -> Option<Own> {
-    let name = name.rsplit('/').next().unwrap_or(name);
-    let is = |role: &str| role.rsplit('/').next() == Some(name);
+    let is = |role: &str| same_principal(role, name);
     let at_home = account == config.hub.account.as_str();
     if at_home && config.hub.role.as_ref().is_some_and(|role| is(role.as_str())) {
         return Some(Own::Hub);

@@ -309,10 +309,7 @@ async fn a_freeze_that_would_stop_nothing_is_refused_or_said_by_the_api_as_on_th
         assert!(!output.stderr.contains("stops nothing"), "not known is not that there is none: {output:?}");
     }
     let names: Vec<String> = list(&[]).await.iter().map(|line| text(line, "/of").to_owned()).collect();
-    assert_eq!(
-        names,
-        ["Workloads", "Workloads", "Wrkloads/Far", "Wrkloads/Far/Unread", "Wrkloads/Here", "Wrkloads/Here/Unread"]
-    );
+    assert_eq!(names, ["Workloads", "Workloads", "Wrkloads/Far", "Wrkloads/Far/Unread", "Wrkloads/Here", "Wrkloads/Here/Unread"]);
     assert_eq!(call("thaw", json!({"scope": "ou", "of": "/Workloads", "why": ""})).await, 200, "thawed as it was frozen");
     assert!(!list(&[]).await.iter().any(|line| text(line, "/of") == "Workloads"));
 }
