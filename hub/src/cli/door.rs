@@ -289,3 +289,26 @@ pub(super) async fn permitted(config: &Config, doing: Doing) -> Result<Asker, Fa
     policies.may(person, doing, None, SystemClock.now(), &config.policy.time_zone).map_err(Failure::usage)?;
     Ok(asker)
 }
+
+#[cfg(test)]
+mod tests {
+    use cordon_shared::journal::JournalError;
+
+    use super::*;
+
+    #[test]
+    fn what_people_wrote_into_the_journal_is_one_line_of_an_error() {
+        let said = "not frozen, but account 1 is frozen (full) by a\u{1b}[2J since now: x\nerror: nothing\u{9b}31m\u{202e}".to_owned();
+        for failure in [
+            Failure::from(DeskError::Refused(said.clone())),
+            Failure::from(DeskError::Unknown(said.clone())),
+            Failure::from(DeskError::Journal(JournalError::Store(said.clone()))),
+            Failure::from(CallError::Refused(said.clone())),
+            Failure::from(CallError::Later(said.clone())),
+            Failure::from(JournalError::Refused(said.clone())),
+        ] {
+            assert!(!failure.text.contains(['\u{1b}', '\u{9b}', '\n', '\u{202e}']), "{failure:?}");
+            assert!(failure.text.contains("a\\u{1b}[2J since now: x\\nerror: nothing\\u{9b}31m\\u{202e}"), "{failure:?}");
+        }
+    }
+}

@@ -97,6 +97,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
+    use crate::{desk::Desk, journal::sqlite::SqliteStore};
 
     fn line(scope: Scope, level: Level, why: &str) -> Freeze {
         let by = Person("ann".to_owned());
@@ -148,5 +149,23 @@ mod tests {
     fn a_reason_is_kept_as_one_line_that_means_nothing_to_a_terminal() {
         let said = sound(line(Scope::Organization, Level::Full, "a drill\u{1b}[2J\nfrozen: nothing \u{202e}x"), &[]).unwrap();
         assert_eq!(said.why, "a drill [2J frozen: nothing x");
+    }
+
+    #[tokio::test]
+    async fn a_freeze_of_a_playbook_that_is_gone_and_one_written_otherwise_are_thawed_as_they_stand() {
+        let store = SqliteStore::in_memory().unwrap();
+        let (desk, known) = (Desk::new(Arc::clone(&store)), known());
+        let (gone, odd) = (Scope::Playbook("gone".to_owned()), ou("/Workloads/"));
+        for scope in [&gone, &odd] {
+            // As an earlier version wrote it.
+            let old = line(scope.clone(), Level::Full, "x");
+            desk.journal().with(move |tx| cordon_shared::freeze::freeze(tx, &old)).await.unwrap();
+            let thawed = desk.thaw(line(scope.clone(), Level::Off, "it\nis over"), &known).await.unwrap();
+            assert_eq!((thawed.lifted.len(), thawed.stands.len(), thawed.line.why.as_str()), (1, 0, "it is over"), "{scope}");
+        }
+        let never = desk.thaw(line(gone, Level::Off, ""), &known).await;
+        assert!(matches!(never, Err(DeskError::Wrong(_))), "{never:?}");
+        desk.freeze(line(odd.clone(), Level::Full, "x"), &known).await.unwrap();
+        assert_eq!(desk.thaw(line(odd, Level::Off, ""), &known).await.unwrap().line.scope, ou("Workloads"));
     }
 }
