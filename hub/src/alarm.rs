@@ -17,7 +17,7 @@ use cordon_spoke::session::READ_IDENTITY;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use crate::{config::Config, driver::Hub};
+use crate::{config::Config, driver::Hub, text::one_line};
 
 /// How long before a call its warrant was given at most: a warrant lives 15 minutes.
 const BEFORE: SignedDuration = SignedDuration::from_mins(16);
@@ -164,6 +164,8 @@ async fn raise(hub: &Hub, id: &str, why: String) -> Result<(), JournalError> {
     if hub.rehearsal {
         return Ok(());
     }
+    // Names, addresses and identities in it were chosen by whoever called.
+    let why = one_line(&why);
     let (now, id, told) = (hub.clock.now(), id.to_owned(), why.clone());
     if hub.journal.with(move |tx| freeze::alarm(tx, &id, why, now)).await? {
         tracing::error!("self-alarm: the organization is frozen to `limited`: {told}; `cordon thaw` lifts it when you know who it was");

@@ -298,7 +298,9 @@ async fn answer(State(slack): State<Slack>, Path(method): Path<String>, headers:
         Some(Trouble::Refused(word)) => return said(json!({ "ok": false, "error": word })),
         Some(Trouble::Copied { bot, event_type }) => {
             let mut copy = body.clone();
-            copy["metadata"]["event_type"] = json!(event_type);
+            if let Some(kind) = copy.pointer_mut("/metadata/event_type") {
+                *kind = json!(event_type);
+            }
             slack.place(&copy, bot);
             return StatusCode::INTERNAL_SERVER_ERROR.into_response();
         }

@@ -94,8 +94,9 @@ pub(super) struct Thaw {
 impl Of {
     /// As it was said: what of it can be frozen is the desk's to say.
     fn scope(self) -> Scope {
-        let other = self.ou.map(Scope::Ou).or(self.playbook.map(Scope::Playbook));
-        self.account.map(Scope::Account).or(other).unwrap_or(Scope::Organization)
+        let account = self.account.map(Scope::Account);
+        let other = || self.ou.map(Scope::Ou).or_else(|| self.playbook.map(Scope::Playbook));
+        account.or_else(other).unwrap_or(Scope::Organization)
     }
 }
 
