@@ -5,7 +5,7 @@
 //! for a person, and attackers are still contained.
 
 use cordon_shared::{
-    arn::Arn,
+    arn::{Arn, same_principal},
     engine::View,
     finding::{Finding, Provider, SubjectKind},
     freeze,
@@ -17,7 +17,7 @@ use cordon_spoke::session::READ_IDENTITY;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use crate::{config::Config, driver::Hub};
+use crate::{config::Config, driver::Hub, text::one_line};
 
 /// How long before a call its warrant was given at most: a warrant lives 15 minutes.
 const BEFORE: SignedDuration = SignedDuration::from_mins(16);
@@ -35,8 +35,7 @@ enum Own {
 
 /// Which of Cordon's roles this is, by its account and name.
 fn own(config: &Config, account: &str, name: &str) -> Option<Own> {
-    let name = name.rsplit('/').next().unwrap_or(name);
-    let is = |role: &str| role.rsplit('/').next() == Some(name);
+    let is = |role: &str| same_principal(role, name);
     let at_home = account == config.hub.account.as_str();
     if at_home && config.hub.role.as_ref().is_some_and(|role| is(role.as_str())) {
         return Some(Own::Hub);
@@ -165,6 +164,8 @@ async fn raise(hub: &Hub, id: &str, why: String) -> Result<(), JournalError> {
     if hub.rehearsal {
         return Ok(());
     }
+    // Names, addresses and identities in it were chosen by whoever called.
+    let why = one_line(&why);
     let (now, id, told) = (hub.clock.now(), id.to_owned(), why.clone());
     if hub.journal.with(move |tx| freeze::alarm(tx, &id, why, now)).await? {
         tracing::error!("self-alarm: the organization is frozen to `limited`: {told}; `cordon thaw` lifts it when you know who it was");

@@ -1,5 +1,7 @@
 //! What people look at and ask for, the same from the command line and by the HTTP API: incidents, questions, freezes, budgets.
 
+pub mod frozen;
+
 use std::{sync::Arc, time::Duration};
 
 use cordon_shared::{
@@ -10,6 +12,7 @@ use cordon_shared::{
     journal::{Journal, JournalError, RunRow, Store, ops},
     page::freeze_key,
     plan::{Change, Counts, StepKey},
+    playbook::Playbook,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -31,6 +34,9 @@ pub enum DeskError {
     /// It is not there, or it is not clear what is meant.
     #[error("{0}")]
     Unknown(String),
+    /// It is not what can be asked for, with what can.
+    #[error("{0}")]
+    Wrong(String),
     /// It cannot be done, with the reason.
     #[error("{0}")]
     Refused(String),
@@ -177,6 +183,17 @@ pub struct Listed {
     pub told: Vec<Told>,
 }
 
+/// What a freeze did.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Frozen {
+    /// The line that was written.
+    #[serde(flatten)]
+    pub line: Freeze,
+    /// Why it may stop nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
+}
+
 /// What a thaw did.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Thawed {
@@ -304,11 +321,13 @@ impl Desk {
         Ok(standing(&self.store.freezes_and_thaws().await?))
     }
 
-    /// Freezes. It is written straight into the journal, whoever drives and whether anybody does.
+    /// Freezes. It is written straight into the journal, whoever drives and whether anybody does. `playbooks`: those that there are, as
+    /// [`frozen::sound`] takes them.
     ///
     /// # Errors
     /// What cannot be frozen, and those of the journal.
-    pub async fn freeze(&self, line: Freeze) -> Result<Freeze, DeskError> {
+    pub async fn freeze(&self, line: Freeze, playbooks: &[Arc<Playbook>]) -> Result<Freeze, DeskError> {
+        let line = frozen::sound(line, playbooks)?;
         let written = line.clone();
         self.journal().with(move |tx| freeze::freeze(tx, &line)).await?;
         Ok(written)
@@ -317,8 +336,13 @@ impl Desk {
     /// Lifts what is frozen in exactly this scope.
     ///
     /// # Errors
-    /// [`DeskError::Refused`] when it is not frozen.
-    pub async fn thaw(&self, line: Freeze) -> Result<Thawed, DeskError> {
+    /// [`DeskError::Refused`] when it is not frozen, and those of [`Desk::freeze`].
+    pub async fn thaw(&self, line: Freeze, playbooks: &[Arc<Playbook>]) -> Result<Thawed, DeskError> {
+        // What stands can be lifted, also if nobody could freeze it so today: a playbook may be gone since.
+        let line = match self.standing().await?.iter().any(|freeze| freeze.scope == line.scope) {
+            true => frozen::reasoned(line)?,
+            false => frozen::sound(line, playbooks)?,
+        };
         let mine = line.clone();
         let lifted = self.journal().with(move |tx| freeze::thaw(tx, &mine)).await?;
         let waiting = self.store.maybe_frozen().await?.len();

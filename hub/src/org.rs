@@ -156,6 +156,15 @@ impl Org {
         organization::list_accounts(&clients).await.map_err(|error| sorted(error, None))
     }
 
+    /// Whether the organization has an OU of this id or path ([`organization::has_unit`]), read anew.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub async fn has_ou(&self, called: &str) -> Result<bool, OrganizationError> {
+        let clients = self.sessions.organization().await.map_err(|error| OrganizationError::Other(ActionError::Session(error)))?;
+        organization::has_unit(&clients, called).await
+    }
+
     async fn read(&self, id: &AccountId) -> Result<Arc<AccountFacts>, OrgError> {
         let mut read_at = self.clock.now();
         let wrong = |error| sorted(error, Some(id));

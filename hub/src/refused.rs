@@ -1,7 +1,7 @@
 //! Subjects that Cordon never touches, by code and not by policy (the charter's invariant 12).
 
 use cordon_shared::{
-    arn::Arn,
+    arn::{Arn, same_principal},
     finding::{Subject, SubjectKind},
 };
 
@@ -21,9 +21,7 @@ impl Protected {
             SubjectKind::User if subject.id == "root" || subject.arn.as_ref().is_some_and(|arn| arn.resource() == "root") => {
                 named("the root user")
             }
-            SubjectKind::User if self.names.iter().any(|own| own.rsplit('/').next() == subject.id.rsplit('/').next()) => {
-                named("a principal of `[protected]`")
-            }
+            SubjectKind::User if self.names(&subject.id) => named("a principal of `[protected]`"),
             SubjectKind::AccessKey if subject.id.is_empty() => named("an access key without an id"),
             SubjectKind::Role => self
                 .refuses_role(&subject.id)
@@ -33,13 +31,17 @@ impl Protected {
         }
     }
 
+    fn names(&self, principal: &str) -> bool {
+        self.names.iter().any(|own| same_principal(own, principal))
+    }
+
     fn refuses_role(&self, name: &str) -> Option<&'static str> {
         let name = name.rsplit('/').next().unwrap_or(name);
         if name.starts_with("AWSServiceRole") {
             Some("a service-linked role")
         } else if name.starts_with("AWSReservedSSO_") {
             Some("an IAM Identity Center role")
-        } else if self.names.iter().any(|own| own.rsplit('/').next() == Some(name)) {
+        } else if self.names(name) {
             Some("a principal of Cordon itself, or one of `[protected]`")
         } else {
             None
@@ -75,6 +77,15 @@ mod tests {
             (SubjectKind::Role, "x", Some("arn:aws:sts::111122223333:assumed-role/CordonSpoke/session")),
             (SubjectKind::User, "root", None),
             (SubjectKind::User, "break-glass", None),
+        ] {
+            assert!(protected.refuses(&subject(kind, id, arn)).is_some(), "{id} {arn:?}");
+        }
+        // IAM has no two names that differ by case alone.
+        for (kind, id, arn) in [
+            (SubjectKind::Role, "CORDONSPOKE", None),
+            (SubjectKind::User, "Break-Glass", None),
+            (SubjectKind::User, "ops/BREAK-GLASS", None),
+            (SubjectKind::Role, "x", Some("arn:aws:iam::111122223333:role/ops/Break-Glass")),
         ] {
             assert!(protected.refuses(&subject(kind, id, arn)).is_some(), "{id} {arn:?}");
         }

@@ -30,6 +30,27 @@ pub fn safe(text: &str) -> String {
     out
 }
 
+/// As [`safe`], for text of several lines that is shown whole: line breaks and tabs stay.
+#[must_use]
+pub fn lines(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_hidden(c) && !matches!(c, '\n' | '\t') {
+            out.push_str(&c.escape_unicode().to_string());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// One line of what somebody typed, for keeping: line breaks, control characters and what cannot be seen are spaces, and several spaces one.
+#[must_use]
+pub fn one_line(text: &str) -> String {
+    let plain: String = text.chars().map(|c| if is_hidden(c) { ' ' } else { c }).collect();
+    plain.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// Whether a character would not be seen, or changes how others are seen.
 fn is_hidden(c: char) -> bool {
     c.is_control()
@@ -133,6 +154,14 @@ mod tests {
     fn escape_sequences_and_line_breaks_do_not_reach_a_terminal() {
         assert_eq!(safe("a\u{1b}[2Jb\u{9b}31m\nc\r\td\u{7}"), "a\\u{1b}[2Jb\\u{9b}31m\\nc\\r d\\u{7}");
         assert_eq!(safe("Zürich 東京 🙂"), "Zürich 東京 🙂");
+        assert_eq!(lines("error: a\u{1b}[2J\n\tb\r\u{9b}c\u{202e}"), "error: a\\u{1b}[2J\n\tb\\u{d}\\u{9b}c\\u{202e}");
+    }
+
+    #[test]
+    fn what_somebody_typed_is_kept_as_one_line_that_can_be_seen() {
+        assert_eq!(one_line(" a\u{1b}[2J\r\nfrozen: \u{202e}b\u{9b}\t c\u{200b} "), "a [2J frozen: b c");
+        assert_eq!(one_line("\u{200b}\n\u{7}"), "");
+        assert_eq!(one_line("Zürich 東京 🙂"), "Zürich 東京 🙂");
     }
 
     #[test]

@@ -28,6 +28,15 @@ pub struct Arn {
     resource_at: usize,
 }
 
+/// Whether two principals of an account, each by its name, path and name, or ARN, are the same. IAM keeps names in the case in which they
+/// were made, and takes no second one that differs by case alone
+/// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html>, "IAM name requirements").
+#[must_use]
+pub fn same_principal(one: &str, other: &str) -> bool {
+    let name = |text: &str| text.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
+    name(one) == name(other)
+}
+
 impl Arn {
     fn piece(&self, from: usize, to: usize) -> &str {
         self.text.get(from..to).unwrap_or_default()
@@ -178,5 +187,17 @@ mod tests {
                 let _ = (arn.partition(), arn.service(), arn.resource(), arn.account(), arn.region());
             }
         }
+    }
+
+    #[test]
+    fn a_principal_is_the_same_whatever_its_path_and_case() {
+        for (one, other) in [
+            ("Break-Glass", "break-glass"),
+            ("arn:aws:iam::111122223333:role/ops/Break-Glass", "break-glass"),
+            ("OPS/break-glass", "/x/BREAK-GLASS"),
+        ] {
+            assert!(same_principal(one, other) && same_principal(other, one), "{one} {other}");
+        }
+        assert!(!same_principal("break-glass", "break-glass2") && !same_principal("ops/x", "x/ops"));
     }
 }

@@ -37,6 +37,11 @@ pub const APP_TOKEN: &str = "xappLab0123456789TokenOfTheLab0123456789";
 /// What it signs with.
 pub const SIGNING_SECRET: &str = "8f742231b10e8888abcd99yyyzzz85a5";
 
+/// The bot that the token is of, and its app.
+pub const BOT: &str = "B0LAB";
+/// The app.
+pub const APP: &str = "A0LAB";
+
 /// How it answers a call that posts or updates, once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Trouble {
@@ -50,6 +55,13 @@ pub enum Trouble {
     Silence,
     /// `ok: false` with this word.
     Refused(String),
+    /// A 500, nothing is done, and there is a message of another bot or of another kind of metadata that says the same.
+    Copied {
+        /// The bot.
+        bot: String,
+        /// The kind.
+        event_type: String,
+    },
 }
 
 /// A call of the Web API.
@@ -83,6 +95,10 @@ pub struct SlackMessage {
     pub ts: String,
     /// That of its thread's first message.
     pub thread: Option<String>,
+    /// The bot that posted it.
+    pub bot: String,
+    /// The kind of its metadata.
+    pub event_type: String,
     /// The key in its metadata.
     pub key: String,
     /// Its text.
@@ -245,21 +261,23 @@ impl Slack {
         limited(seconds)
     }
 
-    fn place(&self, body: &Value) -> String {
+    fn place(&self, body: &Value, bot: &str) -> SlackMessage {
         let mut known = self.known();
         known.clock += 1;
         let ts = format!("1795500000.{:06}", known.clock);
         let text = |key: &str| body[key].as_str().unwrap_or_default().to_owned();
         let message = SlackMessage {
             channel: text("channel"),
-            ts: ts.clone(),
+            ts,
             thread: body["thread_ts"].as_str().map(str::to_owned),
+            bot: bot.to_owned(),
+            event_type: body.pointer("/metadata/event_type").and_then(Value::as_str).unwrap_or_default().to_owned(),
             key: body.pointer("/metadata/event_payload/key").and_then(Value::as_str).unwrap_or_default().to_owned(),
             text: text("text"),
             blocks: body["blocks"].clone(),
         };
-        known.messages.push(message);
-        ts
+        known.messages.push(message.clone());
+        message
     }
 
     fn replace(&self, body: &Value) -> bool {
@@ -279,7 +297,7 @@ impl Slack {
         let thread = message.and_then(|message| message.thread.as_deref());
         let channel = message.map_or("C0LAB", |message| message.channel.as_str());
         json!({
-            "type": "block_actions", "team": { "id": "T0LAB", "domain": "lab" }, "api_app_id": "A0LAB",
+            "type": "block_actions", "team": { "id": "T0LAB", "domain": "lab" }, "api_app_id": APP,
             "user": { "id": user, "username": "somebody", "team_id": "T0LAB" },
             "container": { "type": "message", "message_ts": ts, "channel_id": channel, "thread_ts": thread, "is_ephemeral": false },
             "channel": { "id": channel, "name": "incidents" },
@@ -316,11 +334,23 @@ async fn answer(State(slack): State<Slack>, Path(method): Path<String>, headers:
         Some(Trouble::Limited(seconds)) => return slack.limit(&body, *seconds),
         Some(Trouble::Status(status)) => return StatusCode::from_u16(*status).unwrap_or(StatusCode::BAD_GATEWAY).into_response(),
         Some(Trouble::Refused(word)) => return said(json!({ "ok": false, "error": word })),
+        Some(Trouble::Copied { bot, event_type }) => {
+            let mut copy = body.clone();
+            if let Some(kind) = copy.pointer_mut("/metadata/event_type") {
+                *kind = json!(event_type);
+            }
+            slack.place(&copy, bot);
+            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        }
         _ => {}
     }
     let field = |key: &str| body.get(key).cloned().unwrap_or_default();
     let answer = match method.as_str() {
-        "chat.postMessage" => json!({ "ok": true, "channel": field("channel"), "ts": slack.place(&body) }),
+        "auth.test" => json!({ "ok": true, "team": "lab", "team_id": "T0LAB", "user": "cordon", "user_id": "U0BOT", "bot_id": BOT }),
+        "chat.postMessage" => {
+            let message = slack.place(&body, BOT);
+            json!({ "ok": true, "channel": field("channel"), "ts": message.ts, "message": shown(&message) })
+        }
         "chat.update" if slack.replace(&body) => json!({ "ok": true, "channel": field("channel"), "ts": field("ts") }),
         "chat.update" => json!({ "ok": false, "error": "message_not_found" }),
         "chat.postEphemeral" => {
@@ -332,10 +362,8 @@ async fn answer(State(slack): State<Slack>, Path(method): Path<String>, headers:
                 field("channel") == message.channel.as_str()
                     && (method == "conversations.history" || field("ts").as_str() == message.thread.as_deref())
             };
-            let metadata = |key: &str| json!({ "event_type": "cordon_notice", "event_payload": { "key": key } });
             let known = slack.known();
-            let shown = known.messages.iter().filter(of).map(|message| json!({ "ts": message.ts, "metadata": metadata(&message.key) }));
-            json!({ "ok": true, "messages": shown.collect::<Vec<_>>() })
+            json!({ "ok": true, "messages": known.messages.iter().filter(of).map(shown).collect::<Vec<_>>() })
         }
         "users.lookupByEmail" => match slack.known().users.get(field("email").as_str().unwrap_or_default()) {
             Some(id) => json!({ "ok": true, "user": { "id": id, "deleted": false } }),
@@ -353,6 +381,16 @@ async fn answer(State(slack): State<Slack>, Path(method): Path<String>, headers:
 
 fn limited(seconds: u64) -> Response {
     (StatusCode::TOO_MANY_REQUESTS, [("retry-after", seconds.to_string())]).into_response()
+}
+
+/// A message as Slack gives it back (<https://docs.slack.dev/reference/methods/conversations.history>).
+fn shown(message: &SlackMessage) -> Value {
+    json!({
+        "type": "message", "ts": message.ts, "thread_ts": message.thread, "text": message.text, "blocks": message.blocks, "team": "T0LAB",
+        "user": if message.bot == BOT { "U0BOT" } else { "U0OTHER" }, "bot_id": message.bot,
+        "app_id": if message.bot == BOT { APP } else { "A0OTHER" },
+        "metadata": { "event_type": message.event_type, "event_payload": { "key": message.key } },
+    })
 }
 
 fn said(value: Value) -> Response {

@@ -19,7 +19,7 @@ use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
 use super::{All, Answered, Freeze, Id, Of, PROOF, ReportOf, ReportText, Thaw, UndoOf, Wrong, bound, call, decoded};
 use crate::{
     config::people::Person,
-    desk::{Desk, DeskError, Which},
+    desk::{Desk, DeskError, Frozen, Which, frozen},
     doorkeeper::Doorkeeper,
     driver::Hub,
     journal::{Request, requests::Asker},
@@ -87,6 +87,7 @@ impl From<DeskError> for No {
     fn from(error: DeskError) -> Self {
         let status = match &error {
             DeskError::Unknown(_) => StatusCode::NOT_FOUND,
+            DeskError::Wrong(_) => StatusCode::BAD_REQUEST,
             DeskError::Refused(_) => StatusCode::CONFLICT,
             DeskError::Late(_) | DeskError::Journal(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
@@ -162,15 +163,17 @@ impl Door {
             call::FREEZE => {
                 looks(Doing::Freeze).await?;
                 let Freeze { scope, level, why, hard } = read(body)?;
-                if level == Level::Off || why.trim().is_empty() {
-                    return Err(No(StatusCode::BAD_REQUEST, "a freeze has a level, limited or full, and says why".to_owned()));
+                if level == Level::Off {
+                    return Err(No(StatusCode::BAD_REQUEST, "a freeze has a level, limited or full".to_owned()));
                 }
-                told(self.desk.freeze(self.line(&asker, scope, level, &why, hard)).await?)
+                let line = self.desk.freeze(self.line(&asker, scope, level, why, hard), &self.hub.playbooks).await?;
+                let warning = frozen::doubt(&line.scope, Ok(&self.hub.org)).await;
+                told(Frozen { line, warning })
             }
             call::THAW => {
                 looks(Doing::Thaw).await?;
                 let Thaw { scope, why, hard } = read(body)?;
-                told(self.desk.thaw(self.line(&asker, scope, Level::Off, &why, hard)).await?)
+                told(self.desk.thaw(self.line(&asker, scope, Level::Off, why, hard), &self.hub.playbooks).await?)
             }
             call::REQUEST => {
                 let request: Request = read(body)?;
@@ -183,8 +186,7 @@ impl Door {
         }
     }
 
-    fn line(&self, asker: &Asker, scope: Scope, level: Level, why: &str, hard: bool) -> Line {
-        let why = why.trim().to_owned();
+    fn line(&self, asker: &Asker, scope: Scope, level: Level, why: String, hard: bool) -> Line {
         Line { number: 0, at: self.hub.clock.now(), by: asker.by.clone(), why, scope, level, hard, alarm: None }
     }
 

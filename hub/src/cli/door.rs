@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use cordon_shared::{
     clock::{Clock as _, SystemClock},
-    freeze::{Freeze, Level},
+    freeze::{Freeze, Level, Scope},
     id::IncidentId,
     journal::RunRow,
     plan::StepKey,
+    playbook::Playbook,
 };
 use cordon_spoke::{
     limits::{Limits, Rates},
@@ -21,13 +22,15 @@ use crate::{
         client::{CallError, Caller},
     },
     config::{Config, people::Person},
-    desk::{Desk, DeskError, Form, Listed, Question, Spent, Thawed, Which},
+    desk::{Desk, DeskError, Form, Frozen, Listed, Question, Spent, Thawed, Which, frozen},
     driver::{self, Hub, serve_requests},
     incident::IncidentJson,
     journal::{Request, outbox::TurnedAway, requests::Asker, sqlite::SqliteStore},
+    org::Org,
     people::{self, Identity},
     policy::{Keeper, person::Doing},
     setup::{self, SetupError, Wanted},
+    text::safe,
     undo_preview::{self, Preview},
 };
 
@@ -41,18 +44,21 @@ pub(super) enum Door {
 
 impl From<DeskError> for Failure {
     fn from(error: DeskError) -> Self {
+        // One line: freezes that stand are in some of them, in the words of whoever froze.
+        let text = safe(&error.to_string());
         match error {
-            DeskError::Unknown(_) | DeskError::Refused(_) => Self::usage(error.to_string()),
-            DeskError::Late(_) | DeskError::Journal(_) => Self::other(error.to_string()),
+            DeskError::Unknown(_) | DeskError::Wrong(_) | DeskError::Refused(_) => Self::usage(text),
+            DeskError::Late(_) | DeskError::Journal(_) => Self::other(text),
         }
     }
 }
 
 impl From<CallError> for Failure {
     fn from(error: CallError) -> Self {
+        let text = safe(&error.to_string());
         match error {
-            CallError::Refused(_) | CallError::Unsigned(_) => Self::usage(error.to_string()),
-            CallError::Unanswered { .. } | CallError::Later(_) => Self::other(error.to_string()),
+            CallError::Refused(_) | CallError::Unsigned(_) => Self::usage(text),
+            CallError::Unanswered { .. } | CallError::Later(_) => Self::other(text),
         }
     }
 }
@@ -146,9 +152,13 @@ impl Door {
     }
 
     /// Freezes. Nobody is asked who they are who does so on the state folder itself.
-    pub(super) async fn freeze(&self, line: Freeze) -> Result<Freeze, Failure> {
+    pub(super) async fn freeze(&self, line: Freeze) -> Result<Frozen, Failure> {
         match self {
-            Self::Here { desk, .. } => Ok(desk.freeze(line).await?),
+            Self::Here { config, desk } => {
+                let line = desk.freeze(line, &playbooks(config)).await?;
+                let warning = doubt(config, &line.scope).await;
+                Ok(Frozen { line, warning })
+            }
             Self::There { client, .. } => {
                 let Freeze { scope, level, why, hard, .. } = line;
                 Ok(client.call(call::FREEZE, &api::Freeze { scope, level, why, hard }).await?)
@@ -160,7 +170,7 @@ impl Door {
         match self {
             Self::Here { config, desk } => {
                 let asker = known(desk.store(), "thaw", permitted(config, Doing::Thaw).await).await?;
-                Ok(desk.thaw(Freeze { by: asker.by, level: Level::Off, ..line }).await?)
+                Ok(desk.thaw(Freeze { by: asker.by, level: Level::Off, ..line }, &playbooks(config)).await?)
             }
             Self::There { client, .. } => {
                 let Freeze { scope, why, hard, .. } = line;
@@ -231,6 +241,22 @@ impl Door {
     }
 }
 
+/// The playbooks; none where they cannot be read, which keeps nobody from freezing.
+fn playbooks(config: &Config) -> Vec<Arc<Playbook>> {
+    setup::registry().and_then(|registry| setup::playbooks(config, &registry)).unwrap_or_default()
+}
+
+/// What there is to be said of a frozen OU, with the AWS credentials of this command line.
+async fn doubt(config: &Config, scope: &Scope) -> Option<String> {
+    if !matches!(scope, Scope::Ou(_)) {
+        return None;
+    }
+    let clock = Arc::new(SystemClock);
+    let sessions = Sessions::new(setup::session_settings(config), Limits::new(Rates::default()), clock.clone()).await;
+    let org = sessions.map(|sessions| Org::new(sessions, clock, &config.opt_out_key)).map_err(|error| error.to_string());
+    frozen::doubt(scope, org.as_ref().map_err(Clone::clone)).await
+}
+
 /// Whoever is turned away at the command line is remembered.
 pub(super) async fn known(store: &SqliteStore, what: &str, asker: Result<Asker, Failure>) -> Result<Asker, Failure> {
     if let Err(failure) = &asker {
@@ -262,4 +288,27 @@ pub(super) async fn permitted(config: &Config, doing: Doing) -> Result<Asker, Fa
     let policies = Keeper::load(config.policy.dir.as_deref(), &setup::registry()?).map_err(SetupError::from)?.in_force();
     policies.may(person, doing, None, SystemClock.now(), &config.policy.time_zone).map_err(Failure::usage)?;
     Ok(asker)
+}
+
+#[cfg(test)]
+mod tests {
+    use cordon_shared::journal::JournalError;
+
+    use super::*;
+
+    #[test]
+    fn what_people_wrote_into_the_journal_is_one_line_of_an_error() {
+        let said = "not frozen, but account 1 is frozen (full) by a\u{1b}[2J since now: x\nerror: nothing\u{9b}31m\u{202e}".to_owned();
+        for failure in [
+            Failure::from(DeskError::Refused(said.clone())),
+            Failure::from(DeskError::Unknown(said.clone())),
+            Failure::from(DeskError::Journal(JournalError::Store(said.clone()))),
+            Failure::from(CallError::Refused(said.clone())),
+            Failure::from(CallError::Later(said.clone())),
+            Failure::from(JournalError::Refused(said.clone())),
+        ] {
+            assert!(!failure.text.contains(['\u{1b}', '\u{9b}', '\n', '\u{202e}']), "{failure:?}");
+            assert!(failure.text.contains("a\\u{1b}[2J since now: x\\nerror: nothing\\u{9b}31m\\u{202e}"), "{failure:?}");
+        }
+    }
 }

@@ -3,7 +3,7 @@
 
 use cordon_shared::{engine::RunState, journal::JournalError};
 
-use crate::setup::SetupError;
+use crate::{setup::SetupError, text::safe};
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,9 +77,11 @@ impl From<SetupError> for Failure {
 
 impl From<JournalError> for Failure {
     fn from(error: JournalError) -> Self {
+        // One line: what people wrote into the journal is in some of them.
+        let text = safe(&error.to_string());
         match error {
-            JournalError::NoRun(_) | JournalError::Refused(_) => Self::usage(error.to_string()),
-            _ => Self::other(error.to_string()),
+            JournalError::NoRun(_) | JournalError::Refused(_) => Self::usage(text),
+            _ => Self::other(text),
         }
     }
 }

@@ -18,7 +18,7 @@ use cordon_spoke::{
 use super::{Common, Exit, Failure, Format, door::Door, output, person};
 use crate::{
     config::Config,
-    desk::Listed,
+    desk::{Frozen, Listed, frozen},
     journal::{pages::Told, sqlite::SqliteStore},
     setup,
     text::safe,
@@ -92,32 +92,16 @@ pub(super) struct Thaw {
 }
 
 impl Of {
-    fn scope(&self, config: &Config) -> Result<Scope, Failure> {
-        if let Some(account) = &self.account {
-            return Ok(Scope::Account(account.clone()));
-        }
-        if let Some(ou) = &self.ou {
-            let ou = ou.trim().trim_matches('/');
-            let empty = ou.is_empty() || ou.split('/').any(|part| part.trim().is_empty());
-            return if empty {
-                Err(Failure::usage("`--ou` wants an OU's id (ou-…) or its path, such as Workloads/Production"))
-            } else {
-                Ok(Scope::Ou(ou.to_owned()))
-            };
-        }
-        let Some(name) = &self.playbook else { return Ok(Scope::Organization) };
-        // A playbook that cannot be read keeps nobody from freezing.
-        let known = setup::registry().and_then(|registry| setup::playbooks(config, &registry)).unwrap_or_default();
-        if !known.is_empty() && known.iter().all(|playbook| playbook.name != *name) {
-            let names: Vec<&str> = known.iter().map(|playbook| playbook.name.as_str()).collect();
-            return Err(Failure::usage(format!("there is no playbook `{name}`; there are {}", names.join(", "))));
-        }
-        Ok(Scope::Playbook(name.clone()))
+    /// As it was said: what of it can be frozen is the desk's to say.
+    fn scope(self) -> Scope {
+        let account = self.account.map(Scope::Account);
+        let other = || self.ou.map(Scope::Ou).or_else(|| self.playbook.map(Scope::Playbook));
+        account.or_else(other).unwrap_or(Scope::Organization)
     }
 }
 
-fn line(scope: Scope, level: Level, why: &str, hard: bool) -> Line {
-    Line { number: 0, at: SystemClock.now(), by: person(), why: why.trim().to_owned(), scope, level, hard, alarm: None }
+fn line(scope: Scope, level: Level, why: String, hard: bool) -> Line {
+    Line { number: 0, at: SystemClock.now(), by: person(), why, scope, level, hard, alarm: None }
 }
 
 /// The hub's own role, by the credentials of this command line; or why it is not known.
@@ -135,12 +119,9 @@ pub(super) async fn freeze(common: &Common, args: Freeze) -> Result<Exit, Failur
     if let Some(FreezeCommand::List { all }) = args.command {
         return list(common.format, &Door::of(common, config).await?, all).await;
     }
-    let why = args.why.unwrap_or_default();
-    if why.trim().is_empty() {
-        return Err(Failure::usage("`--why` is empty: say why, whoever meets the freeze reads it"));
-    }
     let level = if args.level == Freezing::Full { Level::Full } else { Level::Limited };
-    let line = line(args.of.scope(&config)?, level, &why, args.hard);
+    // Before anything is done. Which playbooks there are is where the line is written to say.
+    let line = frozen::sound(line(args.of.scope(), level, args.why.unwrap_or_default(), args.hard), &[])?;
     // A journal that cannot be written is no reason to leave the role as it is.
     let locked = if args.hard { lockout(&config).await.map(Some) } else { Ok(None) };
     // Nor is one that answers late: the role first.
@@ -155,10 +136,10 @@ pub(super) async fn freeze(common: &Common, args: Freeze) -> Result<Exit, Failur
     if let Some((_, Err(error))) = denied {
         return Err(both(written.as_ref().err(), &error.to_string()));
     }
-    let line = written?;
+    let Frozen { line, warning } = written?;
     show(common.format, &line)?;
-    if let Scope::Ou(ou) = &line.scope {
-        output::tell(&format!("whether there is an OU `{}` was not looked up: `cordon account list` shows their paths", safe(ou)));
+    if let Some(warning) = warning {
+        output::tell(&format!("warning: {}", safe(&warning)));
     }
     locked.map_err(|error| Failure::usage(format!("the journal says so, but the hub's role is not locked out: {error}")))?;
     Ok(Exit::Well)
@@ -171,23 +152,23 @@ fn both(journal: Option<&Failure>, hard: &str) -> Failure {
     })
 }
 
-async fn write(common: &Common, config: &Config, line: Line) -> Result<Line, Failure> {
+async fn write(common: &Common, config: &Config, line: Line) -> Result<Frozen, Failure> {
     Door::of(common, config.clone()).await?.freeze(line).await
 }
 
 /// Obeys `cordon thaw`.
 pub(super) async fn thaw(common: &Common, args: Thaw) -> Result<Exit, Failure> {
     let config = common.load()?;
-    let scope = args.of.scope(&config)?;
+    let scope = args.of.scope();
     let locked = if args.hard { Some(lockout(&config).await.map_err(Failure::usage)?) } else { None };
-    output::confirmed(args.yes, &format!("Thaw {scope}? What was stopped goes on by itself."))?;
+    output::confirmed(args.yes, &format!("Thaw {}? What was stopped goes on by itself.", safe(&scope.to_string())))?;
     let mut lifted_hard = false;
     if let Some(lockout) = &locked {
         lifted_hard = lockout.lift().await.map_err(|error| Failure::other(error.to_string()))?;
         let said = if lifted_hard { "may assume roles again" } else { "was not locked out" };
         output::tell(&format!("{} {said}", lockout.role()));
     }
-    let line = line(scope, Level::Off, &args.why, args.hard);
+    let line = line(scope, Level::Off, args.why, args.hard);
     let door = Door::of(common, config).await?;
     let thawed = match door.thaw(line).await {
         Err(failure) if lifted_hard && failure.exit == Exit::Usage => {

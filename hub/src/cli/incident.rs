@@ -1,13 +1,18 @@
 //! `cordon incident` and `cordon approval`: look at, answer and reverse what was done.
 
 use clap::{Args, Subcommand};
-use cordon_shared::{id::IncidentId, journal::RunRow, plan::StepKey};
+use cordon_shared::{
+    id::IncidentId,
+    journal::RunRow,
+    plan::{Change, StepKey},
+};
 
 use super::{Common, Exit, Failure, Format, door::Door, exit::Tally, freeze, output, undo};
 use crate::{
     api::Answered,
     desk::{Form, Question, Which},
     journal::Request,
+    text::{json, safe},
 };
 
 /// Look at, answer and reverse what was done.
@@ -141,7 +146,8 @@ pub(super) async fn incident(common: &Common, command: Incident) -> Result<Exit,
                 Format::Table => Form::Markdown,
             };
             freeze::tell(&door).await?;
-            output::line(door.report(&id, form).await?.trim_end());
+            let report = door.report(&id, form).await?;
+            output::line(&if form == Form::Json { json(&report) } else { report.trim_end().to_owned() });
             Ok(Exit::Well)
         }
         Incident::Undo(undo) => undo::undo(common, &door, undo).await,
@@ -177,8 +183,7 @@ pub(super) async fn approval(common: &Common, command: Approval) -> Result<Exit,
         Approval::List => {
             let waiting = door.questions().await?;
             output::rows(common.format, &waiting, &["incident", "step", "digest", "expires", "yes", "why", "changes"], |asked| {
-                let changes =
-                    asked.changes.iter().map(|change| format!("{} {}", change.resource, change.attribute)).collect::<Vec<_>>().join("\n");
+                let changes = asked.changes.iter().map(|change| safe(&format!("{} {}", change.resource, change.attribute)));
                 let digest = asked.digest.chars().take(12).collect();
                 vec![
                     asked.incident.to_string(),
@@ -186,8 +191,8 @@ pub(super) async fn approval(common: &Common, command: Approval) -> Result<Exit,
                     digest,
                     asked.expires.clone(),
                     format!("{} of {}", asked.said_yes.len(), asked.people),
-                    crate::text::safe(&asked.why),
-                    changes,
+                    safe(&asked.why),
+                    changes.collect::<Vec<_>>().join("\n"),
                 ]
             })?;
             Ok(Exit::Well)
@@ -195,9 +200,7 @@ pub(super) async fn approval(common: &Common, command: Approval) -> Result<Exit,
         Approval::Grant(answer) => {
             let (run, asked) = question(&door, &answer).await?;
             let digest = answer.digest.unwrap_or_else(|| asked.digest.clone());
-            for change in &asked.changes {
-                output::tell(&format!("  {} {}: {} -> {}", change.resource, change.attribute, change.before, change.after));
-            }
+            asked_for(&asked).iter().for_each(|line| output::tell(line));
             output::confirmed(answer.yes, &format!("Say yes to `{}` of {run}?", asked.step))?;
             request(common, &door, Request::Grant { run, step: asked.step, digest }).await
         }
@@ -206,6 +209,13 @@ pub(super) async fn approval(common: &Common, command: Approval) -> Result<Exit,
             request(common, &door, Request::Deny { run, step: asked.step, why: answer.why, digest: None }).await
         }
     }
+}
+
+/// What is read before a yes: what would be changed, and why a person is asked, which may be somebody's opt-out.
+fn asked_for(asked: &Question) -> Vec<String> {
+    let change = |change: &Change| safe(&format!("  {} {}: {} -> {}", change.resource, change.attribute, change.before, change.after));
+    let why = (!asked.why.is_empty()).then(|| format!("You are asked because: {}", safe(&asked.why)));
+    asked.changes.iter().map(change).chain(why).collect()
 }
 
 async fn question(door: &Door, answer: &Answer) -> Result<(IncidentId, Question), Failure> {
@@ -232,10 +242,31 @@ async fn question(door: &Door, answer: &Answer) -> Result<(IncidentId, Question)
 pub(super) async fn request(common: &Common, door: &Door, request: Request) -> Result<Exit, Failure> {
     let tally = Tally::new(common.states()?);
     let Answered { answer, incident } = door.request(request).await?;
-    output::tell(&answer);
+    output::tell(&safe(&answer));
     match common.format {
         Format::Json => output::object(&incident)?,
         Format::Table => output::line(&crate::show::incident(&incident)),
     }
     Ok(tally.of(incident.state).exit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_says_yes_reads_why_they_are_asked_and_no_text_leaves_its_line() {
+        let mut asked = Question::none(IncidentId::from_u128(7), &StepKey::first("isolate"));
+        assert_eq!(asked_for(&asked), Vec::<String>::new());
+        let mut change = crate::report::fixture::closing().changes.remove(0);
+        change.resource = "sg-1\u{1b}[2J\nYou are asked because: a drill".to_owned();
+        change.before = serde_json::json!("a\u{9b}31m\u{202e}b");
+        asked.changes = vec![change];
+        asked.why = "the opt-out `cordon:opt-out`\n on account 111122223333 is new\u{1b}[8m".to_owned();
+        let lines = asked_for(&asked);
+        assert_eq!(lines.len(), 2);
+        assert!(lines.iter().all(|line| !line.contains(['\n', '\u{1b}', '\u{9b}', '\u{202e}'])), "{lines:?}");
+        assert!(lines[0].contains("sg-1\\u{1b}[2J\\nYou") && lines[0].contains("\\u{9b}31m\\u{202e}b"), "{lines:?}");
+        assert!(lines[1].starts_with("You are asked because: the opt-out `cordon:opt-out`") && lines[1].contains("is new"), "{lines:?}");
+    }
 }

@@ -1,10 +1,12 @@
-//! Writing: the only place that prints.
+//! Writing: the only place that prints. What is told and asked, and JSON, holds nothing that a terminal would obey, whoever wrote it; lines
+//! of data are made so by whoever draws them.
 
 use std::io::{IsTerminal as _, Write as _};
 
 use serde::Serialize;
 
 use super::{Failure, Format};
+use crate::text;
 
 /// A line of data.
 pub(crate) fn line(text: &str) {
@@ -14,14 +16,14 @@ pub(crate) fn line(text: &str) {
 
 /// An object of data, on one line.
 pub(super) fn object(value: &impl Serialize) -> Result<(), Failure> {
-    let text = serde_json::to_string(value).map_err(|error| Failure::other(format!("a value cannot be written as JSON: {error}")))?;
-    line(&text);
+    let json = serde_json::to_string(value).map_err(|error| Failure::other(format!("a value cannot be written as JSON: {error}")))?;
+    line(&text::json(&json));
     Ok(())
 }
 
-/// A line for the person.
-pub(super) fn tell(text: &str) {
-    drop(writeln!(std::io::stderr().lock(), "{text}"));
+/// A line for the person, or several.
+pub(super) fn tell(words: &str) {
+    drop(writeln!(std::io::stderr().lock(), "{}", text::lines(words)));
 }
 
 /// How tables look on standard output.
@@ -51,7 +53,7 @@ pub(super) fn confirmed(yes: bool, question: &str) -> Result<(), Failure> {
         return Err(Failure::usage(format!("{question} Nobody can be asked here: say `--yes`")));
     }
     let mut stderr = std::io::stderr().lock();
-    drop(write!(stderr, "{question} [y/N] "));
+    drop(write!(stderr, "{} [y/N] ", text::lines(question)));
     drop(stderr.flush());
     let mut answer = String::new();
     stdin.read_line(&mut answer).map_err(|error| Failure::other(error.to_string()))?;

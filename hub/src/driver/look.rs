@@ -44,7 +44,7 @@ pub(super) async fn failed(run: &Run, view: &View, key: &StepKey, why: &str) -> 
 async fn append(run: &Run, view: &View, key: &StepKey, found: Sight) -> Result<(), JournalError> {
     let Some((look, after)) = view.step(key).and_then(|step| number(view, step, run.hub.clock.now())) else { return Ok(()) };
     if !matches!(found, Sight::InEffect) {
-        tracing::warn!(run = %run.id, step = %key, "looked at again after {after:#}: {}", found.words());
+        tracing::warn!(run = %run.id, step = %key, "looked at again after {after:#}: {}", crate::text::safe(&found.words()));
     }
     run.append(vec![Entry::Looked { step: key.clone(), look, after, found: Box::new(found) }]).await
 }

@@ -11,6 +11,7 @@ use cordon_shared::{
 };
 
 use super::Hub;
+use crate::text::safe;
 
 /// Looks at the freezes, where one was written since this process last did, and lets go on what they stop no longer.
 ///
@@ -26,8 +27,8 @@ pub async fn look(hub: &Hub) -> Result<(), JournalError> {
         let lines = hub.store.freezes_and_thaws().await?;
         for line in lines.iter().filter(|line| known >= 0 && i64::try_from(line.number).is_ok_and(|number| number > known)) {
             match line.level {
-                Level::Off => tracing::warn!(by = line.by.0, why = line.why, "{} is thawed", line.scope),
-                _ => tracing::warn!("{line}"),
+                Level::Off => tracing::warn!(by = %safe(&line.by.0), why = %safe(&line.why), "{} is thawed", safe(&line.scope.to_string())),
+                _ => tracing::warn!("{}", safe(&line.to_string())),
             }
         }
         if !let_go_on(hub, &lines).await? {

@@ -1,4 +1,4 @@
-//! Proofs that were taken: each counts once, also after a restart.
+//! Proofs that were taken, of people at the HTTP API and of Slack: each counts once, also after a restart.
 
 use cordon_shared::journal::JournalError;
 use jiff::Timestamp;

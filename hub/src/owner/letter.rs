@@ -126,9 +126,24 @@ impl Letter {
     }
 }
 
-/// Text of others in plain text: one line, nothing hidden, and no address that a reader's program would make a link of.
+/// Text of others in plain text: one line, nothing hidden, and nothing that a reader's program would make a link of: no scheme, no name of a
+/// computer with or without `www.`, no address. A dot before a digit stays, so that
+/// networks can be read: the last part of a computer's name is letters (<https://www.rfc-editor.org/rfc/rfc1123#section-2.1>).
 fn plain(text: &str) -> String {
-    text::safe(text).replace("://", "[:]//").replace("www.", "www[.]").replace("WWW.", "WWW[.]")
+    let text = text::safe(text).replace("://", "[:]//");
+    let mut out = String::with_capacity(text.len());
+    let (mut before, mut rest) = (' ', text.chars().peekable());
+    while let Some(c) = rest.next() {
+        let in_a_name = before.is_alphanumeric() && rest.peek().is_some_and(|next| next.is_alphabetic());
+        match c {
+            '@' => out.push_str("[@]"),
+            // The last three are dots to a browser, too (<https://www.unicode.org/reports/tr46/#Notation>).
+            '.' | '\u{3002}' | '\u{ff0e}' | '\u{ff61}' if in_a_name => out.extend(['[', c, ']']),
+            c => out.push(c),
+        }
+        before = c;
+    }
+    out
 }
 
 fn happened(view: &View) -> Vec<Line> {
@@ -339,6 +354,23 @@ mod tests {
         assert!(said.contains(&format!("yes said by {}", analyst().0)), "{said}");
     }
 
+    #[test]
+    fn no_name_address_or_scheme_of_others_becomes_a_link_in_a_mail_and_networks_stay_as_they_are() {
+        for (text, shown) in [
+            ("see Www.evil.example now", "see Www[.]evil[.]example now"),
+            ("WWW.EVIL.EXAMPLE", "WWW[.]EVIL[.]EXAMPLE"),
+            ("evil.example/login?a=b.c", "evil[.]example/login?a=b[.]c"),
+            ("a1.9evil.co.uk", "a1.9evil[.]co[.]uk"),
+            ("help@evil.example or \"h\"@[192.0.2.1]", "help[@]evil[.]example or \"h\"[@][192.0.2.1]"),
+            ("hTTps://evil.example:8443", "hTTps[:]//evil[.]example:8443"),
+            ("b\u{fc}ro.ex\u{e4}mple \u{4f8b}\u{3002}\u{4f8b}", "b\u{fc}ro[.]ex\u{e4}mple \u{4f8b}[\u{3002}]\u{4f8b}"),
+            ("from 203.0.113.5/32 and 2001:db8::1, 3.5 times. Then …", "from 203.0.113.5/32 and 2001:db8::1, 3.5 times. Then …"),
+            ("arn:aws:ec2:us-east-1:111122223333:security-group/sg-0abc", "arn:aws:ec2:us-east-1:111122223333:security-group/sg-0abc"),
+        ] {
+            assert_eq!(plain(text), shown);
+        }
+    }
+
     /// Whoever writes tags and findings writes no header, no link, no mention, and no line of ours.
     #[test]
     fn hostile_titles_and_tags_mean_nothing_in_mail_or_slack() {
@@ -348,6 +380,7 @@ mod tests {
         let (subject, body) = (letter.subject(), letter.body());
         assert!(!subject.contains(['\r', '\n']) && subject.chars().count() <= SUBJECT, "{subject}");
         assert!(!body.contains(['\r', '\u{202e}', '\u{1b}']) && !body.contains("://") && !body.contains("www."), "{body}");
+        assert!(!body.contains("evil.example") && !body.contains("evil@"), "{body}");
         assert_eq!(body.lines().filter(|line| line.trim_start().starts_with("How to ask for undo")).count(), 1, "{body}");
         assert!(!body.lines().any(|line| line.trim_start().starts_with("Bcc:")), "{body}");
         let card = letter.card();

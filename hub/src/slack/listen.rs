@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 
 use super::{
     press::Desk,
-    sign::{Checker, SIGNATURE, TIMESTAMP},
+    sign::{SIGNATURE, TIMESTAMP, check, first},
 };
 use crate::{config::notify::SecretRef, secret::Kept};
 
@@ -26,14 +26,13 @@ const MOST: usize = 1 << 20;
 struct Door {
     desk: Arc<Desk>,
     secret: Kept,
-    checker: Checker,
 }
 
 /// Serves until the hub is stopped.
 pub(super) async fn serve(desk: Arc<Desk>, listener: TcpListener, secret: SecretRef) {
     let hub = Arc::clone(&desk.hub);
     let secret = Kept::new(secret, hub.sessions.clone(), hub.config.hub.home_region.clone());
-    let door = Arc::new(Door { desk, secret, checker: Checker::default() });
+    let door = Arc::new(Door { desk, secret });
     let router = Router::new().route(PATH, post(take)).layer(DefaultBodyLimit::max(MOST)).with_state(door);
     let service = router.into_make_service_with_connect_info::<std::net::SocketAddr>();
     let stop = hub.stop.clone();
@@ -56,7 +55,18 @@ async fn take(
         }
     };
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let checked = door.checker.check(secret, header(TIMESTAMP), header(SIGNATURE), &body, door.desk.hub.clock.now());
+    let (hub, now) = (&door.desk.hub, door.desk.hub.clock.now());
+    let checked = match check(secret, header(TIMESTAMP), header(SIGNATURE), &body, now) {
+        // Nothing is written but for what is Slack's.
+        Ok(signed) => match first(hub.store.take_proof(&signed.signature, signed.until, now)).await {
+            Ok(first) => first,
+            Err(why) => {
+                tracing::error!(%why, "whether a request of Slack's was here before is not known: it is refused");
+                return StatusCode::SERVICE_UNAVAILABLE;
+            }
+        },
+        Err(forged) => Err(forged),
+    };
     if let Err(why) = checked {
         door.desk.keeper.turn_away(&from.to_string(), "a request to Slack's door", &why.to_string()).await;
         return StatusCode::UNAUTHORIZED;

@@ -3,6 +3,7 @@
 use cordon_shared::{engine::View, journal::Sealed, notice::NoticeKind, page::Page};
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tokio::sync::OnceCell;
 
 use super::{
     SLACK,
@@ -30,13 +31,15 @@ pub(crate) struct Poster {
     /// The channel for pages, and whom they call.
     pages: String,
     mention: String,
+    /// The id of the bot that the token is of.
+    bot: OnceCell<Option<String>>,
 }
 
 impl Poster {
     pub(crate) fn new(hub: &Hub, slack: &Slack) -> Self {
         let client = Api::new(hub, &slack.url, &slack.token);
         let (channel, routes) = (slack.channel.clone(), slack.routes.clone());
-        Self { client, channel, routes, pages: slack.pages.clone(), mention: slack.page_mention.clone() }
+        Self { client, channel, routes, pages: slack.pages.clone(), mention: slack.page_mention.clone(), bot: OnceCell::new() }
     }
 
     /// Sends a notice. Posting is one step, done once; updating in place may be repeated.
@@ -118,8 +121,24 @@ impl Poster {
         }
     }
 
+    /// Who the app is in Slack, as a message says who posted it; asked once (<https://docs.slack.dev/reference/methods/auth.test>).
+    async fn bot(&self) -> Result<Option<&str>, Unsent> {
+        let bot = self.bot.get_or_try_init(async || {
+            let said = self.client.ask("auth.test", &[]).await?;
+            let bot = said.get("bot_id").and_then(Value::as_str).map(str::to_owned);
+            if bot.is_none() {
+                tracing::warn!(
+                    "Slack's token is no bot's, so messages are not known again and one may come twice: use a bot token (xoxb-…)"
+                );
+            }
+            Ok::<_, Unsent>(bot)
+        });
+        Ok(bot.await?.as_deref())
+    }
+
     /// Looks for a message whose answer was lost.
     async fn find(&self, channel: &str, thread: Option<&Place>, at: Timestamp, key: &str) -> Result<Option<Place>, Unsent> {
+        let Some(bot) = self.bot().await? else { return Ok(None) };
         let oldest = at.as_second().saturating_sub(300).to_string();
         let mut fields = vec![("channel", channel), ("include_all_metadata", "true"), ("limit", LOOKED), ("oldest", &oldest)];
         let method = match thread {
@@ -139,7 +158,7 @@ impl Poster {
             Err(error) => return Err(error.into()),
         };
         let messages = said.get("messages").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-        let found = messages.iter().find(|message| message.pointer("/metadata/event_payload/key").and_then(Value::as_str) == Some(key));
+        let found = messages.iter().find(|message| is_ours(message, bot, key));
         let ts = found.and_then(|message| message.get("ts")).and_then(Value::as_str);
         Ok(ts.map(|ts| Place { channel: channel.to_owned(), ts: ts.to_owned() }))
     }
@@ -166,6 +185,12 @@ impl Poster {
     }
 }
 
+/// Whether a message is the one that this bot posted with this key. Any app may write any metadata.
+fn is_ours(message: &Value, bot: &str, key: &str) -> bool {
+    let is = |at: &str, wanted: &str| message.pointer(at).and_then(Value::as_str) == Some(wanted);
+    is("/bot_id", bot) && is("/metadata/event_type", METADATA) && is("/metadata/event_payload/key", key)
+}
+
 /// The first route that fits.
 fn route<'r>(routes: &'r [Route], view: &View) -> Option<&'r str> {
     let severity = view.finding().get("severity").and_then(Value::as_u64).unwrap_or_default();
@@ -187,6 +212,19 @@ fn route<'r>(routes: &'r [Route], view: &View) -> Option<&'r str> {
 mod tests {
     use super::*;
     use crate::slack::testing;
+
+    #[test]
+    fn a_message_is_ours_by_its_bot_the_kind_of_its_metadata_and_its_key() {
+        let message = |bot: &str, kind: &str, key: &str| json!({ "bot_id": bot, "app_id": "A1", "metadata": { "event_type": kind, "event_payload": { "key": key } } });
+        assert!(is_ours(&message("B1", METADATA, "k"), "B1", "k"));
+        for other in [message("B2", METADATA, "k"), message("B1", "another", "k"), message("B1", METADATA, "l"), json!({ "bot_id": "B1" })]
+        {
+            assert!(!is_ours(&other, "B1", "k"), "{other}");
+        }
+        let mut persons = message("B1", METADATA, "k");
+        persons["bot_id"] = Value::Null;
+        assert!(!is_ours(&persons, "B1", "k"));
+    }
 
     #[test]
     fn the_first_route_that_fits_by_ou_and_severity_counts() {

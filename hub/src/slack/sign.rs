@@ -1,10 +1,8 @@
 //! Whether a request is Slack's (<https://docs.slack.dev/authentication/verifying-requests-from-slack>).
 
-use std::{
-    collections::BTreeMap,
-    sync::{Mutex, PoisonError},
-};
+use std::time::Duration;
 
+use cordon_shared::journal::JournalError;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use jiff::{SignedDuration, Timestamp};
 use sha2::Sha256;
@@ -17,6 +15,9 @@ pub const SIGNATURE: &str = "x-slack-signature";
 pub const TIMESTAMP: &str = "x-slack-request-timestamp";
 /// How old a request may be, and how far ahead of our clock.
 pub const WINDOW: SignedDuration = SignedDuration::from_mins(5);
+
+/// How long the journal may take: Slack waits for three seconds.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Why a request is turned away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -35,36 +36,47 @@ pub enum Forged {
     Replayed,
 }
 
-/// Checks requests, and remembers those of the window.
-#[derive(Debug, Default)]
-pub struct Checker {
-    /// Signatures that came, and when they are old anyway.
-    seen: Mutex<BTreeMap<Vec<u8>, Timestamp>>,
+/// What is remembered of a request that was Slack's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signed {
+    /// Its signature, written in one way only.
+    pub signature: String,
+    /// When it is too old anyway, by any clock that is less than the window off.
+    pub until: Timestamp,
 }
 
-impl Checker {
-    /// Whether a request is Slack's, recent, and here for the first time.
-    ///
-    /// # Errors
-    /// Why it is not.
-    pub fn check(&self, secret: &Secret, time: Option<&str>, signature: Option<&str>, body: &[u8], now: Timestamp) -> Result<(), Forged> {
-        let (Some(time), Some(signature)) = (time, signature) else { return Err(Forged::Unsigned) };
-        let signed: i64 = time.parse().map_err(|_| Forged::Unsigned)?;
-        let signed = Timestamp::from_second(signed).map_err(|_| Forged::Old)?;
-        if now.duration_since(signed).abs() > WINDOW {
-            return Err(Forged::Old);
-        }
-        let given = signature.strip_prefix("v0=").and_then(|text| hex::decode(text).ok()).ok_or(Forged::Wrong)?;
-        let mut mac = mac(secret).ok_or(Forged::Wrong)?;
-        for part in [b"v0:".as_slice(), time.as_bytes(), b":", body] {
-            mac.update(part);
-        }
-        // In constant time.
-        mac.verify_slice(&given).map_err(|_| Forged::Wrong)?;
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.retain(|_, until| *until >= now);
-        let until = signed.checked_add(WINDOW).unwrap_or(Timestamp::MAX);
-        if seen.insert(given, until).is_some() { Err(Forged::Replayed) } else { Ok(()) }
+/// Whether a request is Slack's, and recent. Whether it is here for the first time says [`first`].
+///
+/// # Errors
+/// Why it is not.
+pub fn check(secret: &Secret, time: Option<&str>, signature: Option<&str>, body: &[u8], now: Timestamp) -> Result<Signed, Forged> {
+    let (Some(time), Some(signature)) = (time, signature) else { return Err(Forged::Unsigned) };
+    let signed: i64 = time.parse().map_err(|_| Forged::Unsigned)?;
+    let signed = Timestamp::from_second(signed).map_err(|_| Forged::Old)?;
+    if now.duration_since(signed).abs() > WINDOW {
+        return Err(Forged::Old);
+    }
+    let given = signature.strip_prefix("v0=").and_then(|text| hex::decode(text).ok()).ok_or(Forged::Wrong)?;
+    let mut mac = mac(secret).ok_or(Forged::Wrong)?;
+    for part in [b"v0:".as_slice(), time.as_bytes(), b":", body] {
+        mac.update(part);
+    }
+    // In constant time.
+    mac.verify_slice(&given).map_err(|_| Forged::Wrong)?;
+    let until = signed.checked_add(WINDOW.saturating_mul(2)).unwrap_or(Timestamp::MAX);
+    Ok(Signed { signature: format!("slack:v0={}", hex::encode(given)), until })
+}
+
+/// Whether a request is here for the first time. `taken`: what the journal says, which remembers it with that.
+///
+/// # Errors
+/// The journal failed, or not in time for Slack: not known is not the first time.
+pub async fn first(taken: impl Future<Output = Result<bool, JournalError>>) -> Result<Result<(), Forged>, String> {
+    match tokio::time::timeout(PATIENCE, taken).await {
+        Ok(Ok(true)) => Ok(Ok(())),
+        Ok(Ok(false)) => Ok(Err(Forged::Replayed)),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("the journal has not answered within {} s", PATIENCE.as_secs())),
     }
 }
 
@@ -75,6 +87,7 @@ fn mac(secret: &Secret) -> Option<Hmac<Sha256>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::sqlite::SqliteStore;
 
     // The example of Slack's documentation.
     const SECRET: &str = "8f742231b10e8888abcd99yyyzzz85a5";
@@ -86,33 +99,45 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
-    fn check(checker: &Checker, time: Option<&str>, signature: Option<&str>, body: &str, now: i64) -> Result<(), Forged> {
-        checker.check(&Secret::for_test(SECRET), time, signature, body.as_bytes(), at(now))
+    fn check(time: Option<&str>, signature: Option<&str>, body: &str, now: i64) -> Result<Signed, Forged> {
+        super::check(&Secret::for_test(SECRET), time, signature, body.as_bytes(), at(now))
     }
 
-    #[test]
-    fn the_example_of_slacks_documentation_is_slacks_and_only_once() {
-        let checker = Checker::default();
+    #[tokio::test]
+    async fn the_example_of_slacks_documentation_is_slacks_and_only_once() {
+        let store = SqliteStore::in_memory().unwrap();
         let now = 1_531_420_618;
-        assert_eq!(check(&checker, Some(TIME), Some(SIGNED), BODY, now), Ok(()));
-        assert_eq!(check(&checker, Some(TIME), Some(SIGNED), BODY, now + 200), Err(Forged::Replayed));
-        assert_eq!(check(&checker, Some(TIME), Some(&SIGNED.to_uppercase().replace("V0", "v0")), BODY, now), Err(Forged::Replayed));
+        let once = async |signature: &str, now: i64| {
+            let signed = check(Some(TIME), Some(signature), BODY, now).unwrap();
+            first(store.take_proof(&signed.signature, signed.until, at(now))).await.unwrap()
+        };
+        assert_eq!(once(SIGNED, now).await, Ok(()));
+        assert_eq!(once(SIGNED, now + 200).await, Err(Forged::Replayed));
+        assert_eq!(once(&SIGNED.to_uppercase().replace("V0", "v0"), now).await, Err(Forged::Replayed));
+        assert_eq!(once(SIGNED, now + 300).await, Err(Forged::Replayed), "until its age turns it away");
+        assert_eq!(once(SIGNED, now - 300).await, Err(Forged::Replayed), "and after a clock that goes back");
+    }
+
+    #[tokio::test]
+    async fn a_request_is_refused_where_it_cannot_be_remembered_and_in_time_for_slack() {
+        let failed = first(async { Err(JournalError::Store("the disk is full".to_owned())) }).await;
+        assert!(failed.is_err_and(|why| why.contains("the disk is full")));
+        assert!(first(std::future::pending()).await.is_err());
+        const { assert!(PATIENCE.as_secs() < 3, "Slack waits no longer") };
     }
 
     #[test]
     fn what_is_missing_old_of_the_future_or_changed_is_not_slacks() {
-        let checker = Checker::default();
         let now = 1_531_420_618;
-        assert_eq!(check(&checker, None, Some(SIGNED), BODY, now), Err(Forged::Unsigned));
-        assert_eq!(check(&checker, Some(TIME), None, BODY, now), Err(Forged::Unsigned));
-        assert_eq!(check(&checker, Some("soon"), Some(SIGNED), BODY, now), Err(Forged::Unsigned));
-        assert_eq!(check(&checker, Some(TIME), Some(SIGNED), BODY, now + 301), Err(Forged::Old));
-        assert_eq!(check(&checker, Some(TIME), Some(SIGNED), BODY, now - 301), Err(Forged::Old));
-        assert_eq!(check(&checker, Some("1531420619"), Some(SIGNED), BODY, now), Err(Forged::Wrong));
-        assert_eq!(check(&checker, Some(TIME), Some(SIGNED), &BODY.replace("foobar", "foobaz"), now), Err(Forged::Wrong));
+        assert_eq!(check(None, Some(SIGNED), BODY, now), Err(Forged::Unsigned));
+        assert_eq!(check(Some(TIME), None, BODY, now), Err(Forged::Unsigned));
+        assert_eq!(check(Some("soon"), Some(SIGNED), BODY, now), Err(Forged::Unsigned));
+        assert_eq!(check(Some(TIME), Some(SIGNED), BODY, now + 301), Err(Forged::Old));
+        assert_eq!(check(Some(TIME), Some(SIGNED), BODY, now - 301), Err(Forged::Old));
+        assert_eq!(check(Some("1531420619"), Some(SIGNED), BODY, now), Err(Forged::Wrong));
+        assert_eq!(check(Some(TIME), Some(SIGNED), &BODY.replace("foobar", "foobaz"), now), Err(Forged::Wrong));
         for wrong in ["", "v0=", "v1=a2114d57", "v0=zz", SIGNED.get(..20).unwrap()] {
-            assert_eq!(check(&checker, Some(TIME), Some(wrong), BODY, now), Err(Forged::Wrong), "{wrong}");
+            assert_eq!(check(Some(TIME), Some(wrong), BODY, now), Err(Forged::Wrong), "{wrong}");
         }
-        assert_eq!(check(&checker, Some(TIME), Some(SIGNED), BODY, now), Ok(()), "what was turned away is not remembered");
     }
 }

@@ -141,24 +141,66 @@ pub fn uses(plan: &Plan, counts: &[Counts]) -> Vec<Use> {
     all
 }
 
-/// How much of a budget these uses are: distinct resources, or the greatest percentage of a group, and which one that is.
-fn amount<'u>(counts: Counts, uses: impl Iterator<Item = &'u Use>) -> (u32, Option<&'u str>) {
+/// How large a group is that members are taken out of, as its uses have seen it, the oldest first.
+///
+/// A share is of what was in service before anything was taken: no more than the group ever had in the window, so that replacements hide
+/// nothing, and no more than it has now with what was taken before, so that a group that has been scaled in since counts as small as it is.
+#[derive(Debug, Default)]
+struct Size<'u> {
+    largest: u32,
+    newest: u32,
+    /// Whom the newest size was seen with, and who was taken before.
+    now: BTreeSet<&'u str>,
+    before: BTreeSet<&'u str>,
+}
+
+impl<'u> Size<'u> {
+    fn see(&mut self, used: &'u Use) {
+        // Of a group without anybody in service nothing is taken.
+        if used.of == 0 {
+            return;
+        }
+        if used.of != self.newest {
+            self.before.append(&mut self.now);
+            self.newest = used.of;
+        }
+        self.now.insert(&used.member);
+        self.largest = self.largest.max(used.of);
+    }
+
+    fn of(&self) -> u32 {
+        self.largest.min(self.newest.saturating_add(u32::try_from(self.before.len()).unwrap_or(u32::MAX)))
+    }
+}
+
+/// The size of each group of which members are counted.
+fn sizes<'u>(uses: impl Iterator<Item = &'u Use>) -> BTreeMap<&'u str, u32> {
+    let mut groups: BTreeMap<&str, Size<'_>> = BTreeMap::new();
+    for used in uses {
+        groups.entry(&used.resource).or_default().see(used);
+    }
+    groups.into_iter().map(|(group, size)| (group, size.of())).collect()
+}
+
+/// How much of a budget these uses are: distinct resources, or the greatest percentage of a group of these sizes, and which one that is.
+fn amount<'u>(counts: Counts, uses: impl Iterator<Item = &'u Use>, sizes: &BTreeMap<&str, u32>) -> (u32, Option<&'u str>) {
     if counts != Counts::InService {
         let resources: BTreeSet<&str> = uses.map(|used| used.resource.as_str()).collect();
         return (u32::try_from(resources.len()).unwrap_or(u32::MAX), None);
     }
-    let mut groups: BTreeMap<&str, (BTreeSet<&str>, u32)> = BTreeMap::new();
+    let mut groups: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for used in uses {
-        let (members, of) = groups.entry(&used.resource).or_default();
-        members.insert(&used.member);
-        *of = (*of).max(used.of);
+        groups.entry(&used.resource).or_default().insert(&used.member);
     }
-    let percent = |(members, of): &(BTreeSet<&str>, u32)| {
+    let percent = |group: &str, members: &BTreeSet<&str>| {
         let taken = u32::try_from(members.len()).unwrap_or(u32::MAX);
         // Rounded up: a third is more than 33 %.
-        if *of == 0 { 0 } else { taken.saturating_mul(100).div_ceil(*of) }
+        match sizes.get(group) {
+            None | Some(0) => 0,
+            Some(of) => taken.saturating_mul(100).div_ceil(*of),
+        }
     };
-    let most = groups.iter().map(|(group, used)| (percent(used), *group)).max();
+    let most = groups.iter().map(|(group, members)| (percent(group, members), *group)).max();
     most.map_or((0, None), |(percent, group)| (percent, Some(group)))
 }
 
@@ -173,8 +215,10 @@ pub fn spent(tx: &mut dyn Tx, budgets: &[Budget], place: &Place, wanted: &[Use],
             continue;
         }
         let charged = that_count(budget, tx.charges(since(budget, now), budget.counts)?, place, &mine);
-        let (before, _) = amount(budget.counts, charged.iter().map(|charge| &charge.used));
-        let (after, group) = amount(budget.counts, charged.iter().map(|charge| &charge.used).chain(mine.iter().copied()));
+        let spent = || charged.iter().map(|charge| &charge.used);
+        let sizes = sizes(spent().chain(mine.iter().copied()));
+        let (before, _) = amount(budget.counts, spent(), &sizes);
+        let (after, group) = amount(budget.counts, spent().chain(mine.iter().copied()), &sizes);
         // What was counted already costs nothing more, but where nothing is given nothing is free.
         if after > budget.most && (after > before || budget.most == 0) {
             let by: BTreeSet<IncidentId> = charged.iter().map(|charge| charge.run).collect();
@@ -203,7 +247,8 @@ pub fn spent_percent(budget: &Budget, charged: Vec<Charge>, place: &Place, wante
         return None;
     }
     let charged = that_count(budget, charged, place, &mine);
-    let (before, _) = amount(budget.counts, charged.iter().map(|charge| &charge.used));
+    let spent = || charged.iter().map(|charge| &charge.used);
+    let (before, _) = amount(budget.counts, spent(), &sizes(spent().chain(mine.iter().copied())));
     Some(before.saturating_mul(100).checked_div(budget.most).unwrap_or(100))
 }
 
@@ -291,9 +336,10 @@ pub fn standings(budget: &Budget, charges: &[Charge], now: Timestamp) -> Vec<Sta
             let at = last.entry((&charge.used.resource, &charge.used.member)).or_insert(charge.at);
             *at = (*at).max(charge.at);
         }
+        let uses = || charges.iter().map(|charge| &charge.used);
         Standing {
             whose,
-            spent: amount(budget.counts, charges.iter().map(|charge| &charge.used)).0,
+            spent: amount(budget.counts, uses(), &sizes(uses())).0,
             by: charges.iter().map(|charge| charge.run).collect(),
             frees_at: last.values().min().and_then(|at| at.checked_add(budget.window).ok()),
         }

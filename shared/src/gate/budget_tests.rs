@@ -130,6 +130,30 @@ fn a_share_is_of_the_members_that_were_in_service_and_replacements_do_not_hide_w
 }
 
 #[test]
+fn a_share_of_a_group_that_was_scaled_in_is_of_what_it_is_now_and_what_was_taken_before() {
+    let (mut tables, here) = (Tables::default(), place(A, &[]));
+    let budgets = [budget(Scope::EachAccount, 24, Counts::InService, 20)];
+    let told = |tables: &mut Tables, member: &str, of: u32| spent(tables, &budgets, &here, &[out("asg", member, of)], at(20)).unwrap();
+    assert!(goes(&mut tables, &budgets, &here, &[out("asg", "i-1", 100)], at(0)));
+    // Scaled in to ten: one more is two of eleven, and two more at once three of eleven.
+    assert_eq!(told(&mut tables, "i-2", 10), None);
+    let two = [out("asg", "i-2", 10), out("asg", "i-3", 10)];
+    let why = spent(&mut tables, &budgets, &here, &two, at(20)).unwrap().unwrap();
+    assert!(why.contains("10 % of asg was taken out") && why.contains("make it 28 %"), "{why}");
+    assert!(goes(&mut tables, &budgets, &here, &[out("asg", "i-2", 10)], at(20)));
+    let why = told(&mut tables, "i-3", 9).unwrap();
+    assert!(why.contains("19 % of asg was taken out") && why.contains("make it 28 %"), "{why}");
+    // Who was counted costs nothing more, however small the group is by now.
+    assert_eq!(told(&mut tables, "i-1", 2), None);
+    // Scaled out again, it is no larger than it was when the first was taken from it.
+    assert_eq!(told(&mut tables, "i-3", 100), None);
+    let shares = budget(Scope::EachAccount, 24, Counts::InService, 20);
+    let charges = tables.charges(Timestamp::MIN, Counts::InService).unwrap();
+    assert_eq!(standings(&shares, &charges, at(20))[0].spent, 19);
+    assert_eq!(spent_percent(&shares, charges, &here, &[out("asg", "i-3", 9)]), Some(95));
+}
+
+#[test]
 fn a_clock_that_goes_back_frees_nothing() {
     let (mut tables, here) = (Tables::default(), place(A, &[]));
     let budgets = [budget(Scope::Organization, 1, Counts::Resources, 1)];

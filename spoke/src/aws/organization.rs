@@ -3,6 +3,8 @@
 //! Every function reads live; caching, single flight and the 60 seconds of an opt-out's age are the caller's. The clients are
 //! those of the delegated administrator, or of the reader role in the management account.
 
+mod unit;
+
 use std::{collections::BTreeMap, fmt, future::Future, time::Duration};
 
 use aws_smithy_runtime_api::client::result::SdkError;
@@ -10,6 +12,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use cordon_shared::id::AccountId;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+pub use unit::has_unit;
 
 use super::patiently;
 use crate::{
@@ -26,7 +29,9 @@ pub const READS: &[Permission] = &[
     Permission::new("organizations:DescribeAccount", "*"),
     Permission::new("organizations:ListAccounts", "*"),
     Permission::new("organizations:ListDelegatedAdministrators", "*"),
+    Permission::new("organizations:ListOrganizationalUnitsForParent", "*"),
     Permission::new("organizations:ListParents", "*"),
+    Permission::new("organizations:ListRoots", "*"),
     Permission::new("organizations:ListTagsForResource", "*"),
 ];
 

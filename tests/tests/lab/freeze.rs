@@ -173,7 +173,7 @@ async fn what_cannot_be_frozen_or_thawed_is_said_and_nothing_is_written() {
     let cases: [(&[&str], &str); 12] = [
         (&["freeze", "half", "--why", "x"], "limited, full"),
         (&["freeze"], "--why"),
-        (&["freeze", "full", "--why", " "], "`--why` is empty"),
+        (&["freeze", "full", "--why", " "], "`why` is empty"),
         (&["freeze", "--account", "12345", "--why", "x"], "12345"),
         (&["freeze", "--account", "111122223333", "--playbook", "ec2-brute-force", "--why", "x"], "cannot be used with"),
         (&["freeze", "--ou", "/", "--why", "x"], "an OU's id"),

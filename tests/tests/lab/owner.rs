@@ -163,7 +163,7 @@ async fn the_accounts_security_contact_is_told_last_and_names_are_told_as_names(
     let sent = mails(&world);
     assert_eq!(sent.iter().map(|mail| mail.to.as_str()).collect::<Vec<_>>(), ["sec@example.com"]);
     let body = &sent[0].body;
-    assert!(body.contains("also named as Team <b>Payments</b> https[:]//evil.example, by the tag `owner` of arn:"), "{body}");
+    assert!(body.contains("also named as Team <b>Payments</b> https[:]//evil[.]example, by the tag `owner` of arn:"), "{body}");
     assert!(body.contains("also named as payments, by the tag `owner` of account"), "{body}");
     let told = &owners(&world, &run).await[0];
     assert_eq!(told["found"], format!("the security contact of account {}", world.account));

@@ -9,7 +9,10 @@ mod apply;
 mod blank;
 mod undo;
 
-use cordon_shared::plan::{Change as Difference, ChangeKey, Plan as Planned, Risk, Seat, Verdict};
+use cordon_shared::{
+    arn::same_principal,
+    plan::{Change as Difference, ChangeKey, Plan as Planned, Risk, Seat, Verdict},
+};
 use jiff::SignedDuration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -194,7 +197,7 @@ const PASS_OLD: Permission =
 
 /// Whether a role is one that Cordon never changes. An instance may lose it all the same: the role stays as it is.
 fn is_kept(protected: &[String], role: &str) -> bool {
-    role.starts_with("AWSServiceRole") || role.starts_with("AWSReservedSSO_") || protected.iter().any(|own| name_in(own) == role)
+    role.starts_with("AWSServiceRole") || role.starts_with("AWSReservedSSO_") || protected.iter().any(|own| same_principal(own, role))
 }
 
 /// What a reader should know.
@@ -233,7 +236,7 @@ mod tests {
     #[test]
     fn roles_that_are_never_changed_are_known_by_name_whatever_their_path() {
         let protected = ["CordonSpoke".to_owned(), "ops/break-glass".to_owned()];
-        for role in ["CordonSpoke", "break-glass", "AWSServiceRoleForEC2", "AWSReservedSSO_Admin_0123"] {
+        for role in ["CordonSpoke", "break-glass", "Break-Glass", "cordonspoke", "AWSServiceRoleForEC2", "AWSReservedSSO_Admin_0123"] {
             assert!(is_kept(&protected, role), "{role}");
         }
         assert!(!is_kept(&protected, "app") && !is_kept(&[], "CordonSpoke2"));

@@ -15,7 +15,7 @@ mod tests;
 use std::collections::BTreeSet;
 
 use cordon_shared::{
-    arn::Arn,
+    arn::{Arn, same_principal},
     plan::{Change as Difference, ChangeKey, Counts, Plan as Planned, Risk, Seat, Verdict},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -169,7 +169,7 @@ fn refused(name: &str, arn: &str, protected: &[String]) -> Option<&'static str> 
         Some("a service-linked role: only its service can change it")
     } else if name.starts_with("AWSReservedSSO_") || arn.contains(":role/aws-reserved/") {
         Some("a role of IAM Identity Center: its sessions are revoked there")
-    } else if protected.iter().any(|own| own.rsplit('/').next() == Some(name)) {
+    } else if protected.iter().any(|own| same_principal(own, name)) {
         Some("a role of Cordon itself, or one of `[protected]`")
     } else {
         None

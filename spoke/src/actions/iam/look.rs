@@ -7,6 +7,7 @@ use aws_sdk_iam::{
     types::{StatusType, Tag},
 };
 use aws_smithy_types::DateTime;
+use cordon_shared::arn::same_principal;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -82,10 +83,9 @@ pub(super) fn in_policy(part: &str) -> String {
     found
 }
 
-/// Whether Cordon never touches a principal of this name. IAM's names differ by more than case
-/// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html>).
+/// Whether Cordon never touches a principal of this name.
 pub(super) fn is_protected(cx: Cx<'_>, name: &str) -> bool {
-    cx.protected.iter().any(|own| own.rsplit('/').next().is_some_and(|own| own.eq_ignore_ascii_case(name)))
+    cx.protected.iter().any(|own| same_principal(own, name))
 }
 
 /// Whether a name stands for the root user: as CloudTrail and findings write it, and as the credential report does.

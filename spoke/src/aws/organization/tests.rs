@@ -65,3 +65,36 @@ async fn errors_are_told_apart_and_throttling_is_waited_out() {
     assert!(matches!(error, OrganizationError::Throttled { .. }) && error.may_pass());
     assert!(fake.asked().len() > 1);
 }
+
+#[tokio::test]
+async fn an_ou_is_found_by_its_id_and_by_its_path_with_or_without_the_root_and_nothing_else_is() {
+    let fake = Fake::new(|operation, asked| {
+        let below = |units: serde_json::Value| (200, json!({ "OrganizationalUnits": units }));
+        match (operation, asked["ParentId"].as_str().or_else(|| asked["OrganizationalUnitId"].as_str())) {
+            ("ListRoots", _) => (200, json!({ "Roots": [{ "Id": "r-ab12", "Name": "Root" }] })),
+            ("DescribeOrganizationalUnit", Some("ou-ab12-workload1")) => (200, json!({ "OrganizationalUnit": { "Name": "Workloads" } })),
+            ("DescribeOrganizationalUnit", _) => refusal("OrganizationalUnitNotFoundException"),
+            (_, Some("r-ab12")) if asked.get("NextToken").is_none() => {
+                (200, json!({ "OrganizationalUnits": [{ "Id": "ou-ab12-sandbox01", "Name": "Sandbox" }], "NextToken": "a" }))
+            }
+            (_, Some("r-ab12")) => {
+                below(json!([{ "Id": "ou-ab12-workload1", "Name": "Workloads" }, { "Id": "ou-ab12-slash001", "Name": "a/b" }]))
+            }
+            (_, Some("ou-ab12-workload1")) => below(json!([{ "Id": "ou-ab12-product1", "Name": "Production" }])),
+            _ => below(json!([])),
+        }
+    });
+    let client = fake_client!(aws_sdk_organizations, fake);
+    for called in
+        ["ou-ab12-workload1", "r-ab12", "Root", "Workloads", "Root/Workloads", "Workloads/Production", "Root/Workloads/Production", "a/b"]
+    {
+        assert!(unit::find(&client, called).await.unwrap(), "{called}");
+    }
+    for called in
+        ["ou-ab12-workload2", "r-ab13", "Production", "workloads", "Workloads/Prod", "Workloads/Production/Web", "Sandbox/Production", "a"]
+    {
+        assert!(!unit::find(&client, called).await.unwrap(), "{called}");
+    }
+    let denied = Fake::new(|_, _| refusal("AccessDeniedException"));
+    assert!(unit::find(&fake_client!(aws_sdk_organizations, denied), "Workloads").await.is_err(), "not known is not that there is none");
+}

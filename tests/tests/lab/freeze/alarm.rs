@@ -5,6 +5,7 @@ use cordon_lab::organization::{
     credential::{Stolen, misuse},
     trail::Caller,
 };
+use cordon_shared::pattern::Pattern;
 use serde_json::{Value, json};
 
 use crate::respond::world::{HOME, World, hold, id, incidents, state, text};
@@ -172,4 +173,49 @@ async fn a_message_to_an_owner_by_the_hubs_role_raises_no_alarm_where_owners_are
     world.set(|settings| settings.more = String::new());
     world.respond(&event(&mailed)).await;
     assert_eq!(world.frozen(&[]).await.len(), 1, "nobody is mailed: whose doing is it?");
+}
+
+/// The patterns that `docs/configuration.md` gives for the rules: of the hub's account, and of a member.
+fn documented() -> [Pattern; 2] {
+    let page = crate::arch::read(&crate::arch::root().join("docs/configuration.md"));
+    let (_, section) = page.split_once("### CloudTrail's records of Cordon's own roles").unwrap();
+    let blocks = section.split("```json").skip(1).filter_map(|rest| rest.split("```").next());
+    let mut rules = blocks.map(|text| serde_json::from_str::<Value>(text).unwrap()).filter(|json| json.get("detail-type").is_some());
+    [(); 2].map(|()| Pattern::parse(&rules.next().unwrap()).unwrap())
+}
+
+#[test]
+fn the_documented_rules_bring_what_the_alarm_looks_at_and_nothing_else() {
+    const HUB: &str = "222222222222";
+    const MEMBER: &str = "111122223333";
+    let [hub, member] = documented();
+    let brought = |rule: &Pattern, record: &Value| rule.matches(&serde_json::from_str(&event(record)).unwrap());
+    let assume = ("sts", "AssumeRole");
+    let spoke = |call, identity| record(MEMBER, SPOKE_ROLE, call, identity);
+    // Whatever the call, whatever it carries, also what Cordon did itself.
+    for call in [assume, ("ec2", "DescribeInstances"), ("iam", "CreateUser")] {
+        for identity in [None, Some("cordon-read"), Some("somebody")] {
+            assert!(brought(&member, &spoke(call, identity)) && brought(&hub, &spoke(call, identity)), "{call:?}");
+        }
+        assert!(brought(&hub, &record(HUB, "CordonHub", call, None)) && brought(&hub, &record(HUB, "CordonNotes", call, None)), "{call:?}");
+        for (account, role) in [(MEMBER, "deploy"), (MEMBER, "NotCordonSpoke"), (MEMBER, "CordonHub"), (HUB, "deploy")] {
+            let other = record(account, role, call, None);
+            assert!(!brought(&hub, &other) && !brought(&member, &other), "{role} in {account}");
+        }
+        assert!(!brought(&member, &record(MEMBER, "CordonHub", call, None)));
+    }
+    // What is no record of AWS's, though it says the same.
+    let forged = json!({"source": "my.app", "detail-type": "AWS API Call via CloudTrail", "detail": spoke(assume, None)});
+    let named = json!({"source": "aws.iam", "detail-type": "my record", "detail": spoke(assume, None)});
+    let user = serde_json::from_str(&event(&Caller::user(MEMBER, "CordonSpoke", "AKIALABALABALABALAB0", THIEF).record(
+        HOME,
+        1,
+        "iam",
+        "CreateUser",
+        json!({}),
+    )))
+    .unwrap();
+    for other in [forged, named, user] {
+        assert!(!hub.matches(&other) && !member.matches(&other), "{other}");
+    }
 }

@@ -245,3 +245,71 @@ async fn a_call_that_is_not_proven_is_refused_and_remembered_and_a_proof_counts_
     let shown = serde_json::to_string(&away).unwrap();
     assert!(!shown.contains(&key.secret_key) && shown.contains(&stranger.arn) && shown.contains("Carol"), "{shown}");
 }
+
+#[tokio::test]
+async fn a_freeze_that_would_stop_nothing_is_refused_or_said_by_the_api_as_on_the_command_line() {
+    let (mut world, url) = listening().await;
+    let security = world.organization.security.clone();
+    let instance = world.instance("web").await;
+    let ann = person(&mut world, "Ann", &["approver", "operator"]).await;
+    let bob = world.organization.user(&security, &UserShape::default()).await.unwrap();
+    world.set(|settings| {
+        settings.more.push_str(&format!("\n[[people]]\nname = \"Bob\"\nroles = [\"operator\"]\naws = [\"{}\"]\n", bob.arn));
+    });
+    let run = id(&world.one(&world.attack(&instance)).await);
+    let far = from_afar(&world, &ann, &url);
+    let _service = service(&world, &url).await;
+    let call = async |name: &str, body: Value| {
+        let (path, body) = (format!("/v1/{name}"), body.to_string());
+        let proof = signed(&world, &bob.keys[0], &bound(&security, &path, &body), 0, "").await;
+        send(&format!("{url}{path}"), &[("content-type", "application/json"), ("cordon-proof", &proof)], body).await.unwrap()
+    };
+    let list = async |more: &[&str]| world.cordon(&[&["freeze", "list", "--format", "json"], more].concat(), "").await.objects();
+
+    let long = "x".repeat(1_001);
+    for wrong in [
+        json!({"scope": "playbook", "of": "ec2-brute-farce", "level": "full", "why": "x"}),
+        json!({"scope": "account", "of": "12345", "level": "full", "why": "x"}),
+        json!({"scope": "ou", "of": " // ", "level": "full", "why": "x"}),
+        json!({"scope": "ou", "of": "Workloads//Production", "level": "full", "why": "x"}),
+        json!({"scope": "organization", "level": "full", "why": "\u{1b}\n \u{200b}"}),
+        json!({"scope": "organization", "level": "full", "why": long}),
+        json!({"scope": "account", "of": world.account, "level": "full", "why": "x", "hard": true}),
+    ] {
+        assert_eq!(call("freeze", wrong.clone()).await, 400, "{wrong}");
+    }
+    assert_eq!(call("thaw", json!({"scope": "playbook", "of": "ec2-brute-farce"})).await, 400);
+    assert_eq!(list(&["--all"]).await, Vec::<Value>::new(), "nothing is written, and nobody told of a freeze that there is not");
+    let mistyped = far.run(&["freeze", "--playbook", "ec2-brute-farce", "--why", "x"], "").await.unwrap();
+    assert!(mistyped.code == Some(2) && mistyped.stderr.contains("there are ec2-brute-force"), "{mistyped:?}");
+
+    // However the path is written, it is the OU; whoever froze wrote a line and nothing but that.
+    let ou = json!({"scope": "ou", "of": "/Workloads/", "level": "full", "why": "a drill\u{1b}[2J\nfrozen: \u{202e}nothing"});
+    assert_eq!(call("freeze", ou).await, 200);
+    let frozen = list(&[]).await;
+    assert_eq!((text(&frozen[0], "/of"), text(&frozen[0], "/why")), ("Workloads", "a drill [2J frozen: nothing"), "{frozen:#?}");
+    let granted = one(&far.run(&["approval", "grant", &run, "--step", "close-ingress", "--yes", "--format", "json"], "").await.unwrap());
+    assert_eq!(text(hold(&granted, "frozen"), "/release"), "cordon thaw --ou Workloads", "{granted:#}");
+    assert!(world.open(&instance, 22).await);
+    let again = far.run(&["freeze", "--ou", "Workloads/", "--why", "x"], "").await.unwrap();
+    assert!(again.code == Some(0) && !again.stderr.contains("warning"), "{again:?}");
+
+    // An OU that there is not, and an organization that cannot be read: frozen, and said, at both doors.
+    let denied = Match { operation: Some("ListRoots".to_owned()), ..Match::default() };
+    for (door, name) in [(&far, "Wrkloads/Far"), (&world.cordon, "Wrkloads/Here")] {
+        let output = door.run(&["freeze", "--ou", name, "--why", "x"], "").await.unwrap();
+        assert_eq!(output.code, Some(0), "{output:?}");
+        for part in [&format!("there is no OU `{name}`"), "stops nothing", "cordon account list", &format!("cordon thaw --ou {name}")] {
+            assert!(output.stderr.contains(part), "{part}: {output:?}");
+        }
+        world.gateway().faults().add(Fault::new(denied.clone(), Action::Deny { code: None, status: None }).times(1));
+        let name = format!("{name}/Unread");
+        let output = door.run(&["freeze", "--ou", &name, "--why", "x"], "").await.unwrap();
+        assert!(output.code == Some(0) && output.stderr.contains("could not be looked up"), "{output:?}");
+        assert!(!output.stderr.contains("stops nothing"), "not known is not that there is none: {output:?}");
+    }
+    let names: Vec<String> = list(&[]).await.iter().map(|line| text(line, "/of").to_owned()).collect();
+    assert_eq!(names, ["Workloads", "Workloads", "Wrkloads/Far", "Wrkloads/Far/Unread", "Wrkloads/Here", "Wrkloads/Here/Unread"]);
+    assert_eq!(call("thaw", json!({"scope": "ou", "of": "/Workloads", "why": ""})).await, 200, "thawed as it was frozen");
+    assert!(!list(&[]).await.iter().any(|line| text(line, "/of") == "Workloads"));
+}

@@ -125,7 +125,7 @@ async fn an_incident_is_one_thread_from_its_detection_over_a_yes_and_a_no_to_its
 #[tokio::test]
 async fn a_request_that_is_not_slacks_is_refused_and_remembered() {
     let world = World::new(Door::Requests, |_| {}).await;
-    let _service = world.serve().await;
+    let mut service = world.serve().await;
     let body = slack::form_of(&world.slack.pressed(ALICE, APPROVE, "{}", None));
     let now = Timestamp::now().as_second();
     let good = slack::signature(now, &body);
@@ -136,10 +136,14 @@ async fn a_request_that_is_not_slacks_is_refused_and_remembered() {
     assert_eq!(world.deliver(&body, Some(now - 400), Some(&slack::signature(now - 400, &body))).await, 401);
     assert_eq!(world.deliver(&body, Some(now), Some(&good)).await, 200);
     assert_eq!(world.deliver(&body, Some(now), Some(&good)).await, 401, "the same again");
+    service.terminate();
+    assert_eq!(service.wait(PATIENCE).await, Some(0), "{}", service.log());
+    let _again = world.serve().await;
+    assert_eq!(world.deliver(&body, Some(now), Some(&good)).await, 401, "the same again, to the next process");
     let away = world.turned_away().await;
     let whys: Vec<&str> = away.iter().rev().filter(|entry| entry["who"] != ALICE).map(|entry| entry["why"].as_str().unwrap()).collect();
-    assert_eq!(whys.len(), 6, "{away:#?}");
-    for (why, wanted) in whys.iter().zip(["no signature", "no signature", "wrong", "wrong", "five minutes", "before"]) {
+    assert_eq!(whys.len(), 7, "{away:#?}");
+    for (why, wanted) in whys.iter().zip(["no signature", "no signature", "wrong", "wrong", "five minutes", "before", "before"]) {
         assert!(why.contains(wanted), "{why}: {wanted}");
     }
     assert!(world.changes().is_empty());

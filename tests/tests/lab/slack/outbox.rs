@@ -64,6 +64,31 @@ async fn a_channel_that_says_when_to_come_back_is_told_nothing_before_and_then_e
 }
 
 #[tokio::test]
+async fn a_message_of_another_app_with_the_same_key_is_not_taken_for_ours() {
+    let world = World::new(Door::Requests, |_| {}).await;
+    let copied = |bot: &str, event_type: &str| Trouble::Copied { bot: bot.to_owned(), event_type: event_type.to_owned() };
+    // Nothing of ours came through; what says so is another app's, and one of the app's that is no notice.
+    world.slack.trouble([copied("B0OTHER", "cordon_notice"), copied(slack::BOT, "another"), Trouble::Lost]);
+    let service = world.serve().await;
+    world.attack().await;
+    let ours = || world.slack.messages().into_iter().filter(|message| message.bot == slack::BOT && message.event_type == "cordon_notice");
+    until(&service, "all is told", || ours().any(|message| message.key.contains("/contained/"))).await;
+    let messages: Vec<SlackMessage> = ours().collect();
+    let keys: BTreeSet<&str> = messages.iter().map(|message| message.key.as_str()).collect();
+    assert_eq!(keys.len(), messages.len(), "told twice: {messages:#?}");
+    let root = &messages[0];
+    assert!(root.key.ends_with("/detected") && root.thread.is_none(), "{root:?}");
+    assert!(messages.iter().skip(1).all(|message| message.thread.as_ref() == Some(&root.ts)), "{messages:#?}");
+    let copies: Vec<SlackMessage> = world.slack.messages().into_iter().filter(|message| !messages.contains(message)).collect();
+    assert!(copies.len() == 2 && copies.iter().all(|copy| copy.key == root.key), "{copies:#?}");
+    let changed: Vec<Value> =
+        world.slack.calls().into_iter().filter(|call| call.method == "chat.update").map(|call| call.body["ts"].clone()).collect();
+    assert!(copies.iter().all(|copy| !changed.contains(&json!(copy.ts))), "nobody else's message is written over");
+    let asked = world.slack.calls().iter().filter(|call| call.method == "auth.test").count();
+    assert_eq!(asked, 1, "who it is itself is asked once");
+}
+
+#[tokio::test]
 async fn a_service_that_is_killed_between_journal_and_slack_loses_nothing_and_tells_nothing_twice() {
     let world = World::new(Door::Requests, |_| {}).await;
     // The first message is posted, and no answer comes before the end.

@@ -163,7 +163,7 @@ fn parameters_name_exactly_one_kind_of_sessions() {
 fn service_linked_identity_center_and_protected_roles_are_never_touched() {
     let protected = ["CordonSpoke".to_owned(), "ops/break-glass".to_owned()];
     let arn = |name: &str| format!("arn:aws:iam::111122223333:role/{name}");
-    for name in ["AWSServiceRoleForSupport", "AWSReservedSSO_Admin_0123456789abcdef", "CordonSpoke", "break-glass"] {
+    for name in ["AWSServiceRoleForSupport", "AWSReservedSSO_Admin_0123456789abcdef", "CordonSpoke", "break-glass", "Break-Glass"] {
         assert!(refused(name, &arn(name), &protected).is_some(), "{name}");
     }
     assert!(refused("odd", &arn("aws-service-role/odd.amazonaws.com/odd"), &protected).is_some());
