@@ -201,7 +201,7 @@ where
                     // One run that cannot be driven stops no other.
                     Err(error) if error.is_of_one_run() || matches!(error, JournalError::Refused(_)) => {
                         tracing::error!(run = %id, %error, "this incident cannot be driven");
-                        hub.store.set_aside(id, &error.to_string()).await?;
+                        hub.store.set_aside(id, &error.to_string(), hub.clock.now()).await?;
                     }
                     Err(error) => return Err(error),
                 }

@@ -229,6 +229,8 @@ pub(crate) async fn told_of(hub: &Hub, notice: &Notice) -> Result<(Vec<Sealed>, 
     match ops::fold(notice.run, &entries) {
         Ok(view) => Ok((entries, view)),
         Err(error @ JournalError::Store(_)) => Err(error.into()),
+        // Whoever can read it may tell it: another version of Cordon, or this one once it is mended.
+        Err(error @ JournalError::Unreadable(_)) => Err(Unsent::Later { why: error.to_string(), unsure: false }),
         Err(error) => Err(Unsent::Never(error.to_string())),
     }
 }

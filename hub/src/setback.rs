@@ -18,6 +18,8 @@ use crate::{
 
 /// What is no setback: a time service that steps a clock steps it by less.
 const TOLERATED: SignedDuration = SignedDuration::from_secs(60);
+/// By how much the journal's newest time may be behind the clock that wrote it: a service anchors it each minute.
+const SEEN: SignedDuration = SignedDuration::from_mins(2);
 /// How often a service looks.
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -27,7 +29,11 @@ const EVERY: Duration = Duration::from_secs(1);
 /// Those of the journal.
 pub async fn at_start(store: &Arc<SqliteStore>, clock: &dyn Clock) -> Result<(), JournalError> {
     match store.newest_time().await? {
-        Some(newest) if went_back(newest, clock.now()) => tell(store, newest, clock.now()).await,
+        // Not what a service has told already that saw it: the journal's newest time may be a little before.
+        Some(newest) if went_back(newest, clock.now()) => match store.has_setback_since(newest - SEEN).await? {
+            true => Ok(()),
+            false => tell(store, newest, clock.now()).await,
+        },
         _ => Ok(()),
     }
 }
@@ -52,13 +58,9 @@ fn went_back(from: Timestamp, to: Timestamp) -> bool {
     from.duration_since(to) > TOLERATED
 }
 
-/// Tells it once, however often it is seen.
 async fn tell(store: &Arc<SqliteStore>, from: Timestamp, to: Timestamp) -> Result<(), JournalError> {
     let page = Page::of_setback(from, to);
     tracing::error!("{}", page.why);
-    if store.has_page(&page.key).await? {
-        return Ok(());
-    }
     store.turn_away(TurnedAway::setback(to, &page.why)).await?;
     let journal = Journal::new(Arc::clone(store) as Arc<dyn Store>);
     journal.with(move |tx| tx.page(&page)).await

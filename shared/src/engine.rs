@@ -3,6 +3,7 @@
 //! It is level-triggered and does no I/O. A driver starts the commands that are not running; a command has happened only when
 //! its result is an [`Entry`].
 
+mod anew;
 mod approval;
 pub mod entry;
 pub mod look;

@@ -318,7 +318,11 @@ fn undo_in(
     let step = view.step(key).ok_or_else(|| JournalError::Refused(format!("{} has no step `{key}`", view.run)))?.clone();
     let touches = step.plan.as_ref().map(|plan| plan.touches.clone()).unwrap_or_default();
     for resource in &touches {
-        if tx.lock_holder(resource)?.is_some_and(|(run, by)| run != view.run || by != *key) {
+        let holder = tx.lock_holder(resource)?.filter(|(run, by)| *run != view.run || by != key);
+        // An undo compares before it restores: what an incident was at that cannot be read does not keep it waiting for ever.
+        if let Some((holder, _)) = holder
+            && !rule::is_unreadable(tx, holder)?
+        {
             let until = now.checked_add(SignedDuration::from_secs(2)).unwrap_or(now);
             let why = format!("another step works on {resource}");
             let mut entries = Vec::new();

@@ -1,5 +1,5 @@
-//! Pages: what everybody is told at once that belongs to no incident's thread: an alarm, a freeze, a thaw, a question that nobody answered, and a
-//! clock that went back.
+//! Pages: what everybody is told at once that belongs to no incident's thread: an alarm, a freeze, a thaw, a question that nobody answered, a
+//! clock that went back, and an incident that cannot be read.
 //!
 //! A page is written in the transaction of what it tells of, under a key that the same line or entry always gives, as a notice is
 //! ([`crate::notice`]). Any process may write one, also without the lease; whoever holds the lease sends it.
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     engine::Person,
     freeze::{Freeze, Level, Scope, thaw_command},
+    journal::RunRow,
     notice::{Notice, NoticeKind},
 };
 
@@ -27,6 +28,8 @@ pub enum PageKind {
     Escalated,
     /// The clock of the computer that Cordon runs on went back.
     ClockBack,
+    /// The entries of an incident cannot be read: nothing happens in it any more.
+    Unreadable,
 }
 
 impl PageKind {
@@ -39,13 +42,14 @@ impl PageKind {
             Self::Thawed => "thawed",
             Self::Escalated => "escalated",
             Self::ClockBack => "clock-back",
+            Self::Unreadable => "unreadable",
         }
     }
 
     /// Whether somebody has to look at once.
     #[must_use]
     pub fn is_urgent(self) -> bool {
-        matches!(self, Self::Alarm | Self::Escalated)
+        matches!(self, Self::Alarm | Self::Escalated | Self::Unreadable)
     }
 }
 
@@ -107,27 +111,29 @@ impl Page {
         }
     }
 
+    /// A page that is of no freeze and of no question.
+    fn plain(key: String, kind: PageKind, at: Timestamp, why: String, answer: &str) -> Self {
+        let answer = answer.to_owned();
+        Self { key, kind, at, by: None, why, scope: None, level: None, hard: false, alarm: None, question: None, answer }
+    }
+
     /// What is told of a clock that went back.
     #[must_use]
     pub fn of_setback(from: Timestamp, to: Timestamp) -> Self {
         let by = SignedDuration::from_secs(from.duration_since(to).as_secs());
-        Self {
-            key: format!("clock-back/{}", from.as_second()),
-            kind: PageKind::ClockBack,
-            at: to,
-            by: None,
-            why: format!(
-                "the clock of the computer that Cordon runs on went from {from:.0} back to {to:.0}, by {by:#}. Nothing is taken back by it: \
-                 what was due, void or spent before stays so. What is due later comes later by as much, and AWS refuses what is \
-                 signed with a wrong time"
-            ),
-            scope: None,
-            level: None,
-            hard: false,
-            alarm: None,
-            question: None,
-            answer: "timedatectl status".to_owned(),
-        }
+        let why = format!(
+            "the clock of the computer that Cordon runs on went from {from:.0} back to {to:.0}, by {by:#}. Nothing is taken back by it: what \
+             was due, void or spent before stays so. What is due later comes later by as much, and AWS refuses what is signed with a wrong time"
+        );
+        Self::plain(format!("clock-back/{}", from.as_second()), PageKind::ClockBack, to, why, "timedatectl status")
+    }
+
+    /// What is told of an incident that cannot be read.
+    #[must_use]
+    pub fn of_unreadable(row: &RunRow, why: &str, now: Timestamp) -> Self {
+        let RunRow { run, playbook, account, subject, .. } = row;
+        let why = format!("{run} ({playbook}, {subject} in {account}) cannot be read, and nothing happens in it any more: {why}");
+        Self::plain(format!("unreadable/{run}"), PageKind::Unreadable, now, why, "cordon audit verify")
     }
 
     /// What is told of a notice besides: a question that is asked a second time.

@@ -159,16 +159,16 @@ async fn write(common: &Common, config: &Config, line: Line) -> Result<Frozen, F
 /// Obeys `cordon thaw`.
 pub(super) async fn thaw(common: &Common, args: Thaw) -> Result<Exit, Failure> {
     let config = common.load()?;
-    let scope = args.of.scope();
+    // Before anything is done, as in `freeze`. What stands is lifted as it stands: the desk says what its scope is.
+    let line = frozen::reasoned(line(args.of.scope(), Level::Off, args.why, args.hard))?;
     let locked = if args.hard { Some(lockout(&config).await.map_err(Failure::usage)?) } else { None };
-    output::confirmed(args.yes, &format!("Thaw {}? What was stopped goes on by itself.", safe(&scope.to_string())))?;
+    output::confirmed(args.yes, &format!("Thaw {}? What was stopped goes on by itself.", safe(&line.scope.to_string())))?;
     let mut lifted_hard = false;
     if let Some(lockout) = &locked {
         lifted_hard = lockout.lift().await.map_err(|error| Failure::other(error.to_string()))?;
         let said = if lifted_hard { "may assume roles again" } else { "was not locked out" };
         output::tell(&format!("{} {said}", lockout.role()));
     }
-    let line = line(scope, Level::Off, args.why, args.hard);
     let door = Door::of(common, config).await?;
     let thawed = match door.thaw(line).await {
         Err(failure) if lifted_hard && failure.exit == Exit::Usage => {

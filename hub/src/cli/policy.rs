@@ -210,8 +210,8 @@ fn words(answer: &PolicyAnswer, then: &str) -> String {
             lines.push(format!("  opted out {age} s ago{new}"));
         }
         lines.push(format!(
-            "  changes   {} now; in the last hour {} of {} in the account, {} of {} in the organization",
-            around.blast_radius, around.spent.0, around.caps.0, around.spent.1, around.caps.1
+            "  changes   {} now; in the last hour {} of {} in the account, {} of {} in the organization; the fullest budget at {} %",
+            around.blast_radius, around.spent.0, around.caps.0, around.spent.1, around.caps.1, around.budget_spent
         ));
         lines.push(format!("  time      {} {:02}:{:02}, mode {}", around.weekday, around.hour, around.minute, around.mode));
     }

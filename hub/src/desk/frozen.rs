@@ -53,7 +53,7 @@ pub fn sound(line: Freeze, playbooks: &[Arc<Playbook>]) -> Result<Freeze, DeskEr
 ///
 /// # Errors
 /// [`DeskError::Wrong`] with what to write.
-pub(super) fn reasoned(line: Freeze) -> Result<Freeze, DeskError> {
+pub fn reasoned(line: Freeze) -> Result<Freeze, DeskError> {
     let why = one_line(&line.why);
     if why.is_empty() && line.level != Level::Off {
         return Err(DeskError::Wrong("`why` is empty: say why, whoever meets the freeze reads it".to_owned()));

@@ -219,7 +219,8 @@ pub(crate) fn undoable(step: &StepView) -> bool {
     match step.state {
         StepState::InEffect | StepState::ByHand { .. } | StepState::UndoFrozen { .. } => true,
         StepState::AlreadyDone => !step.claims.is_empty(),
-        StepState::Stuck { .. } | StepState::Failed { .. } | StepState::Held(_) => step.fixed,
+        // Begun once, something of it may be there.
+        StepState::Stuck { .. } | StepState::Failed { .. } | StepState::Held(_) | StepState::Asked { .. } => step.fixed,
         _ => false,
     }
 }

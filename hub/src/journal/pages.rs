@@ -80,13 +80,17 @@ impl SqliteStore {
         self.read(move |conn| one(conn, &format!("SELECT o.due {HEAD}"), [target], |row| Ok(stamp(row.get(0).map_err(failed)?)))).await
     }
 
-    /// Whether a page of this key was written.
+    /// Whether a page tells of a clock that went back from this time or a later one.
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn has_page(&self, key: &str) -> Result<bool, JournalError> {
-        let key = key.to_owned();
-        self.read(move |conn| Ok(one(conn, "SELECT 1 FROM pages WHERE key = ?1 LIMIT 1", [key], |_| Ok(()))?.is_some())).await
+    pub async fn has_setback_since(&self, from: Timestamp) -> Result<bool, JournalError> {
+        let from = Page::of_setback(from, from).key;
+        self.read(move |conn| {
+            let sql = "SELECT 1 FROM pages WHERE key BETWEEN ?1 AND 'clock-back/99999999999' LIMIT 1";
+            Ok(one(conn, sql, [from], |_| Ok(()))?.is_some())
+        })
+        .await
     }
 
     /// Whom a page was told, by its key.

@@ -316,9 +316,9 @@ impl SqliteStore {
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn set_aside(&self, run: IncidentId, why: &str) -> Result<(), JournalError> {
+    pub async fn set_aside(&self, run: IncidentId, why: &str, now: Timestamp) -> Result<(), JournalError> {
         let why = why.to_owned();
-        self.execute(move |conn| ops::set_aside(&mut SqlTx::new(conn), run, &why)).await
+        self.execute(move |conn| ops::set_aside(&mut SqlTx::new(conn), run, &why, now)).await
     }
 
     /// Makes due what was put aside: this version of Cordon may be able to read it, or somebody has mended it.

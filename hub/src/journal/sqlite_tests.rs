@@ -242,7 +242,7 @@ async fn questions_about_runs() {
         [(RunState::Closed, 1), (RunState::Held, 1), (RunState::Running, 1)]
     );
     assert!(store.count_by_state(Some("other")).await.unwrap().is_empty());
-    store.set_aside(a2, "its chain is broken").await.unwrap();
+    store.set_aside(a2, "its chain is broken", jiff::Timestamp::UNIX_EPOCH).await.unwrap();
     assert_eq!(store.run(a2).await.unwrap().map(|row| (row.state, row.wake)), Some((RunState::Stuck, None)));
 }
 

@@ -277,6 +277,7 @@ pub fn page(page: &Page, mention: &str) -> Card {
         PageKind::Thawed => format!("Thawed: {scope}"),
         PageKind::Escalated => format!("Nobody answered in time: may `{step}` be done?"),
         PageKind::ClockBack => "Cordon's clock went back".to_owned(),
+        PageKind::Unreadable => "An incident cannot be read".to_owned(),
     };
     let mut blocks = Vec::new();
     let mention = if page.kind.is_urgent() { mention } else { "" };
@@ -295,8 +296,8 @@ pub fn page(page: &Page, mention: &str) -> Card {
             ("Step", code(&step)),
             ("Void after", code(&expires)),
         ]);
-    } else if page.kind == PageKind::ClockBack {
-        pairs.push(("Now", code(&format!("{:.0}", page.at))));
+    } else if matches!(page.kind, PageKind::ClockBack | PageKind::Unreadable) {
+        pairs.push(("When", code(&format!("{:.0}", page.at))));
     } else {
         let by = page.by.as_ref().map(|by| by.0.as_str()).unwrap_or_default();
         let hard = if page.hard { ", and the hub's role with it" } else { "" };
@@ -316,6 +317,7 @@ pub fn page(page: &Page, mention: &str) -> Card {
         PageKind::Thawed => "What was frozen",
         PageKind::Escalated => "The question stands in the incident's thread once more. What says yes",
         PageKind::ClockBack => "What shows the computer's time service, where it has systemd",
+        PageKind::Unreadable => "What shows what is wrong with it",
     };
     blocks.push(context(&format!("{said}: {}", code(&page.answer))));
     let mut card = Card::new(&title, blocks);

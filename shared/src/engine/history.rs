@@ -343,7 +343,7 @@ impl Lab {
             uncounted: false,
             rehearsal: false,
         };
-        let spent = self.spent(view);
+        let counted = self.counted(view);
         // So many persons said yes to exactly this, or it is only finished.
         let asked = view.steps.iter().find(|step| step.key == *key).unwrap();
         let persons: std::collections::BTreeSet<&str> = asked.approvals.iter().map(|yes| yes.by.0.as_str()).collect();
@@ -351,7 +351,7 @@ impl Lab {
         let given = self.now;
         let (view, decision) = block_on(gate::commit(&self.journal, &self.lease, view, ask, self.now, self.pace())).unwrap();
         let Decision::Go(warrant) = decision else { return };
-        self.assert_within(&view, spent, said_yes);
+        self.assert_within(&view, counted, said_yes);
         assert!(said_yes || self.policy.people() == 0, "nobody was asked");
         // `before` never changes once a warrant was given.
         let before = self.first.entry((run, key.clone())).or_insert_with(|| plan.before.clone());

@@ -112,6 +112,16 @@ impl Lab {
                         let cause = UndoCause::Person { by: by.clone(), whole: true };
                         entries.push(Entry::UndoAsked { step: step.key.clone(), cause });
                     }
+                    (StepState::Held(_) | StepState::Failed { .. } | StepState::Asked { .. }, Move::Undo) if step.fixed => {
+                        let cause = UndoCause::Person { by: by.clone(), whole: true };
+                        entries.push(Entry::UndoAsked { step: step.key.clone(), cause });
+                    }
+                    (StepState::Held(_) | StepState::Failed { .. }, Move::Retry) => {
+                        entries.push(Entry::Retried { step: Some(step.key.clone()), by: by.clone() });
+                    }
+                    (StepState::Skipped { .. }, Move::Retry) if step.refused.is_some() => {
+                        entries.push(Entry::Retried { step: Some(step.key.clone()), by: by.clone() });
+                    }
                     (StepState::InEffect, Move::Retry) if look::reverted(&view, step).is_some() => {
                         let next = view.latest(&step.key.id).unwrap().key.next();
                         entries.push(Entry::Retried { step: Some(step.key.clone()), by: by.clone() });

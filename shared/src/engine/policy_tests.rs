@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::{
-    Entry, Person, RunState, StepState, View,
+    Entry, Person, RunState, StepState, UndoCause, View,
     history::{Fate, Lab},
     summary,
 };
@@ -286,6 +286,20 @@ fn a_no_stands_until_a_yes_also_when_a_later_finding_comes_and_nothing_else_woul
     assert_eq!(first(&lab).refused, None);
 }
 
+/// A yes that was there before the no is none.
+#[test]
+fn a_no_voids_the_yes_of_others_to_the_same_plan() {
+    let mut lab = about_to_decide(says(PolicyVerdict::Ask { people: 2 }), Mode::Act);
+    while lab.step(Fate::Well) {}
+    yes(&lab, "ann", &digest(&lab)).unwrap();
+    let no = Entry::Refused { step: StepKey::first("first"), by: Person("ben".into()), why: String::new(), identity: String::new() };
+    let again = Entry::Retried { step: Some(StepKey::first("first")), by: Person("cleo".into()) };
+    lab.append(lab.runs[0], vec![no, again]).unwrap();
+    lab.policy = PolicyAnswer::allow("toy");
+    while lab.step(Fate::Well) {}
+    assert!(matches!(first(&lab).state, StepState::Asked { people: 1, .. }) && lab.world.is_empty());
+}
+
 /// A no may end its incident: nothing else is wanted in it.
 #[test]
 fn a_no_stands_in_the_next_incident_of_the_subject_until_a_yes_or_for_a_week() {
@@ -303,7 +317,7 @@ fn a_no_stands_in_the_next_incident_of_the_subject_until_a_yes_or_for_a_week() {
     let lab = said_no(6);
     let of_first = |lab: &Lab| lab.view(lab.runs[1]).latest("first").unwrap().clone();
     let StepState::Asked { why, digest, .. } = of_first(&lab).state else { panic!("{:?}", of_first(&lab)) };
-    assert!(why.starts_with("a person said no to it for this subject in an earlier incident"), "{why}");
+    assert!(why.starts_with("a person said no to it for this subject before"), "{why}");
     let yes = Entry::Approved {
         step: StepKey::first("first"),
         digest,
@@ -347,6 +361,10 @@ fn what_was_begun_is_finished_without_a_question_and_what_a_person_has_begun_ane
             lab.append(lab.runs[0], vec![no]).unwrap();
             let StepState::Held(hold) = first(&lab).state else { panic!("{:?}", first(&lab)) };
             assert_eq!(hold.code, "said-no");
+            // It can be undone as it stands, also while it is asked about.
+            let undo =
+                Entry::UndoAsked { step: StepKey::first("first"), cause: UndoCause::Person { by: Person("cleo".into()), whole: false } };
+            view(&lab).fold(lab.now, &undo).unwrap();
             lab.append(lab.runs[0], vec![Entry::Released { step: None, by: Person("cleo".into()) }]).unwrap();
             while lab.step(Fate::Well) {}
             let plan = digest(&lab);

@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     id::{IncidentId, Region},
-    plan::{Effect, Plan, StepKey, Verdict},
-    playbook::{OnFailure, Playbook, Work},
+    plan::{Plan, StepKey, Verdict},
+    playbook::{OnFailure, Playbook},
 };
 
 /// One step instance of a run.
@@ -82,7 +82,7 @@ pub struct StepView {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct WholeUndo {
     /// Where it stood when its undo was asked for.
-    stood: Option<Box<StepState>>,
+    pub(super) stood: Option<Box<StepState>>,
     /// The undo stopped at this step: it could not be undone.
     pub stops: bool,
     /// The undo stopped before this step, at that one.
@@ -140,48 +140,7 @@ impl StepView {
     }
 }
 
-/// A released hold that the playbook itself wrote is done; any other is looked at again.
-fn after_release(playbook: &Playbook, step: &StepView, at: Timestamp) -> StepState {
-    match playbook.steps.get(step.at).map(|definition| &definition.work) {
-        Some(Work::Hold(_)) => StepState::Done,
-        // It was begun once: the world is read before anything more is done.
-        _ if step.fixed => StepState::Broken { effect: Effect::Unknown, again: at },
-        _ => StepState::Waiting,
-    }
-}
-
 impl StepView {
-    /// What a freeze had stopped goes on.
-    pub(super) fn thaw(&mut self, playbook: &Playbook, at: Timestamp) {
-        match &self.state {
-            StepState::Held(hold) if hold.code == "frozen" => {
-                self.state = after_release(playbook, self, at);
-                self.settled = None;
-                self.tries = 0;
-                self.not_before = None;
-            }
-            StepState::UndoFrozen { cause, .. } => self.state = StepState::UndoWanted { cause: cause.clone(), again: None },
-            _ => {}
-        }
-    }
-
-    /// A person has what is held looked at again.
-    pub(super) fn release(&mut self, hold: Hold, playbook: &Playbook, at: Timestamp) {
-        self.released = Some(hold);
-        self.state = after_release(playbook, self, at);
-        self.finishing = false;
-        self.tries = 0;
-        self.not_before = None;
-    }
-
-    pub(super) fn retry(&mut self, at: Timestamp) {
-        self.finishing = false;
-        self.state = if self.fixed { StepState::Broken { effect: Effect::Unknown, again: at } } else { StepState::Waiting };
-        self.tries = 0;
-        self.not_before = None;
-        self.whole_undo = WholeUndo::default();
-    }
-
     /// The state in the words of the command line's output.
     #[must_use]
     pub fn word(&self) -> &'static str {
@@ -250,6 +209,7 @@ impl StepView {
                 S::Asked { .. } => {
                     let why = if why.is_empty() { format!("{} said no", by.0) } else { format!("{} said no: {why}", by.0) };
                     self.refused = Some(why.clone());
+                    self.approvals.clear();
                     // Something of it may be there: that is not passed over.
                     self.state = if self.fixed { S::Held(Hold { code: "said-no".to_owned(), why }) } else { S::Skipped { why } };
                 }
@@ -395,11 +355,9 @@ impl StepView {
                 | S::ByHand { .. }
                 | S::Held(_)
                 | S::Failed { .. }
-                | S::UndoFrozen { .. } => {
-                    let stood = self.whole_undo.stood.take().filter(|_| matches!(self.state, S::UndoFrozen { .. }));
-                    self.whole_undo = WholeUndo { stood: stood.or_else(|| Some(Box::new(self.state.clone()))), ..WholeUndo::default() };
-                    self.state = S::UndoWanted { cause: cause.clone(), again: None };
-                }
+                | S::UndoFrozen { .. } => self.undo_asked(cause),
+                // Begun once, something of it may be there.
+                S::Asked { .. } if self.fixed => self.undo_asked(cause),
                 _ => return cannot("undo-asked"),
             },
             Entry::UndoStarted { attempt, epoch, .. } => match &self.state {

@@ -100,7 +100,10 @@ pub(super) fn weigh(view: &View, ask: &Ask, digest: &str, now: Timestamp) -> Sta
     };
     // What was begun had its yes to other circumstances: without exactly these opt-outs nobody was asked about them.
     if view.step(&ask.step).is_some_and(|step| step.fixed && step.digest != digest) {
-        return obeyed(format!("{told}. {} had begun before: undo or retry it", first.whose));
+        return obeyed(format!(
+            "{told}. {} had begun before, when nobody was asked about it: undo it, or have the tag taken off",
+            first.whose
+        ));
     }
     Stand::Questioned { why: format!("{told}; {}", answer.why), people }
 }

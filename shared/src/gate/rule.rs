@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::{Ask, FACTS_LAST, budget, frozen, hold, opt_out};
 use crate::{
     engine::{Approval, ClaimFrom, Hold, View},
-    journal::{JournalError, Tx},
+    id::IncidentId,
+    journal::{JournalError, Tx, UNREADABLE},
     mode::Mode,
     optout::Since,
     plan::Change,
@@ -171,9 +172,8 @@ pub fn rule(tx: &mut dyn Tx, view: &View, ask: &Ask, digest: &str, now: Timestam
     };
     // A person's no stands until a person's yes, also where the reason to ask is gone.
     let earlier = tx.stand_down(&super::no_key(view, &ask.step))?.filter(|until| *until > now);
-    let earlier =
-        earlier.map(|until| format!("a person said no to it for this subject in an earlier incident, which stands until {until:.0}"));
-    let said_no = known.and_then(|step| step.refused.as_ref().map(|no| format!("before, {no}"))).or(earlier);
+    let earlier = earlier.map(|until| format!("a person said no to it for this subject before, which stands until {until:.0}"));
+    let said_no = known.and_then(|step| step.refused.as_ref().map(|no| format!("before, {no}"))).or(earlier).filter(|_| !ask.uncounted);
     let questioned = over.as_ref().map_or(0, |(_, people)| *people);
     let people = ask.policy.people().max(u8::from(wants_person.is_some() || said_no.is_some())).max(questioned);
     // A step that had its warrant has had its yes: it is only finished, from the same plan, unless a person has it begun anew.
@@ -211,6 +211,14 @@ fn said_yes(view: &View, ask: &Ask, digest: &str, now: Timestamp) -> u8 {
     u8::try_from(people.len()).unwrap_or(u8::MAX)
 }
 
+/// The code of what waits for a person because an incident that cannot be read was at work on the same resource.
+const HELD_BY_UNREADABLE: &str = "unreadable-at-work";
+
+/// Whether a run was put aside because its entries cannot be read: its locks end with nothing of its own.
+pub(super) fn is_unreadable(tx: &mut dyn Tx, run: IncidentId) -> Result<bool, JournalError> {
+    Ok(tx.run(run)?.is_some_and(|row| row.code == UNREADABLE))
+}
+
 /// Whether another step works on a resource of the plan, or has since the plan was made: then it is planned again.
 fn taken(tx: &mut dyn Tx, view: &View, ask: &Ask, now: Timestamp) -> Result<Option<Ruling>, JournalError> {
     let known = view.step(&ask.step);
@@ -221,6 +229,16 @@ fn taken(tx: &mut dyn Tx, view: &View, ask: &Ask, now: Timestamp) -> Result<Opti
         if let Some((run, step)) = tx.lock_holder(resource)?
             && (run != view.run || step != ask.step)
         {
+            if is_unreadable(tx, run)? {
+                if known.is_some_and(|step| step.released.as_ref().is_some_and(|hold| hold.code == HELD_BY_UNREADABLE)) {
+                    continue;
+                }
+                let why = format!(
+                    "`{step}` of {run} was at work on {resource}, and {run} cannot be read: what it did there is not known. Look at the resource, and \
+                     mend the journal (`cordon audit verify`) or release this"
+                );
+                return Ok(Some(Ruling::Hold(hold(HELD_BY_UNREADABLE, why))));
+            }
             return Ok(Some(Ruling::Later { why: format!("`{step}` of {run} works on {resource}"), until }));
         }
         // A step that was begun keeps its plan: its own checks tell whether the world still fits it.

@@ -37,20 +37,21 @@ pub fn fold(run: IncidentId, entries: &[Sealed]) -> Result<View, JournalError> {
 }
 
 /// Loads a run that a finding would join. One that cannot be read is put aside: it keeps no finding from being answered.
-fn readable(tx: &mut dyn Tx, run: IncidentId) -> Result<Option<View>, JournalError> {
+fn readable(tx: &mut dyn Tx, run: IncidentId, now: Timestamp) -> Result<Option<View>, JournalError> {
     match load(tx, run) {
         Ok(view) => Ok(Some(view)),
-        Err(error) if error.is_of_one_run() => set_aside(tx, run, &error.to_string()).map(|()| None),
+        Err(error) if error.is_of_one_run() => set_aside(tx, run, &error.to_string(), now).map(|()| None),
         Err(error) => Err(error),
     }
 }
 
-/// Puts aside a run whose entries cannot be read: a person is needed, and nothing happens in it by itself. Its entries stay as they are.
+/// Puts aside a run whose entries cannot be read: a person is needed and told, and nothing happens in it by itself. Its entries stay as they are.
 ///
 /// # Errors
 /// Those of the store.
-pub fn set_aside(tx: &mut dyn Tx, run: IncidentId, why: &str) -> Result<(), JournalError> {
+pub fn set_aside(tx: &mut dyn Tx, run: IncidentId, why: &str, now: Timestamp) -> Result<(), JournalError> {
     let Some(row) = tx.run(run)? else { return Ok(()) };
+    tx.page(&Page::of_unreadable(&row, why, now))?;
     let aside = RunRow { state: RunState::Stuck, code: UNREADABLE.to_owned(), reason: why.to_owned(), wake: None, over: false, ..row };
     tx.save_run(&aside)
 }
@@ -265,7 +266,7 @@ pub fn accept_as(tx: &mut dyn Tx, id: &FindingId, arrival: &Arrival, now: Timest
         if version_now == version || older(version_now, version) {
             return Ok(Accepted::Duplicate(*run));
         }
-        if !over && let Some(mut view) = readable(tx, *run)? {
+        if !over && let Some(mut view) = readable(tx, *run, now)? {
             let renews = version_now.adds_to(version);
             if renews || version_now.updated_at != version.updated_at || version_now.count != version.count {
                 let mut known = version_now.clone();
@@ -295,7 +296,7 @@ pub fn accept_as(tx: &mut dyn Tx, id: &FindingId, arrival: &Arrival, now: Timest
     }
     for key in &opening.keys {
         if let Some(run) = tx.open_run_with_key(key)?
-            && let Some(mut view) = readable(tx, run)?
+            && let Some(mut view) = readable(tx, run, now)?
         {
             let known: Option<Version> = view.findings.last().map(|note| note.version.clone());
             let renews = known.is_none_or(|known| arrival.note.version.adds_to(&known)) || differs(&view, &arrival.note);

@@ -9,7 +9,7 @@ use cordon_lab::organization::{
 use cordon_spoke::permission::{Permission, SESSION_POLICY_LIMIT};
 use serde_json::{Value, json};
 
-use super::world::{ATTACKER, World, id, state, step, text};
+use super::world::{ATTACKER, World, hold, id, state, step, text};
 
 fn actions(permissions: &[Permission]) -> BTreeSet<&'static str> {
     permissions.iter().map(|permission| permission.action).collect()
@@ -131,7 +131,10 @@ async fn an_incident_that_cannot_be_read_is_put_aside_and_keeps_no_other_and_no_
     let before: String = journal.query_row(&format!("SELECT entry FROM entries WHERE {of_first}"), [&first], |row| row.get(0)).unwrap();
     let write = |text: &str| journal.execute(&format!("UPDATE entries SET entry = ?2 WHERE {of_first}"), [&first, text]).unwrap();
     assert_eq!(write("{\"entry\":\"of-tomorrow\"}"), 1);
-    // It is due, and was frozen once, so that each part of the service meets it.
+    // It is due, and was frozen once, so that each part of the service meets it; and it was at work on the group.
+    let group = format!("arn:aws:ec2:{}:{}:security-group/{}", damaged.region, damaged.account, damaged.groups[0]);
+    let lock = "INSERT INTO locks (resource, run, step) SELECT ?2, id, 'close-ingress' FROM runs WHERE run = ?1";
+    assert_eq!(journal.execute(lock, [&first, &group]).unwrap(), 1);
     journal.execute("UPDATE runs SET wake = opened_at WHERE run = ?1", [&first]).unwrap();
     for command in [["freeze", "--why", "a drill"].as_slice(), &["thaw", "--yes"]] {
         let output = world.cordon(command, "").await;
@@ -148,6 +151,12 @@ async fn an_incident_that_cannot_be_read_is_put_aside_and_keeps_no_other_and_no_
     let later = brute_force(&damaged, "203.0.113.99", Part::Target);
     let anew = world.one(&world.event(&later)).await;
     assert!(id(&anew) != first && id(&anew) != other, "{anew:#}");
+    let held = text(hold(&anew, "unreadable-at-work"), "/why").to_owned();
+    assert!(held.contains(&first) && held.contains(&group) && held.contains("cordon audit verify"), "{held}");
+    let release = ["incident", "release", id(&anew).as_str(), "--step", "close-ingress", "--yes", "--format", "json"].map(str::to_owned);
+    let release: Vec<&str> = release.iter().map(String::as_str).collect();
+    let released = super::world::one(&world.cordon(&release, "").await);
+    assert_eq!(text(hold(&released, "approval"), "/step"), "close-ingress", "a person has looked at it: {released:#}");
     let listed = world.cordon(&["incident", "list", "--format", "json"], "").await.objects();
     let aside = listed.iter().find(|row| row["run"] == first.as_str()).unwrap();
     assert_eq!((&aside["state"], &aside["code"]), (&json!("stuck"), &json!("unreadable")), "{aside:#}");
