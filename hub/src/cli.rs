@@ -18,7 +18,7 @@ mod serve;
 mod sweep;
 mod undo;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use cordon_shared::{clock::SystemClock, engine::Person};
@@ -195,7 +195,10 @@ fn logging() {
         let quiet = ["aws_", "hyper", "rustls", "h2"].iter().any(|name| metadata.target().starts_with(name));
         !quiet || *metadata.level() <= tracing::Level::INFO
     });
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_filter(wanted).with_filter(capped);
+    // Colours are for a terminal, and for whoever wants them (<https://no-color.org>); a journal or a file reads the line as it is.
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
+    let layer = layer.with_filter(wanted).with_filter(capped);
     // Somebody who embeds this may have set a subscriber already.
     drop(tracing_subscriber::registry().with(layer).try_init());
 }
