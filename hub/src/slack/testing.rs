@@ -62,3 +62,10 @@ pub(crate) fn escalated(why: &str) -> Page {
     let notice = Notice { escalated: true, why: why.to_owned(), ..notice(NoticeKind::Asks) };
     Page::of_notice(&notice).unwrap()
 }
+
+/// The page of an incident that cannot be read.
+pub(crate) fn unreadable(why: &str) -> Page {
+    let run = asking("t").0;
+    let pace = cordon_shared::engine::Pace { epoch: 1, since: run.now, attempt_timeout: SignedDuration::ZERO };
+    Page::of_unreadable(&cordon_shared::journal::ops::row(&run.view(), run.now, pace, None), why, run.now)
+}

@@ -8,7 +8,7 @@ use cordon_shared::{
 use super::*;
 use crate::{
     report::fixture::{Run, closing, step},
-    slack::testing::{alarm, asking, by_a_person, escalated, expires, notice},
+    slack::testing::{alarm, asking, by_a_person, escalated, expires, notice, unreadable},
 };
 
 fn all(card: &Card) -> String {
@@ -189,6 +189,16 @@ fn a_page_says_what_stands_by_whom_why_and_what_answers_it() {
             "Nobody answered in time: may `close-ingress` be done?",
             ["production", "cordon approval grant", "close-ingress", "Void after"],
         ),
+        (
+            Page::of_setback("2026-11-29T12:00:00Z".parse().unwrap(), "2026-11-29T10:30:00Z".parse().unwrap()),
+            "Cordon's clock went back",
+            ["from 2026-11-29T12:00:00Z back to 2026-11-29T10:30:00Z, by 1h 30m", "`timedatectl status`", "*When*", "stays so"],
+        ),
+        (
+            unreadable("its chain is broken"),
+            "An incident cannot be read",
+            ["its chain is broken", "`cordon audit verify`", "inc-", "*When*"],
+        ),
     ];
     for (told, title, wanted) in cases {
         let card = page(&told, "");
@@ -203,7 +213,7 @@ fn a_page_says_what_stands_by_whom_why_and_what_answers_it() {
 #[test]
 fn only_what_is_urgent_calls_people_and_only_whom_the_configuration_names() {
     let calls = |card: &Card| (card.text.contains("<!channel>"), all(card).matches("<!channel>").count());
-    for urgent in [alarm("<!here> <!channel>"), escalated("<!here> <!channel>")] {
+    for urgent in [alarm("<!here> <!channel>"), escalated("<!here> <!channel>"), unreadable("<!here> <!channel>")] {
         let card = page(&urgent, "<!channel>");
         fits(&card);
         assert_eq!(calls(&card), (true, 1), "{card:?}");
