@@ -148,14 +148,45 @@ pub(super) fn read(texts: &Texts, schema: &Arc<Schema>) -> Result<Policies, Load
         };
         errors.extend(validated.validation_errors().map(|error| place(error.policy_id(), error)));
         warnings.extend(validated.validation_warnings().map(|warning| place(warning.policy_id(), warning)));
+        // What comes with Cordon speaks of every risk, also where no action has it yet: nobody has to hear of that.
+        warnings.retain(|warning| !BUILT_IN.contains(&(warning.file.as_str(), warning.source.as_ref())));
     }
     if !errors.is_empty() {
         errors.sort_by(|a, b| (&a.file, a.at.start, &a.why).cmp(&(&b.file, b.at.start, &b.why)));
-        // One policy is validated once for each kind of request that it can meet: what is wrong with it is said once.
-        errors.dedup();
-        return Err(LoadError::Invalid(errors));
+        return Err(LoadError::Invalid(once(errors)));
     }
     Ok(Policies { set, schema: Arc::clone(schema), known, digest: digest(texts), warnings })
+}
+
+/// One policy is validated once for each kind of request that it can meet: what is wrong with it is said once, with the first of them.
+fn once(errors: Vec<PlaybookError>) -> Vec<PlaybookError> {
+    const NAMED: &str = "Action::\"";
+    // What is said, without the name of the action.
+    let apart = |why: &str| -> Option<(String, String)> {
+        let (before, named) = why.split_once(NAMED)?;
+        let (_, after) = named.split_once('"')?;
+        Some((before.to_owned(), after.to_owned()))
+    };
+    let mut said: Vec<(PlaybookError, usize)> = Vec::new();
+    for error in errors {
+        let same = said.iter_mut().find(|(first, _)| {
+            let shape = apart(&error.why).is_some_and(|shape| apart(&first.why) == Some(shape));
+            (&first.file, &first.at) == (&error.file, &error.at) && (shape || first.why == error.why)
+        });
+        match same {
+            Some((first, others)) if first.why != error.why => *others = others.saturating_add(1),
+            Some(_) => {}
+            None => said.push((error, 0)),
+        }
+    }
+    let with = |(mut error, others): (PlaybookError, usize)| {
+        if let Some((before, after)) = apart(&error.why).filter(|_| others > 0) {
+            let action = error.why.strip_prefix(&before).and_then(|rest| rest.strip_suffix(&after)).unwrap_or_default().to_owned();
+            error.why = format!("{before}{action} and {others} more kinds of request{after}");
+        }
+        error
+    };
+    said.into_iter().map(with).collect()
 }
 
 struct Reading {

@@ -27,6 +27,23 @@ fn a_misspelt_attribute_is_rejected_with_its_place() {
     assert!(told.lines().any(|line| line.trim_start_matches([' ', '|']).starts_with('^')), "{told}");
 }
 
+/// A policy of people meets ten kinds of request.
+#[test]
+fn what_is_wrong_for_several_kinds_of_request_is_said_once_and_shipped_policies_warn_of_nothing() {
+    let told = wrong("left.cedar", "forbid (principal is Person, action, resource)\nwhen { context.houre > 3 };");
+    assert_eq!(told.matches("error: ").count(), 1, "{told}");
+    assert!(told.contains("`houre` in context for Action::\"approve\" and 9 more kinds of request not found"), "{told}");
+    assert!(told.contains("did you mean `hour`?") && told.contains("--> left.cedar:2:"), "{told}");
+    // Two mistakes in one place of one policy are two.
+    let told =
+        wrong("left.cedar", "forbid (principal is Person, action, resource)\nwhen { context.houre > 3 || context.weekdy == \"Monday\" };");
+    assert_eq!(told.matches("error: ").count(), 2, "{told}");
+    assert!(with(&[]).warnings.is_empty());
+    let impossible =
+        load(&[("never.cedar", "forbid (principal is Person, action == Action::\"approve\", resource) when { false };")]).unwrap();
+    assert_eq!(impossible.warnings.len(), 1, "{:?}", impossible.warnings);
+}
+
 #[test]
 fn what_is_no_policy_is_rejected_with_its_place() {
     let told = wrong("broken.cedar", "permit (principal, action, resource)\n\nforbid (principal, action, resource);");

@@ -143,7 +143,7 @@ async fn who_opened_an_incident_by_hand_does_not_say_yes_to_it() {
 async fn the_yes_of_somebody_who_left_or_has_lost_the_role_counts_no_more_and_the_step_is_asked_anew() {
     let mut world = asking().await;
     let folder = policy::folder(&world.settings, &[("two.cedar", policy::CLOSE_ASKS_TWO)]);
-    world.set(|settings| settings.policies = Some(folder));
+    world.set(|settings| settings.policies = Some(folder.clone()));
     let instance = world.instance("web").await;
     let (ann, ben, dora) = (
         person(&mut world, "Ann", &["approver"]).await,
@@ -172,6 +172,28 @@ async fn the_yes_of_somebody_who_left_or_has_lost_the_role_counts_no_more_and_th
         let said = one(&ben.run(&grant, "").await.unwrap());
         assert!(text(hold(&said, "approval"), "/why").contains(why), "{said:#}");
         assert!(world.open(&instance, 22).await && world.writes().is_empty());
+    }
+    // At once, by a policy, in the running service.
+    let said = ben.run(&grant, "").await.unwrap();
+    assert!(said.stderr.contains("waits for one more person"), "{said:?}");
+    let left = folder.join("left.cedar");
+    for (policy, sets) in [(Some("@id(\"ben-left\")\nforbid (principal == Person::\"Ben\", action, resource);"), 1), (None, 2)] {
+        policy.map_or_else(|| std::fs::remove_file(&left), |text| std::fs::write(&left, text)).unwrap();
+        let begun = Instant::now();
+        while service.log().matches("changed policies are in force").count() < sets {
+            assert!(begun.elapsed() < PATIENCE, "{}", service.log());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        if policy.is_some() {
+            let said = one(&world.cordon(&grant, "").await);
+            let why = text(hold(&said, "approval"), "/why").to_owned();
+            assert!(
+                why.contains("the yes of Ben counts no more: Ben, who has the roles approver, may not approve here: forbidden by")
+                    && why.contains("ben-left"),
+                "{why}"
+            );
+            assert!(world.open(&instance, 22).await && world.writes().is_empty());
+        }
     }
     // Two who may.
     one(&ben.run(&grant, "").await.unwrap());
