@@ -40,7 +40,8 @@ fn build() -> Result<PathBuf, LabError> {
         place = place.parent().unwrap_or(place);
     }
     let target = target_folder();
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or_else(|| Path::new("."));
+    let home = crate::home();
+    let workspace = home.parent().unwrap_or_else(|| Path::new("."));
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(["build", "--quiet", "--workspace", "--bins", "--target-dir"]).arg(&target).current_dir(workspace);
     match place.file_name().and_then(|name| name.to_str()) {

@@ -30,6 +30,7 @@ pub mod slack;
 
 use std::{
     fmt,
+    path::PathBuf,
     sync::{Arc, OnceLock},
 };
 
@@ -41,6 +42,14 @@ pub use moto::{Moto, MotoOptions};
 pub use organization::{Organization, Settings, Shape, Standing};
 pub use python::Python;
 pub use slack::Slack;
+
+/// The folder of this crate in the checkout that runs it: cargo says which. What was built in may be of another checkout that shares the target
+/// folder.
+#[must_use]
+pub fn home() -> PathBuf {
+    let built = env!("CARGO_MANIFEST_DIR");
+    std::env::var("CARGO_MANIFEST_DIR").ok().filter(|said| said.ends_with("tests")).unwrap_or_else(|| built.to_owned()).into()
+}
 
 /// Why the lab could not start.
 #[derive(Debug, Clone)]

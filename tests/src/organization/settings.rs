@@ -44,7 +44,7 @@ impl Settings {
             queue: false,
             poll_every: "0s".to_owned(),
             caps: (1_000, 10_000),
-            policies: Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("policies")),
+            policies: Some(crate::home().join("policies")),
             attempt_timeout: "10s".to_owned(),
             more: String::new(),
         }

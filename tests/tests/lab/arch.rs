@@ -19,7 +19,7 @@ const MOST_LINES: usize = 500;
 
 /// The repository's top level.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+    cordon_lab::home().parent().unwrap().to_owned()
 }
 
 pub fn read(path: &Path) -> String {

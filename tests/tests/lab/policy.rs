@@ -7,7 +7,7 @@ mod context;
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -83,7 +83,7 @@ async fn what_disrupts_production_asks_a_person_is_explained_and_can_be_replayed
     assert!(unknown.code == Some(2) && unknown.stderr.contains("`deactivate-key`"), "{unknown:?}");
 
     // The lab's own policies would not have asked; nothing is written by asking that.
-    let lights_out = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies").display().to_string();
+    let lights_out = cordon_lab::home().join("policies").display().to_string();
     let entries = world.cordon(&["incident", "report", &run, "--format", "json"], "").await.stdout;
     let replay = ["policy", "replay", "--since", "1d", "--policies", &lights_out];
     let replayed = world.cordon(&[&replay[..], &["--format", "json"]].concat(), "").await;
