@@ -17,12 +17,12 @@ use cordon_spoke::session::READ_IDENTITY;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use crate::{config::Config, driver::Hub, text::one_line};
+use crate::{config::Config, driver::Hub, text::one_line, truth::SKEW};
 
 /// How long before a call its warrant was given at most: a warrant lives 15 minutes.
 const BEFORE: SignedDuration = SignedDuration::from_mins(16);
-/// By how much CloudTrail's clock, which tells whole seconds, may be behind ours.
-const AFTER: SignedDuration = SignedDuration::from_mins(1);
+/// By how much CloudTrail's clock may be behind ours: as far as a clock may be wrong that AWS still takes signatures of.
+const AFTER: SignedDuration = SKEW;
 
 /// One of Cordon's own roles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +76,7 @@ pub async fn finding(hub: &Hub, finding: &Finding) -> Result<(), JournalError> {
     match found {
         Some((account, name)) => {
             let why = format!("GuardDuty finding {} ({}) is about Cordon's own role {name} in {account}", finding.id.0, finding.kind);
-            raise(hub, &finding.id.0, why).await
+            raise(hub, &finding.id.0, finding.last_seen, why).await
         }
         None => Ok(()),
     }
@@ -99,7 +99,7 @@ pub async fn call(hub: &Hub, record: Option<&Record>) -> Result<(), JournalError
     let from = record.address.as_deref().unwrap_or("an unknown address");
     let why = format!("CloudTrail event {}: {} by Cordon's own role {name} in {account}, from {from}: {what}", record.id, record.call());
     let id = if record.id.is_empty() { why.clone() } else { record.id.clone() };
-    raise(hub, &id, why).await
+    raise(hub, &id, None, why).await
 }
 
 /// The account and the name of the role whose session called.
@@ -160,14 +160,14 @@ fn shown(text: &str) -> String {
     text.chars().take(100).collect()
 }
 
-async fn raise(hub: &Hub, id: &str, why: String) -> Result<(), JournalError> {
+async fn raise(hub: &Hub, id: &str, seen: Option<Timestamp>, why: String) -> Result<(), JournalError> {
     if hub.rehearsal {
         return Ok(());
     }
     // Names, addresses and identities in it were chosen by whoever called.
     let why = one_line(&why);
     let (now, id, told) = (hub.clock.now(), id.to_owned(), why.clone());
-    if hub.journal.with(move |tx| freeze::alarm(tx, &id, why, now)).await? {
+    if hub.journal.with(move |tx| freeze::alarm(tx, &id, seen, why, now)).await? {
         tracing::error!("self-alarm: the organization is frozen to `limited`: {told}; `cordon thaw` lifts it when you know who it was");
     }
     Ok(())

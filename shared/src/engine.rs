@@ -12,6 +12,7 @@ pub mod stand;
 pub mod state;
 pub mod step;
 pub mod view;
+pub mod want;
 
 pub use approval::Approval;
 pub use entry::{ClaimFrom, Entry, FindingNote, Hold, Person, UndoCause};
@@ -21,6 +22,7 @@ pub use stand::StepState;
 pub use state::{REVERTED, RunState, Summary, UNDO_STOPPED, contained_at, reverted_why, summary, undo_stopped};
 pub use step::{StepView, WholeUndo};
 pub use view::{Illegal, View};
+pub use want::Demand;
 
 #[cfg(test)]
 mod history;
@@ -36,3 +38,5 @@ mod look_tests;
 mod opt_out_tests;
 #[cfg(test)]
 mod policy_tests;
+#[cfg(test)]
+mod want_tests;

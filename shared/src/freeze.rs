@@ -257,13 +257,21 @@ pub fn thaw(tx: &mut dyn Tx, line: &Freeze) -> Result<Vec<Freeze>, JournalError>
     Ok(lifted)
 }
 
-/// Freezes the organization to `limited` because of what was seen, unless the same was answered before. Whether it did.
+/// Freezes the organization to `limited` because of what was seen, unless the same was answered before. A finding that goes on is answered
+/// anew when it was last `seen` after a person had thawed the organization. Whether it froze.
 ///
 /// # Errors
 /// Those of the store.
-pub fn alarm(tx: &mut dyn Tx, id: &str, why: String, at: Timestamp) -> Result<bool, JournalError> {
-    if tx.alarmed(id)? {
-        return Ok(false);
+pub fn alarm(tx: &mut dyn Tx, id: &str, seen: Option<Timestamp>, why: String, at: Timestamp) -> Result<bool, JournalError> {
+    let mut id = id.to_owned();
+    if tx.alarmed(&id)? {
+        let Some(seen) = seen else { return Ok(false) };
+        let frozen = tx.freezes()?.iter().any(|freeze| freeze.scope == Scope::Organization);
+        let goes_on = !frozen && tx.thawed()?.is_some_and(|thawed| seen > thawed);
+        id = format!("{id} as of {seen}");
+        if !goes_on || tx.alarmed(&id)? {
+            return Ok(false);
+        }
     }
     let line = Freeze {
         number: 0,
@@ -273,7 +281,7 @@ pub fn alarm(tx: &mut dyn Tx, id: &str, why: String, at: Timestamp) -> Result<bo
         scope: Scope::Organization,
         level: Level::Limited,
         hard: false,
-        alarm: Some(id.to_owned()),
+        alarm: Some(id),
     };
     write(tx, &line)?;
     Ok(true)

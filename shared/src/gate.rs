@@ -201,7 +201,10 @@ fn entries(view: &View, ask: &Ask, digest: &str, ruling: &Ruling, also: Vec<Clai
         Ruling::AlreadyDone { claims } => entries.push(Entry::AlreadyDone { step, claims: claims.clone() }),
         Ruling::Observe { why } => entries.push(Entry::Observed { step, why: why.clone() }),
         Ruling::Ask { why, people } => {
-            let expires = now.checked_add(ask.question_lasts).unwrap_or(Timestamp::MAX);
+            // The same question again, because a later finding had the step planned anew: its time goes on.
+            let question = view.step(&step).and_then(|known| known.question.as_ref());
+            let same = question.filter(|question| question.digest == digest && question.expires > now).map(|question| question.expires);
+            let expires = same.unwrap_or_else(|| now.checked_add(ask.question_lasts).unwrap_or(Timestamp::MAX));
             entries.push(Entry::Asked { step, digest: digest.to_owned(), why: why.clone(), expires, people: *people });
         }
         Ruling::Skip { why } => entries.push(Entry::Skipped { step, why: why.clone() }),

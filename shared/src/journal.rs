@@ -205,7 +205,6 @@ pub trait Tx {
     fn save_sighting(&mut self, whose: &str, sighting: &Sighting) -> Result<(), JournalError>;
     /// Forgets what was last seen before a time.
     fn forget_sightings(&mut self, before: Timestamp) -> Result<(), JournalError>;
-    /// Puts a notice into the outbox, once for each destination that the process told the store of. One whose key is there is passed over.
     /// Puts a notice into the outbox, once for each destination of its audience that the process told the store of. One whose key is there is passed over.
     fn notify(&mut self, notice: &Notice) -> Result<(), JournalError>;
     /// The freezes that stand, the oldest first.
@@ -217,6 +216,8 @@ pub trait Tx {
     fn save_freeze(&mut self, line: &Freeze) -> Result<u64, JournalError>;
     /// Whether a finding or an event of this id has raised a self-alarm.
     fn alarmed(&mut self, id: &str) -> Result<bool, JournalError>;
+    /// When the organization as a whole was last thawed.
+    fn thawed(&mut self) -> Result<Option<Timestamp>, JournalError>;
 }
 
 /// A piece of work for one transaction. On an error nothing of it is kept.

@@ -23,7 +23,7 @@ pub enum Risk {
     Reversible,
     /// Interrupts a rightful user; undo restores.
     Disruptive,
-    /// Cannot be undone.
+    /// Something of it cannot be undone.
     Destructive,
 }
 

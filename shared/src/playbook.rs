@@ -113,6 +113,8 @@ pub struct Step {
     pub even_if: EvenIf,
     /// The condition it is done under; not fulfilled, the step is skipped.
     pub when: Option<Expr>,
+    /// Of which of the incident's findings the condition must hold.
+    pub of: Of,
     /// Its parameters; of a hold, none.
     pub with: Template,
     /// Its deadline.
@@ -133,6 +135,17 @@ pub struct Step {
     pub region: Option<Template>,
     /// Which part of the work it belongs to.
     pub phase: Option<Phase>,
+}
+
+/// Of which findings a step's condition must hold.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Of {
+    /// One is enough: what an earlier finding asked for, a later one does not take back.
+    #[default]
+    Any,
+    /// Each of them: what is unsure of one is sure once another says so.
+    Every,
 }
 
 /// What a step does.

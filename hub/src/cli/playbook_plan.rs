@@ -160,7 +160,7 @@ impl<'a> Answer<'a> {
     fn step_json(&self, step: &Step, foreseen: &ForeseenStep) -> Value {
         let (fate, why) = fate(step, foreseen);
         let mut told = json!({
-            "id": step.id, "would": fate, "why": why, "when": step.when.as_ref().map(ToString::to_string),
+            "id": step.id, "would": fate, "why": why, "when": step.when.as_ref().map(ToString::to_string), "of": step.of,
             "values": foreseen.values.iter().cloned().collect::<Map<_, _>>(), "needs": step.needs, "even_if": step.even_if,
             "with": foreseen.with, "region": foreseen.region, "depends_on": foreseen.depends_on, "phase": step.phase,
             "after": length(step.after), "within": length(step.within), "ttl": step.ttl.map(length), "ask": step.ask, "on_expiry": step.on_expiry,

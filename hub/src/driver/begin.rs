@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cordon_shared::{
-    engine::{Entry, StepState, StepView, View},
+    engine::{Demand, Entry, StepState, StepView, View},
     gate::{self, Ask, Decision, budget::Spending, hold},
     id::Region,
     journal::JournalError,
@@ -74,29 +74,37 @@ impl Beginning<'_> {
     }
 
     async fn evaluate(&self) -> Result<(), JournalError> {
-        let Self { run, view, definition, .. } = *self;
+        let Self { run, view, step, definition, .. } = *self;
         if let Some(need) = only_planned(view, definition) {
             let why = format!("depends on the outcome of `{need}`, which is only planned");
             return self.end(Entry::Observed { step: self.key(), why }).await;
         }
-        let data = view.data();
-        if let Some(when) = &definition.when {
-            match when.truth(&data) {
-                Ok(true) => {}
-                Ok(false) => return self.end(Entry::Skipped { step: self.key(), why: format!("not the case: {when}") }).await,
-                Err(error) => return self.failed("expression", format!("its condition cannot be evaluated: {error}")).await,
-            }
+        let wants = match view.wants(definition) {
+            Ok(wants) => wants,
+            Err(error) => return self.failed("expression", format!("its condition cannot be evaluated: {error}")).await,
+        };
+        if wants.is_empty() {
+            let when = definition.when.as_ref().map(ToString::to_string).unwrap_or_default();
+            return self.end(Entry::Skipped { step: self.key(), why: format!("not the case: {when}") }).await;
         }
         let name = match &definition.work {
             Work::Hold(why) => return self.held("playbook", why.clone()).await,
             Work::Action(name) => name,
         };
-        let with = match definition.with.render(&data) {
-            Ok(with) => with,
-            Err(error) => return self.failed("expression", format!("its parameters cannot be evaluated: {error}")).await,
-        };
         let Some(action) = run.hub.registry.get(name).cloned() else {
             return self.held("unknown-action", format!("the playbook wants `{name}`, which this version of Cordon does not have")).await;
+        };
+        let demand = match &action.kind {
+            Kind::Probe(_) => view.newest_demand(definition, &wants),
+            Kind::Change(_) => view.demand(step, definition, &wants),
+        };
+        let Demand { data, with, more } = match demand {
+            Ok(Some(demand)) => demand,
+            Ok(None) => {
+                let why = "other instances of this step do all that the findings ask for".to_owned();
+                return self.end(Entry::Skipped { step: self.key(), why }).await;
+            }
+            Err(error) => return self.failed("expression", format!("its parameters cannot be evaluated: {error}")).await,
         };
         let region = match self.region(&data) {
             Ok(region) => region,
@@ -105,7 +113,12 @@ impl Beginning<'_> {
         let order = Order { with, region };
         match &action.kind {
             Kind::Probe(probe) => self.look(&action, probe, order).await,
-            Kind::Change(change) => self.plan(&action, change, order).await,
+            Kind::Change(change) => {
+                if more {
+                    self.end(Entry::Renewed { step: step.key.next(), generation: view.generation }).await?;
+                }
+                self.plan(&action, change, order).await
+            }
         }
     }
 
@@ -124,6 +137,17 @@ impl Beginning<'_> {
 
     async fn look(&self, action: &Action, probe: &Arc<dyn DynProbe>, order: Order) -> Result<(), JournalError> {
         let Self { run, view, step, definition, .. } = *self;
+        // Behind a look there is no gate: where nobody knows the account, or it is not worked in any more, nothing is looked at in it.
+        if action.seat == Seat::Member {
+            match run.facts(view).await {
+                Ok(facts) => {
+                    if let Some(hold) = facts.unfit {
+                        return self.end(Entry::Held { step: Some(self.key()), hold }).await;
+                    }
+                }
+                Err(why) => return self.later("organization-unreadable", format!("the organization cannot be read: {why}")).await,
+            }
+        }
         match judge(run, view, (definition, action), None, OptOuts::default()).await {
             Err(why) => return self.later("organization-unreadable", format!("the policies cannot be asked: {why}")).await,
             Ok(answer) => {
@@ -217,13 +241,14 @@ impl Beginning<'_> {
             && !plan.changes.is_empty()
             && facts.unfit.is_none()
         {
-            let doubt = match truth::suppressed(run, view).await {
+            let wanted_by = view.wanted_by(definition, &with);
+            let doubt = match truth::suppressed(run, view, &wanted_by).await {
                 Some(Suppression::Theirs(doubt)) => Some(doubt),
                 Some(Suppression::Ours(why)) => {
                     facts.known.get_or_insert(why);
                     None
                 }
-                None => doubt(run, view).await,
+                None => doubt(run, view, &wanted_by).await,
             };
             match doubt {
                 None => {}
@@ -306,11 +331,8 @@ fn only_planned(view: &View, definition: &Step) -> Option<String> {
 /// A later generation holds a started step's parameters against the new finding.
 pub(super) async fn renew(run: &Run, view: &View, key: &StepKey) -> Result<(), JournalError> {
     let (Some(step), Some(definition)) = (view.step(key), view.step(key).and_then(|step| view.definition(step))) else { return Ok(()) };
-    let data = view.data();
-    let wanted = definition.when.as_ref().is_none_or(|when| when.truth(&data).unwrap_or(true));
-    let same = definition.with.render(&data).is_ok_and(|with| with == step.with);
     let generation = view.generation;
-    let entry = if wanted && !same && matches!(definition.work, Work::Action(_)) {
+    let entry = if matches!(definition.work, Work::Action(_)) && view.asks_for_more(step, definition) {
         Entry::Renewed { step: key.next(), generation }
     } else {
         Entry::Kept { step: key.clone(), generation }

@@ -9,7 +9,7 @@ use cordon_shared::{
 };
 use serde_json::Value;
 
-use super::run::Run;
+use super::{run::Run, truth};
 
 /// Why a finding is not acted on.
 pub(super) enum Doubt {
@@ -19,12 +19,12 @@ pub(super) enum Doubt {
     Standing(Hold),
 }
 
-/// What speaks against the run's findings of GuardDuty; each version of each is asked for once.
-pub(super) async fn doubt(run: &Run, view: &View) -> Option<Doubt> {
+/// What speaks against the findings of GuardDuty that want a step; each version of each is asked for once.
+pub(super) async fn doubt(run: &Run, view: &View, wanted_by: &[&FindingNote]) -> Option<Doubt> {
     if !run.hub.config.hub.confirm_findings {
         return None;
     }
-    for note in &view.findings {
+    for note in wanted_by {
         // What an analyst opened by hand is known to nobody else.
         let by_hand = note.input.starts_with("opened by ") && note.id.0.starts_with("cordon:opened/");
         if by_hand || note.finding.get("provider").and_then(Value::as_str) != Some("guard-duty") {
@@ -67,7 +67,8 @@ async fn one(run: &Run, view: &View, note: &FindingNote) -> Option<Doubt> {
     let Some(known) = read(&document) else {
         return standing(format!("what GuardDuty has as finding {id} cannot be read"));
     };
-    if known.archived && view.steps.iter().all(|step| step.first_change.is_none()) {
+    // What a run has contained it may have archived itself.
+    if known.archived && !truth::changed(view) {
         return standing(format!("GuardDuty has archived finding {id}: a suppression rule or a person says it needs no answer"));
     }
     differs(view, note, &known).and_then(|what| standing(format!("what came as finding {id} is not what GuardDuty has: {what}")))

@@ -31,6 +31,9 @@ use crate::{
 /// The window of what was spent, as the caps have it.
 const WINDOW: SignedDuration = SignedDuration::from_hours(1);
 
+/// The tags that say what a resource is for.
+const WHAT_FOR: [&str; 2] = ["environment", "criticality"];
+
 /// What the policies say to a step: `Err` when what they are asked about cannot be read now.
 pub(super) async fn judge(
     run: &Run,
@@ -113,10 +116,19 @@ pub(super) fn mode(run: &Run, view: &View) -> Mode {
     run.hub.config.hub.mode.strictest(view.playbook.mode)
 }
 
-/// The tags of the subject and of what a plan would change, as the plan read them.
+/// The tags of the subject and of what a plan would change, as the plan read them. Of what else it read because it would be hit, too (the
+/// instances that share a role), those that policies go by.
 pub(super) fn tags_of(view: &View, plan: &Plan, read: &TagsRead) -> BTreeMap<String, BTreeMap<String, String>> {
-    let changed = plan.resources();
-    read.of(|resource| resource == view.subject.name() || changed.contains(resource) || plan.touches.contains(resource))
+    let (changed, counted) = (plan.resources(), plan.counted());
+    let concerned = |resource: &str| changed.contains(resource) || counted.contains(resource) || plan.touches.contains(resource);
+    let mut tags = read.of(|_| true);
+    for (resource, tags) in &mut tags {
+        if resource != view.subject.name() && !concerned(resource) {
+            tags.retain(|key, _| WHAT_FOR.iter().any(|what| key.eq_ignore_ascii_case(what)));
+        }
+    }
+    tags.retain(|resource, tags| !tags.is_empty() || resource == view.subject.name() || concerned(resource));
+    tags
 }
 
 /// Why a probe may not look: code and sentence. A probe has no plan that a person could say yes to, so that a question is a no.

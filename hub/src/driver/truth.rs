@@ -2,7 +2,7 @@
 
 use cordon_shared::{
     arn::Arn,
-    engine::{FindingNote, Hold, View},
+    engine::{FindingNote, Hold, View, want},
     gate::hold,
     id::CellId,
 };
@@ -37,15 +37,30 @@ pub(super) enum Suppression {
     Theirs(Doubt),
 }
 
-/// Whether a finding of the run is suppressed, before its first change. A person's release of that hold answers it.
-pub(super) async fn suppressed(run: &Run, view: &View) -> Option<Suppression> {
-    let begun = view.steps.iter().any(|step| step.first_change.is_some());
+/// Whether the findings that want a step are suppressed, before the run's first change of a member's. A person's release of that hold answers
+/// it. One that is not suppressed, or not any more, is enough: what silences one finding silences no other.
+pub(super) async fn suppressed(run: &Run, view: &View, wanted_by: &[&FindingNote]) -> Option<Suppression> {
     let answered = view.steps.iter().any(|step| step.released.as_ref().is_some_and(|hold| hold.code == "suppressed"));
-    if begun || answered {
+    if changed(view) || answered || !wanted_by.iter().all(|note| want::suppressed(note)) {
         return None;
     }
-    let said = |note: &&FindingNote| note.finding.pointer("/hub/workflow").and_then(Value::as_str) == Some("SUPPRESSED");
-    let note = view.findings.iter().find(said)?;
+    let mut ours = None;
+    for note in wanted_by {
+        match by_whom(run, note).await? {
+            Suppression::Ours(why) => ours = ours.or(Some(Suppression::Ours(why))),
+            theirs @ Suppression::Theirs(_) => return Some(theirs),
+        }
+    }
+    ours
+}
+
+/// Whether the run has begun a change in a member account: a note on a finding is none.
+pub(super) fn changed(view: &View) -> bool {
+    view.steps.iter().any(|step| step.first_change.is_some() && !step.uncounted)
+}
+
+/// Who suppressed a finding that says that it is suppressed; `None`: it is not any more.
+async fn by_whom(run: &Run, note: &FindingNote) -> Option<Suppression> {
     let standing = |why: String| Some(Suppression::Theirs(Doubt::Standing(hold("suppressed", why))));
     let id = &note.id.0;
     let Some(product) = note.finding.pointer("/hub/product_arn").and_then(Value::as_str) else {

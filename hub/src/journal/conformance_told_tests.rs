@@ -85,7 +85,7 @@ async fn a_page_is_written_with_the_line_once_for_each_destination_also_before_t
     bench.journal.with(move |tx| freeze::thaw(tx, &off)).await.unwrap();
     // An alarm is one page, and one alarm one line, however often it is raised.
     for _ in 0..2 {
-        bench.journal.with(|tx| freeze::alarm(tx, "event-1", "seen".into(), after(2))).await.unwrap();
+        bench.journal.with(|tx| freeze::alarm(tx, "event-1", None, "seen".into(), after(2))).await.unwrap();
     }
     let pages = bench.pages().await;
     assert_eq!(pages[2..], ["freeze/2 slack", "freeze/2 stdout", "freeze/3 slack", "freeze/3 stdout"]);
@@ -203,8 +203,16 @@ async fn a_freeze_stands_until_its_scope_is_thawed_whoever_holds_the_lease(bench
     assert_eq!(bench.journal.freezes().await.unwrap(), expected[1..2]);
     assert!(matches!(thaw(Scope::Organization).await, Err(JournalError::Refused(_))));
 
-    let raise = |id: &'static str| bench.journal.with(move |tx| freeze::alarm(tx, id, "seen".into(), after(20)));
+    let raise = |id: &'static str| bench.journal.with(move |tx| freeze::alarm(tx, id, None, "seen".into(), after(20)));
     assert_eq!((raise("event-1").await.unwrap(), raise("event-1").await.unwrap(), raise("event-2").await.unwrap()), (true, false, true));
     let alarms: Vec<_> = bench.journal.freezes().await.unwrap().into_iter().filter_map(|line| line.alarm).collect();
     assert_eq!(alarms, ["event-1", "event-2"]);
+
+    // A finding that goes on is answered anew, once, when it was last seen after a thaw.
+    let again = |seen: jiff::Timestamp| bench.journal.with(move |tx| freeze::alarm(tx, "event-1", Some(seen), "seen".into(), after(40)));
+    assert!(!again(after(25)).await.unwrap(), "frozen still");
+    let line = line(&Scope::Organization, Level::Off, 30);
+    bench.journal.with(move |tx| freeze::thaw(tx, &line)).await.unwrap();
+    assert!(!again(after(29)).await.unwrap(), "that was before the thaw");
+    assert_eq!((again(after(31)).await.unwrap(), again(after(31)).await.unwrap()), (true, false));
 }

@@ -2,7 +2,7 @@
 
 use cordon_shared::{
     engine::Person,
-    freeze::{Freeze, Level},
+    freeze::{Freeze, Level, Scope},
     id::IncidentId,
     journal::JournalError,
 };
@@ -51,6 +51,13 @@ pub(super) fn save(conn: &Connection, line: &Freeze) -> Result<u64, JournalError
 /// Whether something of this id has raised a self-alarm.
 pub(super) fn alarmed(conn: &Connection, id: &str) -> Result<bool, JournalError> {
     Ok(one(conn, "SELECT 1 FROM freezes WHERE alarm = ?1", [id], |_| Ok(()))?.is_some())
+}
+
+/// When the organization as a whole was last thawed.
+pub(super) fn thawed(conn: &Connection) -> Result<Option<Timestamp>, JournalError> {
+    let sql = "SELECT max(at) FROM freezes WHERE level = 'off' AND scope = ?1";
+    let last = one(conn, sql, [json(&Scope::Organization)?], |row| row.get::<_, Option<i64>>(0).map_err(failed))?;
+    Ok(last.flatten().map(stamp))
 }
 
 impl SqliteStore {

@@ -313,4 +313,8 @@ impl Tx for SqlTx<'_> {
     fn alarmed(&mut self, id: &str) -> Result<bool, JournalError> {
         freezes::alarmed(self.conn, id)
     }
+
+    fn thawed(&mut self) -> Result<Option<Timestamp>, JournalError> {
+        freezes::thawed(self.conn)
+    }
 }

@@ -222,7 +222,7 @@ impl Case {
                 },
                 seat,
                 mode,
-                severity: finding.get("severity").and_then(Value::as_u64).and_then(|severity| u8::try_from(severity).ok()).unwrap_or(0),
+                severity: view.severity(),
                 finding_type: text("type").unwrap_or_default(),
                 part: view.role().and_then(|role| word(json!(role))),
                 finding_age: now.duration_since(seen).as_secs().max(0),

@@ -87,9 +87,8 @@ impl About<'_> {
 
     fn context(&self) -> Map<String, Value> {
         let mut context = Map::new();
-        let severity = self.view.finding().get("severity").and_then(Value::as_u64).unwrap_or_default();
         context.insert("playbook".to_owned(), json!(self.view.playbook.name));
-        context.insert("severity".to_owned(), json!(severity));
+        context.insert("severity".to_owned(), json!(self.view.severity()));
         context.insert("approvals".to_owned(), json!(self.step.map_or(0, |step| step.approvals.len())));
         context.insert("opened_by".to_owned(), json!(self.opened_by()));
         if let Some(step) = self.step {

@@ -261,10 +261,8 @@ impl Lab {
             Command::Renew(key) => {
                 let step = view.step(&key).unwrap();
                 let definition = view.definition(step).unwrap();
-                let with = definition.with.render(&view.data()).unwrap();
-                let wanted = definition.when.as_ref().is_none_or(|when| when.truth(&view.data()).unwrap());
                 let generation = view.generation;
-                let entry = if wanted && with != step.with {
+                let entry = if view.asks_for_more(step, definition) {
                     Entry::Renewed { step: key.next(), generation }
                 } else {
                     Entry::Kept { step: key, generation }
@@ -307,8 +305,8 @@ impl Lab {
                 .append(run, vec![Entry::Deferred { step: Some(key.clone()), why: "throttled".into(), until, counts: true }])
                 .unwrap();
         }
-        let data = view.data();
-        if !step.fixed && !definition.when.as_ref().is_none_or(|when| when.truth(&data).unwrap()) {
+        let wants = view.wants(definition).unwrap();
+        if !step.fixed && wants.is_empty() {
             return self.append(run, vec![Entry::Skipped { step: key.clone(), why: "when".into() }]).unwrap();
         }
         let action = match &definition.work {
@@ -317,11 +315,18 @@ impl Lab {
             }
             Work::Action(action) => action.clone(),
         };
-        let with = if step.fixed { step.with.clone() } else { definition.with.render(&data).unwrap() };
+        let demand = view.demand(step, definition, &wants).unwrap();
+        if !step.fixed && demand.is_none() {
+            return self.append(run, vec![Entry::Skipped { step: key.clone(), why: "others".into() }]).unwrap();
+        }
+        let with = demand.as_ref().filter(|_| !step.fixed).map_or(&step.with, |demand| &demand.with).clone();
         if action == "toy.look" {
             return self
                 .append(run, vec![Entry::ProbeDone { step: key.clone(), with, outcome: json!({ "login": self.login }), evidence: vec![] }])
                 .unwrap();
+        }
+        if !step.fixed && demand.is_some_and(|demand| demand.more) {
+            return self.append(run, vec![Entry::Renewed { step: key.next(), generation: view.generation }]).unwrap();
         }
         let plan = if step.fixed { step.plan.clone().unwrap() } else { self.plan(&with) };
         let ask = Ask {

@@ -10,7 +10,6 @@ use super::{
     view::View,
 };
 use crate::{
-    expr::Expr,
     plan::StepKey,
     playbook::{EvenIf, OnExpiry},
 };
@@ -201,8 +200,8 @@ pub(super) fn not_before(view: &View, step: &StepView) -> Timestamp {
     if needs().any(|need| matches!(need.state, StepState::Observed { .. })) {
         return Timestamp::MIN;
     }
-    let unwanted = |when: &Expr| needs().all(|need| need.state.is_settled()) && when.truth(&view.data()) == Ok(false);
-    if !step.fixed && definition.when.as_ref().is_some_and(unwanted) {
+    let unwanted = || needs().all(|need| need.state.is_settled()) && view.wants(definition).is_ok_and(|wants| wants.is_empty());
+    if !step.fixed && definition.when.is_some() && unwanted() {
         return Timestamp::MIN;
     }
     let settled = needs().filter_map(|need| need.settled).max();

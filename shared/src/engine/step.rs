@@ -52,6 +52,8 @@ pub struct StepView {
     pub deferred: Option<String>,
     /// How often in a row its turn did not come.
     pub waits: u32,
+    /// The question that stood when a later finding had the step planned anew: where the plan is the same, it is asked on.
+    pub question: Option<Question>,
     /// The yes of each person who has said so to the plan that is asked about.
     pub approvals: Vec<Approval>,
     /// Who said no to it, in words, where nobody has said yes since.
@@ -76,6 +78,17 @@ pub struct StepView {
     pub looks: Looks,
     /// What an undo of all that the run changed made of it.
     pub whole_undo: WholeUndo,
+}
+
+/// A question that stood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// What its answer is bound to.
+    pub digest: String,
+    /// When it becomes void.
+    pub expires: Timestamp,
+    /// Whether it was asked a second time, since not enough people answered the first.
+    pub escalated: bool,
 }
 
 /// Where a step stands with an undo of all that its run changed.
@@ -109,6 +122,7 @@ impl StepView {
             not_before: None,
             deferred: None,
             waits: 0,
+            question: None,
             approvals: Vec::new(),
             refused: None,
             released: None,
@@ -122,6 +136,22 @@ impl StepView {
             looks: Looks::default(),
             whole_undo: WholeUndo::default(),
         }
+    }
+
+    /// A later finding has it planned anew, in the run's generation.
+    pub(super) fn renew(&mut self, generation: u32) {
+        self.question = match &self.state {
+            StepState::Asked { digest, expires, escalated, .. } => {
+                Some(Question { digest: digest.clone(), expires: *expires, escalated: *escalated })
+            }
+            StepState::Waiting => self.question.take(),
+            _ => None,
+        };
+        self.state = StepState::Waiting;
+        self.generation = generation;
+        self.tries = 0;
+        self.not_before = None;
+        self.settled = None;
     }
 
     /// Whether a later finding may simply have it planned anew: nothing was started.
@@ -184,9 +214,12 @@ impl StepView {
             },
             Entry::Asked { digest, why, expires, people, .. } => match self.state {
                 S::Waiting | S::Reapply => {
-                    self.approvals.clear();
-                    let (digest, why) = (digest.clone(), why.clone());
-                    self.state = S::Asked { digest, why, expires: *expires, people: *people, escalated: false };
+                    let same = self.question.take().filter(|question| question.digest == *digest && question.expires == *expires);
+                    if same.is_none() {
+                        self.approvals.clear();
+                    }
+                    let escalated = same.is_some_and(|question| question.escalated);
+                    self.state = S::Asked { digest: digest.clone(), why: why.clone(), expires: *expires, people: *people, escalated };
                 }
                 _ => return cannot("asked"),
             },
@@ -432,6 +465,9 @@ impl StepView {
             | Entry::ClosedBy { .. } => {
                 return cannot("an entry of the run");
             }
+        }
+        if !matches!(self.state, S::Waiting) {
+            self.question = None;
         }
         if self.state == S::Waiting {
             self.settled = None;

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
     entry::{Entry, FindingNote, Hold, Person},
@@ -142,56 +142,8 @@ impl View {
     fn renew(&mut self) {
         self.generation = self.generation.saturating_add(1);
         for step in self.steps.iter_mut().filter(|step| step.not_started()) {
-            step.state = StepState::Waiting;
-            step.generation = self.generation;
-            step.tries = 0;
-            step.not_before = None;
-            step.settled = None;
+            step.renew(self.generation);
         }
-    }
-
-    /// The part that the subject plays: what a step found, else what the latest finding says.
-    #[must_use]
-    pub fn role(&self) -> Option<ResourceRole> {
-        let told = || serde_json::from_value(self.findings.last()?.finding.get("role")?.clone()).ok();
-        self.turned.as_ref().map(|(role, _)| *role).or_else(told)
-    }
-
-    /// The latest finding, with the remote addresses of all of the run's: a source once seen is not forgotten for a later one.
-    #[must_use]
-    pub fn finding(&self) -> Value {
-        let Some(mut finding) = self.findings.last().map(|note| note.finding.clone()) else { return Value::Null };
-        if let Some(known) = finding.pointer_mut("/network/remote_ips").and_then(Value::as_array_mut) {
-            let of =
-                |note: &FindingNote| note.finding.pointer("/network/remote_ips").and_then(Value::as_array).cloned().unwrap_or_default();
-            let earlier: Vec<Value> = self.findings.iter().rev().skip(1).flat_map(of).collect();
-            for ip in earlier {
-                if !known.contains(&ip) {
-                    known.push(ip);
-                }
-            }
-        }
-        if let (Some((role, _)), Some(finding)) = (&self.turned, finding.as_object_mut()) {
-            finding.insert("role".to_owned(), json!(role));
-        }
-        finding
-    }
-
-    /// What `when` and `with` are evaluated over.
-    #[must_use]
-    pub fn data(&self) -> Value {
-        let mut steps = serde_json::Map::new();
-        for step in &self.playbook.steps {
-            if let Some(latest) = self.latest(&step.id) {
-                steps.insert(step.id.clone(), json!({ "outcome": latest.outcome, "state": latest.word() }));
-            }
-        }
-        json!({
-            "finding": self.finding(),
-            "subject": self.subject,
-            "account": self.account,
-            "steps": steps,
-        })
     }
 
     /// Adds one entry.

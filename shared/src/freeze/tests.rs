@@ -102,7 +102,7 @@ fn an_alarm_freezes_to_limited_once_and_lowers_no_freeze() {
     let journal = Journal::new(store.clone());
     let at = "2026-11-24T00:00:00Z".parse().unwrap();
     block_on(journal.with(|tx| freeze(tx, &line(0, Scope::Organization, Level::Full)))).unwrap();
-    let raise = |id: &'static str| block_on(journal.with(move |tx| alarm(tx, id, "seen".into(), at))).unwrap();
+    let raise = |id: &'static str| block_on(journal.with(move |tx| alarm(tx, id, None, "seen".into(), at))).unwrap();
     assert!(raise("event-1"));
     assert!(!raise("event-1"));
     let levels: Vec<Level> = block_on(journal.freezes()).unwrap().iter().map(|freeze| freeze.level).collect();

@@ -214,18 +214,33 @@ pub fn spent(tx: &mut dyn Tx, budgets: &[Budget], place: &Place, wanted: &[Use],
         if mine.is_empty() {
             continue;
         }
-        let charged = that_count(budget, tx.charges(since(budget, now), budget.counts)?, place, &mine);
-        let spent = || charged.iter().map(|charge| &charge.used);
-        let sizes = sizes(spent().chain(mine.iter().copied()));
-        let (before, _) = amount(budget.counts, spent(), &sizes);
-        let (after, group) = amount(budget.counts, spent().chain(mine.iter().copied()), &sizes);
-        // What was counted already costs nothing more, but where nothing is given nothing is free.
-        if after > budget.most && (after > before || budget.most == 0) {
-            let by: BTreeSet<IncidentId> = charged.iter().map(|charge| charge.run).collect();
-            return Ok(Some(told(budget, before, after, group, &by)));
+        let charges = tx.charges(since(budget, now), budget.counts)?;
+        for mine in apart(budget.counts, mine) {
+            let charged = that_count(budget, charges.clone(), place, &mine);
+            let spent = || charged.iter().map(|charge| &charge.used);
+            let sizes = sizes(spent().chain(mine.iter().copied()));
+            let (before, _) = amount(budget.counts, spent(), &sizes);
+            let (after, group) = amount(budget.counts, spent().chain(mine.iter().copied()), &sizes);
+            // What was counted already costs nothing more, but where nothing is given nothing is free.
+            if after > budget.most && (after > before || budget.most == 0) {
+                let by: BTreeSet<IncidentId> = charged.iter().map(|charge| charge.run).collect();
+                return Ok(Some(told(budget, before, after, group, &by)));
+            }
         }
     }
     Ok(None)
+}
+
+/// What is held against a budget together: of shares those of one group, else all.
+fn apart(counts: Counts, mine: Vec<&Use>) -> Vec<Vec<&Use>> {
+    if counts != Counts::InService {
+        return vec![mine];
+    }
+    let mut groups: BTreeMap<&str, Vec<&Use>> = BTreeMap::new();
+    for used in mine {
+        groups.entry(&used.resource).or_default().push(used);
+    }
+    groups.into_values().collect()
 }
 
 /// Of all charges of a budget's kind and window those that count together with these uses.

@@ -158,10 +158,10 @@ pub fn rule(tx: &mut dyn Tx, view: &View, ask: &Ask, digest: &str, now: Timestam
     }
     let wants_person = match ask.mode {
         Mode::Observe => None,
-        Mode::Ask | Mode::Act if ask.uncounted => None,
-        Mode::Ask => Some("mode ask".to_owned()),
-        Mode::Act if ask.ask => Some("the playbook asks for this step".to_owned()),
-        Mode::Act => ask.plan.ask.clone(),
+        // What a playbook asks for it asks for everywhere; what mode ask asks for are changes in member accounts.
+        Mode::Ask if !ask.uncounted => Some("mode ask".to_owned()),
+        Mode::Ask | Mode::Act if ask.ask => Some("the playbook asks for this step".to_owned()),
+        Mode::Ask | Mode::Act => ask.plan.ask.clone(),
     };
     if let Some(frozen) = frozen::of(tx, view, ask)? {
         return Ok(Ruling::Hold(frozen));
@@ -173,7 +173,7 @@ pub fn rule(tx: &mut dyn Tx, view: &View, ask: &Ask, digest: &str, now: Timestam
     // A person's no stands until a person's yes, also where the reason to ask is gone.
     let earlier = tx.stand_down(&super::no_key(view, &ask.step))?.filter(|until| *until > now);
     let earlier = earlier.map(|until| format!("a person said no to it for this subject before, which stands until {until:.0}"));
-    let said_no = known.and_then(|step| step.refused.as_ref().map(|no| format!("before, {no}"))).or(earlier).filter(|_| !ask.uncounted);
+    let said_no = known.and_then(|step| step.refused.as_ref().map(|no| format!("before, {no}"))).or_else(|| earlier.filter(|_| !ask.uncounted));
     let questioned = over.as_ref().map_or(0, |(_, people)| *people);
     let people = ask.policy.people().max(u8::from(wants_person.is_some() || said_no.is_some())).max(questioned);
     // A step that had its warrant has had its yes: it is only finished, from the same plan, unless a person has it begun anew.

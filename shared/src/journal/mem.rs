@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::{Claim, JournalError, RunRow, Sealed, Seen, Sighting, Store, Tx, Work};
 use crate::{
     finding::FindingId,
-    freeze::{self, Freeze},
+    freeze::{self, Freeze, Level, Scope},
     gate::budget::Charge,
     id::IncidentId,
     notice::{Audience, Notice, Target},
@@ -244,5 +244,9 @@ impl Tx for Tables {
     }
     fn alarmed(&mut self, id: &str) -> Result<bool, JournalError> {
         Ok(self.freezes.iter().any(|line| line.alarm.as_deref() == Some(id)))
+    }
+    fn thawed(&mut self) -> Result<Option<Timestamp>, JournalError> {
+        let thaws = self.freezes.iter().filter(|line| line.level == Level::Off && line.scope == Scope::Organization);
+        Ok(thaws.map(|line| line.at).max())
     }
 }

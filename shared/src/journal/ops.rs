@@ -167,6 +167,12 @@ fn effects(tx: &mut dyn Tx, to_be_applied: bool, view: &View, entry: &Entry, now
                 tx.claim(&Claim { run: view.run, step: step.clone(), from })?;
             }
         }
+        // It is there after all, by us or by somebody who did it in the meantime: what was let go of is held again.
+        Entry::Recovered { verdict: Verdict::InEffect, .. } => {
+            for from in view.step(step).map(|step| step.claims.clone()).unwrap_or_default() {
+                tx.claim(&Claim { run: view.run, step: step.clone(), from })?;
+            }
+        }
         // A change that is known not to be there leaves no claim behind.
         Entry::Failed { .. } if to_be_applied => tx.unclaim(view.run, step)?,
         Entry::Undone { .. } => tx.unclaim(view.run, step)?,

@@ -315,6 +315,7 @@ fn a_step_says_no_more_than_it_must() {
         needs: vec![],
         even_if: EvenIf::Never,
         when: None,
+        of: Of::Any,
         with: Template::empty(),
         within: SignedDuration::from_mins(30),
         on_timeout: OnTimeout::Fail,

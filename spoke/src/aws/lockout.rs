@@ -88,6 +88,12 @@ fn wanted() -> Value {
     })
 }
 
+/// What locks a role of this name out by hand.
+#[must_use]
+pub fn deny_by_hand(name: &str) -> String {
+    format!("`aws iam put-role-policy --role-name {name} --policy-name {POLICY} --policy-document '{}'`", wanted())
+}
+
 impl Lockout {
     /// Of this role, with the credentials of the environment.
     #[must_use]
@@ -106,7 +112,7 @@ impl Lockout {
     }
 
     fn deny_by_hand(&self) -> String {
-        format!("`aws iam put-role-policy --role-name {} --policy-name {POLICY} --policy-document '{}'`", self.name(), wanted())
+        deny_by_hand(self.name())
     }
 
     fn lift_by_hand(&self) -> String {

@@ -122,7 +122,7 @@ fn page(action: &Action) -> String {
         Risk::ReadOnly => "only reads",
         Risk::Reversible => "reversible: undo restores what was",
         Risk::Disruptive => "disruptive: interrupts a rightful user; undo restores",
-        Risk::Destructive => "destructive: cannot be undone",
+        Risk::Destructive => "destructive: something of it cannot be undone",
     };
     let seat = match action.seat {
         Seat::Member => "the member account, through the spoke role",

@@ -14,7 +14,7 @@ mod wire;
 
 use std::collections::BTreeSet;
 
-use cordon_shared::plan::{ChangeKey, Risk, Seat, Verdict};
+use cordon_shared::plan::{ChangeKey, Risk, Seat, ShareTaken, Verdict};
 use jiff::SignedDuration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -344,6 +344,20 @@ impl Change for DetachFromService {
 
     async fn undo(&self, cx: Cx<'_>, write: Write<'_>, with: &Params, before: &Before, only: &[ChangeKey]) -> Result<Undo, ApplyError> {
         undo::undo(cx, write, &with.instance, before, only).await
+    }
+}
+
+/// What an instance that is cut off is taken out of, as far as it serves: shares of groups, and why a person is asked. Whoever else may change
+/// a group, the instance serves there no more.
+pub(super) async fn serving(cx: Cx<'_>, id: &str) -> Result<(Vec<ShareTaken>, Option<String>), ActionError> {
+    let Some(mut seen) = look::look(cx, id).await? else { return Ok((Vec::new(), None)) };
+    if let Some(group) = &mut seen.group {
+        group.operator = None;
+    }
+    let with = Params { instance: id.to_owned(), standby: false, even_if_managed: true };
+    match decide(&seen, &with, &cx.ec2_arn(&format!("instance/{id}"))) {
+        Plan::Ready { plan, .. } => Ok((plan.shares, plan.ask)),
+        Plan::Moot { .. } | Plan::Refuse { .. } => Ok((Vec::new(), None)),
     }
 }
 

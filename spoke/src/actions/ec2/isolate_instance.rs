@@ -22,7 +22,10 @@ use self::{
     group::{Group, Target},
     nics::{ElasticIp, Nic},
 };
-use super::look::{machines, pairs};
+use super::{
+    detach_from_service::serving,
+    look::{machines, pairs},
+};
 use crate::{
     action::{ActionError, ApplyError, Change, Cx, Plan, Progress, Undo, Write},
     permission::{Bindings, Condition, Permission, write_policies},
@@ -136,12 +139,20 @@ impl Change for IsolateInstance {
     const COUNTS: &'static [Counts] = &[Counts::Instances];
     const SEAT: Seat = Seat::Member;
     // https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html
+    // What it serves in is read as `ec2.detach-from-service` reads it.
     const READS: &'static [Permission] = &[
+        Permission::new("autoscaling:DescribeAutoScalingGroups", "*"),
+        Permission::new("autoscaling:DescribeAutoScalingInstances", "*"),
         Permission::new("ec2:DescribeInstances", "*"),
         Permission::new("ec2:DescribeNetworkInterfaces", "*"),
         Permission::new("ec2:DescribeSecurityGroups", "*"),
         Permission::new("ec2:DescribeVpcEndpoints", "*"),
         Permission::new("ec2:DescribeVpcs", "*"),
+        Permission::new("elasticloadbalancing:DescribeInstanceHealth", "*"),
+        Permission::new("elasticloadbalancing:DescribeLoadBalancers", "*"),
+        Permission::new("elasticloadbalancing:DescribeTags", "*"),
+        Permission::new("elasticloadbalancing:DescribeTargetGroups", "*"),
+        Permission::new("elasticloadbalancing:DescribeTargetHealth", "*"),
     ];
     const WRITES: &'static [Permission] = &[
         // A shared VPC is its owner's; the group that is made in it is ours.
@@ -229,6 +240,10 @@ impl Change for IsolateInstance {
             }
         }
         always(&own, &mut plan.notes);
+        // Without a network it serves nothing, also where it was not taken out of service first.
+        if !before.interfaces.is_empty() {
+            (plan.shares, plan.ask) = serving(cx, id).await?;
+        }
         if !before.interfaces.is_empty()
             && let Err(why) = self.sessions(cx, with, &before)
         {

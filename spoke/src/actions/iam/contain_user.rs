@@ -187,7 +187,8 @@ fn moot(cx: Cx<'_>, user: &str) -> Plan<Before> {
 impl Change for ContainUser {
     const NAME: &'static str = NAME;
     const ABOUT: &'static str = "Cuts everything that an IAM user gets in with, and denies it everything";
-    const RISK: Risk = Risk::Disruptive;
+    // A deleted password cannot be put back.
+    const RISK: Risk = Risk::Destructive;
     const COUNTS: &'static [Counts] = &[Counts::Credentials];
     const SEAT: Seat = Seat::Member;
     // https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsidentityandaccessmanagementiam.html

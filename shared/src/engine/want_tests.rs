@@ -1,0 +1,181 @@
+//! Several findings of one incident.
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use super::{
+    Entry, FindingNote, StepState, View,
+    history::{Fate, Lab, Move},
+};
+use crate::{
+    finding::{FindingId, ResourceRole, Subject, SubjectKind, Version},
+    gate::{PolicyAnswer, PolicyVerdict},
+    id::{CellId, IncidentId},
+    mode::Mode,
+    plan::{Plan, StepKey},
+    playbook::Playbook,
+};
+
+const PLAYBOOK: &str = r#"
+name = "ports"
+title = "Ports"
+subject = "instance"
+[[match]]
+type = ["Open"]
+[[steps]]
+id = "close"
+action = "toy.close"
+when = "finding.type == 'Open'"
+with = { port = "${finding.network.local_port}", sources = "${finding.network.remote_ips}" }
+[[steps]]
+id = "cut"
+action = "toy.cut"
+when = "finding.role == 'ACTOR'"
+[[steps]]
+id = "unsure"
+hold = "a person must look"
+when = "finding.type == 'Vague'"
+of = "every"
+"#;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_900_000_000 + second).unwrap()
+}
+
+fn note(id: &str, finding: Value) -> FindingNote {
+    let version = Version { updated_at: None, count: 1, severity: 20, role: None, remote_ips: vec![] };
+    FindingNote { id: FindingId(id.to_owned()), version, input: "-".into(), finding, raw_sha256: String::new() }
+}
+
+fn open(port: u16, role: &str, ip: &str) -> Value {
+    json!({ "type": "Open", "role": role, "severity": 20, "network": { "local_port": port, "direction": "INBOUND", "remote_ips": [ip] } })
+}
+
+fn run(first: FindingNote) -> View {
+    let playbook = Playbook::parse(PLAYBOOK, "ports.toml").unwrap();
+    let cell = CellId::new("111111111111".parse().unwrap(), "us-east-1".parse().unwrap());
+    let entry = Entry::Opened {
+        playbook: "ports".into(),
+        source: PLAYBOOK.into(),
+        digest: playbook.digest,
+        subject: Subject { cell, kind: SubjectKind::Instance, id: "i-1".into(), arn: None },
+        finding: Box::new(first),
+        mode: Mode::Act,
+        observe_only: None,
+        detected_at: at(0),
+    };
+    View::open(IncidentId::from_u128(1), at(0), &entry).unwrap()
+}
+
+fn join(view: &mut View, note: FindingNote) {
+    view.fold(at(1), &Entry::FindingJoined { finding: Box::new(note), renews: true }).unwrap();
+}
+
+fn wanted(view: &View, id: &str) -> usize {
+    view.wants(view.definition(view.latest(id).unwrap()).unwrap()).unwrap().len()
+}
+
+/// The parameters of an instance of `close`, and whether there are more.
+fn demand(view: &View, key: &StepKey) -> Option<(Value, bool)> {
+    let step = view.step(key).unwrap();
+    let definition = view.definition(step).unwrap();
+    let wants = view.wants(definition).unwrap();
+    view.demand(step, definition, &wants).unwrap().map(|demand| (demand.with["port"].clone(), demand.more))
+}
+
+fn asked(view: &mut View, key: &StepKey, with: Value) {
+    let step = key.clone();
+    let planned = Entry::Planned { step: step.clone(), with, plan: Box::new(Plan::default()), digest: "d".into(), region: None };
+    let asked = Entry::Asked { step, digest: "d".into(), why: "toy".into(), expires: at(3600), people: 1 };
+    for entry in [planned, asked] {
+        view.fold(at(0), &entry).unwrap();
+    }
+}
+
+#[test]
+fn what_one_finding_asks_for_a_later_one_does_not_take_back() {
+    let mut severe = open(22, "ACTOR", "192.0.2.1");
+    severe["severity"] = json!(80);
+    let mut view = run(note("f-1", severe));
+    assert_eq!((wanted(&view, "close"), wanted(&view, "cut"), wanted(&view, "unsure")), (1, 1, 0));
+    join(&mut view, note("f-2", open(22, "TARGET", "192.0.2.2")));
+    assert_eq!((view.role(), view.severity()), (Some(ResourceRole::Actor), 80));
+    assert_eq!((wanted(&view, "close"), wanted(&view, "cut")), (2, 1));
+    // A later version of the same finding does.
+    join(&mut view, note("f-1", open(22, "TARGET", "192.0.2.1")));
+    assert_eq!((view.role(), wanted(&view, "cut")), (Some(ResourceRole::Target), 0));
+}
+
+#[test]
+fn findings_that_ask_for_different_things_are_instances_of_the_step_and_a_question_stays_what_it_was() {
+    let (first, second) = (StepKey::first("close"), StepKey::first("close").next());
+    let mut view = run(note("f-1", open(22, "TARGET", "192.0.2.1")));
+    assert_eq!(demand(&view, &first), Some((json!(22), false)));
+    let with = |port: u16| json!({ "port": port, "sources": ["192.0.2.1"] });
+    asked(&mut view, &first, with(22));
+    join(&mut view, note("f-2", open(3389, "TARGET", "192.0.2.1")));
+    assert_eq!(demand(&view, &first), Some((json!(22), true)));
+    view.fold(at(2), &Entry::Renewed { step: second.clone(), generation: view.generation }).unwrap();
+    assert_eq!((demand(&view, &first), demand(&view, &second)), (Some((json!(22), false)), Some((json!(3389), false))));
+    // Where each has an instance, a third finds nothing.
+    asked(&mut view, &first, with(22));
+    asked(&mut view, &second, with(3389));
+    let third = second.next();
+    view.fold(at(2), &Entry::Renewed { step: third.clone(), generation: view.generation }).unwrap();
+    assert_eq!(demand(&view, &third), None);
+    let definition = view.definition(view.step(&first).unwrap()).unwrap();
+    assert!(!view.asks_for_more(view.step(&first).unwrap(), definition));
+    assert_eq!(view.wanted_by(definition, &with(22)).iter().map(|note| note.id.0.as_str()).collect::<Vec<_>>(), ["f-1"]);
+}
+
+#[test]
+fn the_victims_of_an_instance_are_not_taken_for_its_attackers() {
+    let victim = json!({ "type": "Open", "role": "ACTOR", "network": { "local_port": 22, "direction": "OUTBOUND", "remote_ips": ["203.0.113.9"] } });
+    let mut view = run(note("f-1", victim));
+    join(&mut view, note("f-2", open(22, "TARGET", "192.0.2.2")));
+    assert_eq!(view.finding()["network"]["remote_ips"], json!(["192.0.2.2"]));
+    // Nor is the source of a finding that was suppressed blocked for another's sake.
+    let mut quiet = open(22, "TARGET", "192.0.2.7");
+    quiet["hub"] = json!({ "workflow": "SUPPRESSED" });
+    join(&mut view, note("f-3", quiet));
+    join(&mut view, note("f-4", open(22, "TARGET", "192.0.2.4")));
+    assert_eq!(view.finding()["network"]["remote_ips"], json!(["192.0.2.2", "192.0.2.4"]));
+}
+
+#[test]
+fn what_every_finding_must_say_ends_with_the_first_that_does_not() {
+    let mut view = run(note("f-1", json!({ "type": "Vague", "role": "ACTOR" })));
+    assert_eq!(wanted(&view, "unsure"), 1);
+    join(&mut view, note("f-2", open(22, "ACTOR", "192.0.2.1")));
+    assert_eq!(wanted(&view, "unsure"), 0);
+    join(&mut view, note("f-3", json!({ "type": "Vague", "role": "ACTOR" })));
+    assert_eq!(wanted(&view, "unsure"), 0, "nor does a later one begin it again");
+}
+
+#[test]
+fn a_question_goes_on_through_a_later_finding_that_changes_nothing_of_its_plan() {
+    let mut lab = Lab::new(Mode::Act);
+    let answer = PolicyAnswer { verdict: PolicyVerdict::Ask { people: 2 }, ..PolicyAnswer::allow("toy") };
+    lab.policy = answer;
+    lab.arrive(0, false, false, false);
+    while lab.step(Fate::Well) {}
+    lab.person(Move::Approve);
+    let first = |lab: &Lab| lab.view(lab.runs[0]).latest("first").unwrap().clone();
+    let StepState::Asked { expires, digest, .. } = first(&lab).state else { panic!("{:?}", first(&lab)) };
+    lab.now += SignedDuration::from_mins(40);
+    lab.arrive(0, true, false, false);
+    assert_eq!(first(&lab).state, StepState::Waiting);
+    while lab.step(Fate::Well) {}
+    let step = first(&lab);
+    assert!(matches!(&step.state, StepState::Asked { expires: now, digest: same, .. } if *now == expires && *same == digest), "{step:?}");
+    assert_eq!(step.approvals.len(), 1, "who said yes has said so to this very plan");
+    // Its time is over when it would have been, and it is asked once more as the playbook says; a third finding begins neither anew.
+    lab.now = expires;
+    while lab.step(Fate::Well) {}
+    assert!(matches!(first(&lab).state, StepState::Asked { escalated: true, .. }), "{:?}", first(&lab));
+    lab.arrive(0, true, true, false);
+    lab.arrive(0, true, false, false);
+    while lab.step(Fate::Well) {}
+    let of_first = lab.view(lab.runs[0]).step(&StepKey::first("first")).unwrap().clone();
+    assert!(matches!(of_first.state, StepState::Asked { escalated: true, .. }), "{of_first:?}");
+}
