@@ -127,11 +127,13 @@ impl View {
         let taken: Vec<&Value> = others.map(|other| &other.with).filter(|with| !with.is_null()).collect();
         let all = self.rendered(definition, wants)?;
         let open: Vec<&(&Value, Value)> = all.iter().filter(|(_, with)| !taken.contains(&with)).collect();
-        let Some((finding, with)) = open.iter().find(|(_, with)| *with == step.with).or_else(|| open.first()) else { return Ok(None) };
+        // An instance that came to nothing before it was planned stands for one of them all the same, and no other is made for that.
+        let before = self.of_step(step).take_while(|other| other.key != step.key).filter(|other| other.with.is_null()).count();
+        let Some((finding, with)) = open.iter().find(|(_, with)| *with == step.with).or_else(|| open.get(before)) else { return Ok(None) };
         let last = self.latest(&step.key.id).is_some_and(|latest| latest.key == step.key);
         let mut data = self.around();
         put(&mut data, (*finding).clone());
-        Ok(Some(Demand { data, with: with.clone(), more: last && open.len() > 1 }))
+        Ok(Some(Demand { data, with: with.clone(), more: last && open.len() > before.saturating_add(1) }))
     }
 
     /// The latest version of each finding that wants the step done with these parameters; of each finding where none does.
@@ -164,7 +166,8 @@ impl View {
     pub fn asks_for_more(&self, step: &StepView, definition: &Step) -> bool {
         let Ok(wants) = self.wants(definition) else { return true };
         let Ok(all) = self.rendered(definition, &wants) else { return true };
-        all.iter().any(|(_, with)| !self.of_step(step).any(|known| known.with == *with))
+        let open = all.iter().filter(|(_, with)| !self.of_step(step).any(|known| known.with == *with)).count();
+        open > self.of_step(step).filter(|other| other.with.is_null()).count()
     }
 
     /// The different parameters that are wanted, the newest first, each with the finding that wants them.

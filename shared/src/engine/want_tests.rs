@@ -129,8 +129,33 @@ fn findings_that_ask_for_different_things_are_instances_of_the_step_and_a_questi
 }
 
 #[test]
+fn an_instance_that_comes_to_nothing_stands_for_what_it_was_to_do_and_begets_no_others() {
+    let (first, second) = (StepKey::first("close"), StepKey::first("close").next());
+    let mut view = run(note("f-1", open(22, "TARGET", "192.0.2.1")));
+    join(&mut view, note("f-2", open(3389, "TARGET", "192.0.2.1")));
+    assert_eq!(demand(&view, &first), Some((json!(3389), true)));
+    view.fold(at(2), &Entry::Renewed { step: second.clone(), generation: view.generation }).unwrap();
+    for (key, port) in [(&first, 3389), (&second, 22)] {
+        // Whether it has come to its end or is put off.
+        for entry in [None, Some(Entry::Skipped { step: key.clone(), why: "there is nothing to close".into() })] {
+            entry.into_iter().for_each(|entry| view.fold(at(2), &entry).unwrap());
+            assert_eq!(demand(&view, key), Some((json!(port), false)), "{key}");
+        }
+        let step = view.step(key).unwrap();
+        assert!(!view.asks_for_more(step, view.definition(step).unwrap()), "{key}");
+    }
+    // A third demand is a third instance, and that is all.
+    join(&mut view, note("f-3", open(5985, "TARGET", "192.0.2.1")));
+    assert_eq!((demand(&view, &first), demand(&view, &second)), (Some((json!(5985), false)), Some((json!(3389), true))));
+    let third = second.next();
+    view.fold(at(3), &Entry::Renewed { step: third.clone(), generation: view.generation }).unwrap();
+    assert_eq!((demand(&view, &second), demand(&view, &third)), (Some((json!(3389), false)), Some((json!(22), false))));
+}
+
+#[test]
 fn the_victims_of_an_instance_are_not_taken_for_its_attackers() {
-    let victim = json!({ "type": "Open", "role": "ACTOR", "network": { "local_port": 22, "direction": "OUTBOUND", "remote_ips": ["203.0.113.9"] } });
+    let victim =
+        json!({ "type": "Open", "role": "ACTOR", "network": { "local_port": 22, "direction": "OUTBOUND", "remote_ips": ["203.0.113.9"] } });
     let mut view = run(note("f-1", victim));
     join(&mut view, note("f-2", open(22, "TARGET", "192.0.2.2")));
     assert_eq!(view.finding()["network"]["remote_ips"], json!(["192.0.2.2"]));

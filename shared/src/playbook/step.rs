@@ -55,7 +55,7 @@ pub(super) fn draft<'t>(reader: &mut Reader<'_>, mut keys: Keys<'t>, above: Opti
         .map_or_else(|| above.and_then(|above| above.id.clone()).map(|(id, _)| vec![(id, keys.at())]), |spot| needs(reader, spot));
     let even_if: Option<EvenIf> = keys.take("even_if").map_or(Some(EvenIf::Never), |spot| reader.word(spot));
     let when = optional(keys.take("when"), |spot| condition(reader, spot, &mut reads));
-    let of = keys.take("of").map_or(Some(Of::default()), |spot| reader.word(spot));
+    let of = keys.take("of").map_or_else(|| Some(Of::default()), |spot| reader.word(spot));
     let is_hold = matches!(work, Some(Work::Hold(_)));
     let with = keys.entry("with");
     let within = keys.entry("within");

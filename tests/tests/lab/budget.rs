@@ -109,6 +109,32 @@ async fn budgets_of_instances_of_credentials_and_of_a_share_in_service_ask_each_
     }
 }
 
+/// Nothing else asks here. Without a network an instance serves as little as one that was taken out of service.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_isolation_counts_as_a_share_too_where_the_instance_still_serves() {
+    let mut world = World::new().await;
+    world.set(|settings| settings.more = budget("organization", "in_service_percent = 40"));
+    let (instance, mate) = futures::join!(world.instance("worker"), world.instance("mate"));
+    let targets = world.organization.target_group(&instance, "workers", Kind::Instances, 80).await.unwrap();
+    world.organization.balance(&instance, "workers", std::slice::from_ref(&targets)).await.unwrap();
+    world.organization.register(&instance, &targets, &[(&instance.id, 8080), (&mate.id, 8080)]).await.unwrap();
+    let mut incident = world.one(&world.event(&brute_force(&instance, "192.0.2.45", Part::Actor))).await;
+    let run = id(&incident);
+    for asked in ["detach", "isolate"] {
+        assert_eq!(step(&incident, asked)["state"], "waiting", "{asked}: {incident:#}");
+        let why = text(step(&incident, asked), "/reason");
+        assert!(why.contains("budget of 40 % of a group's members in service"), "{asked}: {why}");
+    }
+    // Once it serves no more, to isolate it takes nothing from anybody.
+    incident = world.incident(&["approval", "grant", &run, "--step", "detach", "--yes"]).await;
+    assert_eq!(step(&incident, "detach")["state"], "applied", "{incident:#}");
+    incident = world.incident(&["approval", "grant", &run, "--step", "isolate", "--yes"]).await;
+    assert_eq!(step(&incident, "isolate")["state"], "applied", "{incident:#}");
+    let rows = shown(&world).await;
+    let spent: Vec<Option<u64>> = rows.iter().filter(|row| row["counts"] == "in-service").map(|row| row["spent"].as_u64()).collect();
+    assert_eq!(spent, [Some(50)], "the same instance is counted once: {rows:#?}");
+}
+
 /// Policies see how full the budgets are that a step counts against.
 #[tokio::test]
 async fn a_policy_asks_before_a_budget_is_spent() {

@@ -17,7 +17,7 @@ use crate::respond::world::{World, hold, id, of, one, state, step, steps, text};
 
 impl World {
     /// `cordon freeze` that does what it is told.
-    async fn freeze(&self, more: &[&str]) -> Value {
+    pub(crate) async fn freeze(&self, more: &[&str]) -> Value {
         let output = self.cordon(&[&["freeze", "--why", "a drill", "--format", "json"], more].concat(), "").await;
         assert_eq!(output.code, Some(0), "{output:?}");
         output.objects().remove(0)

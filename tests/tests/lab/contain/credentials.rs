@@ -104,6 +104,42 @@ async fn a_users_stolen_key_is_deactivated_not_deleted_and_what_it_did_is_told()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn containing_a_user_asks_two_persons_since_its_password_cannot_be_put_back() {
+    let mut world = World::with(two_regions(), |settings| settings).await;
+    let organization = &world.organization;
+    let user = organization.user(&world.account, &UserShape::default()).await.unwrap();
+    let caller = Caller::user(&world.account, &user.name, user.key(0), THIEF);
+    organization.recorded(&caller.abuse(AWAY, &organization.security)).await.unwrap();
+    let stolen = Stolen { account: &world.account, access_key: user.key(0), principal: "AIDALAB", user_type: "IAMUser", user: &user.name };
+    let incident = world.one(&world.event(&misuse(TOR, AWAY, &stolen, THIEF))).await;
+    let run = id(&incident);
+    let why = |incident: &serde_json::Value| text(hold(incident, "approval"), "/why").to_owned();
+    assert!(why(&incident).contains("`destructive-asks-two`") && why(&incident).contains("2 persons"), "{incident:#}");
+    let grant = ["approval", "grant", run.as_str(), "--step", "contain-user", "--yes"];
+    let denied = async |world: &World| {
+        let policies = world.hand(&world.account, "iam", "list_attached_user_policies", json!({"UserName": user.name})).await;
+        policies.to_string().contains("AWSDenyAll")
+    };
+    // One person is not enough, and is one person however often they say so.
+    let one = world.incident(&grant).await;
+    assert_eq!(step(&one, "contain-user")["state"], "waiting", "{one:#}");
+    assert!(!denied(&world).await);
+    let twice = world.cordon(&grant, "").await;
+    assert!(twice.code == Some(2) && twice.stderr.contains("has said yes"), "{twice:?}");
+    assert!(!denied(&world).await);
+    let ann = crate::people::person(&mut world, "Ann", &["approver"]).await;
+    world.set(|settings| settings.poll_every = "1h".to_owned());
+    let service = crate::people::serving(&world).await;
+    let answer = ann.run(&grant, "").await.unwrap();
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    drop(service);
+    let both = world.incident(&["incident", "show", &run]).await;
+    let said = text(step(&both, "contain-user"), "/reason");
+    assert!(step(&both, "contain-user")["state"] == "applied" && said.contains("Lab Operator and Ann"), "{both:#}");
+    assert!(denied(&world).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn stolen_credentials_of_an_instance_are_cut_where_the_instance_is_wherever_they_were_used() {
     let world = World::with(two_regions(), |settings| settings).await;
     let organization = &world.organization;
