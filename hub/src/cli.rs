@@ -167,6 +167,26 @@ impl Common {
         Ok(config)
     }
 
+    /// The same for a command that drives incidents, or reads the journal, on this computer.
+    fn load_here(&self, what: &str) -> Result<Config, Failure> {
+        let config = self.load()?;
+        self.stays_here(&config, what)?;
+        Ok(config)
+    }
+
+    /// Refuses what works on the state folder of this computer where `[hub] api` names a running service, unless `--here` says so: what is
+    /// frozen, spent, asked and stood down there is not known here, and what would be done here is not known there.
+    fn stays_here(&self, config: &Config, what: &str) -> Result<(), Failure> {
+        match &config.api.url {
+            Some(url) if !self.here => Err(Failure::usage(format!(
+                "`cordon {what}` works on the journal of the computer it runs on, and `[hub] api` names the service at {url}: its freezes, \
+                 budgets and incidents are not in {}; run it on the service's computer, or say `--here` to work on this one's folder all the same",
+                config.hub.state_dir.display()
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// Checks `--fail-on` before anything is done.
     fn states(&self) -> Result<Vec<String>, Failure> {
         const STATES: [&str; 10] = ["planned", "running", "waiting", "held", "ignored", "contained", "closed", "undone", "failed", "stuck"];

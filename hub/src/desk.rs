@@ -106,8 +106,8 @@ pub struct Question {
     pub digest: String,
     /// Why a person must say it.
     pub why: String,
-    /// When the question becomes void.
-    pub expires: String,
+    /// When the question becomes void; an answer is bound to that too, as the next question about the same plan expires at another time.
+    pub expires: Option<Timestamp>,
     /// How many different persons have to say yes.
     pub people: u8,
     /// Who has.
@@ -120,8 +120,8 @@ impl Question {
     /// No question: a step that asks nothing now.
     #[must_use]
     pub fn none(incident: IncidentId, step: &StepKey) -> Self {
-        let (digest, why, expires) = Default::default();
-        Self { incident, step: step.clone(), digest, why, expires, people: 0, said_yes: Vec::new(), changes: Vec::new() }
+        let (digest, why) = Default::default();
+        Self { incident, step: step.clone(), digest, why, expires: None, people: 0, said_yes: Vec::new(), changes: Vec::new() }
     }
 
     /// The questions that an incident asks now.
@@ -142,7 +142,7 @@ impl Question {
             step: step.key.clone(),
             digest: digest.clone(),
             why: why.clone(),
-            expires: format!("{expires:.0}"),
+            expires: Some(*expires),
             people: *people,
             said_yes: step.approvals.iter().map(|yes| yes.by.0.clone()).collect(),
             changes: step.plan.as_ref().map(|plan| plan.changes.clone()).unwrap_or_default(),

@@ -20,10 +20,7 @@ mod truth;
 pub(crate) mod undo;
 mod work;
 
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, atomic::AtomicI64},
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use cordon_shared::{
     clock::Clock,
@@ -92,8 +89,8 @@ pub struct Hub {
     pub allow_samples: bool,
     /// `cordon plan`: what the configured mode would do is said, and nothing is done.
     pub rehearsal: bool,
-    /// The newest freeze or thaw that was looked at; -1: none was.
-    pub thawed: AtomicI64,
+    /// How far freezes and thaws were looked at.
+    pub thawed: thaw::Looked,
     /// Told of each run that was put down, and whether it has come to rest.
     pub put_down: Option<tokio::sync::mpsc::UnboundedSender<IncidentId>>,
     /// Rung when another process or the intake changed runs.
@@ -180,7 +177,8 @@ where
                 }
             }
         }
-        if tasks.is_empty() && done(&hub).await? {
+        // What a thaw let go on counts too.
+        if tasks.is_empty() && done(&hub).await? && thaw::rests(&hub).await? && done(&hub).await? {
             return Ok(());
         }
         let pause = if soon { LOOK_AGAIN } else { until_wake(&hub, now, &in_hand).await? };
@@ -205,7 +203,7 @@ where
                     }
                     Err(error) => return Err(error),
                 }
-                if done(&hub).await? && tasks.is_empty() {
+                if done(&hub).await? && tasks.is_empty() && thaw::rests(&hub).await? && done(&hub).await? {
                     return Ok(());
                 }
             }

@@ -13,6 +13,7 @@ pub mod incident;
 pub mod infra;
 pub mod intake;
 pub mod journal;
+mod listener;
 pub mod notify;
 pub mod org;
 pub mod owner;

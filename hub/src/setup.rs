@@ -249,7 +249,7 @@ pub async fn hub(config: Config, wanted: Wanted) -> Result<Arc<Hub>, SetupError>
         protected: Protected { names },
         allow_samples: wanted.allow_samples,
         rehearsal: wanted.rehearsal,
-        thawed: (-1).into(),
+        thawed: thaw::Looked::default(),
         put_down: wanted.put_down,
         poke: Notify::new(),
         changed: watch::Sender::new(0),
@@ -267,7 +267,7 @@ pub async fn holding<T, E: From<JournalError>>(hub: &Arc<Hub>, work: impl Future
     let until = enough.clone();
     let keep = async move { keeper.store.keep(Arc::clone(&keeper.lease), Arc::clone(&keeper.clock), until).await };
     let keeping = tokio::spawn(keep);
-    thaw::look(hub).await?;
+    let thawing = thaw::watch(hub);
     let told = CancellationToken::new();
     let telling = (!hub.rehearsal).then(|| tokio::spawn(notify::send(Arc::clone(hub), told.clone())));
     let result = work.await;
@@ -280,6 +280,9 @@ pub async fn holding<T, E: From<JournalError>>(hub: &Arc<Hub>, work: impl Future
             Ok(Err(error)) => tracing::error!(%error, "the outbox cannot be read"),
             Err(error) => tracing::error!(%error, "the task that tells people died"),
         }
+    }
+    if let Err(error) = thawing.await {
+        tracing::error!(%error, "the task that looks after thaws died");
     }
     // Only now: while calls were under way, nobody else might have driven.
     enough.cancel();

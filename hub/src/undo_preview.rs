@@ -26,7 +26,7 @@ use serde_json::Value;
 
 use crate::driver::{
     Hub,
-    requests::{instance, undoable},
+    requests::{instance, not_yet, undoable},
     thaw, undo,
 };
 
@@ -130,6 +130,9 @@ pub struct AttributePreview {
 /// known, and says why.
 pub async fn preview(hub: &Arc<Hub>, run: IncidentId, step: Option<&StepKey>) -> Result<Preview, JournalError> {
     let view = hub.store.view(run).await?;
+    if let Some(why) = not_yet(&view).filter(|_| step.is_none()) {
+        return Err(JournalError::Refused(why));
+    }
     let wanted: Vec<&StepView> = match step {
         Some(key) => vec![instance(&view, key)?].into_iter().filter(|step| undoable(step)).collect(),
         None => view.steps.iter().rev().filter(|step| undoable(step)).collect(),

@@ -4,6 +4,7 @@
 //! - **Access**: the trust of roles (external ids, source identities, session tags) and, for every session that was opened through the gateway,
 //!   the role's and the session's policies ([`Enforcement`]); for a user's own key, whether it is active, and the user's policies. Other keys
 //!   that it did not see being made are recorded, not judged.
+//! - **Signatures** of GetCallerIdentity, by which people prove who they are, as far as the lab handed out the secret ([`signature`]).
 //! - **Faults**: throttling, denials, hanging, late and lost answers ([`Faults`]).
 //! - **Throttling** with AWS's published token buckets ([`Throttle`]).
 //!
@@ -22,6 +23,7 @@ pub mod policy;
 mod resolve;
 pub mod resources;
 pub mod sessions;
+pub mod signature;
 pub mod throttle;
 mod upstream;
 pub mod wire;
@@ -342,6 +344,12 @@ impl Inner {
         }
         if !self.throttle.take(&session.principal.account, &parsed.region, &parsed.service, &parsed.operation, &parsed.params) {
             return self.refuse(&wire::throttled(parsed.protocol, &parsed.service), parsed).await;
+        }
+        if parsed.operation == "GetCallerIdentity"
+            && let Some(secret) = crate::secrets::of(&parsed.access_key)
+            && let Err(error) = signature::check(parts, &body, &secret, now)
+        {
+            return self.refuse(&error, parsed).await;
         }
         if session.expired(now) {
             return self.refuse(&wire::expired(parsed.protocol), parsed).await;

@@ -2,7 +2,7 @@
 //! token is ever to be in its journal, its evidence, its logs, its reports or its messages.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     fs,
     path::{Path, PathBuf},
     sync::{LazyLock, Mutex, PoisonError},
@@ -16,6 +16,21 @@ const SHORTEST: usize = 32;
 /// By length, so that a text is looked up and not compared with each.
 static HANDED_OUT: LazyLock<Mutex<BTreeMap<usize, HashSet<Vec<u8>>>>> = LazyLock::new(Mutex::default);
 
+/// The secret access keys among them, by the ids of their access keys.
+static KEYS: LazyLock<Mutex<HashMap<String, String>>> = LazyLock::new(Mutex::default);
+
+/// The secret of an access key that was handed out in this process.
+#[must_use]
+pub fn of(access_key: &str) -> Option<String> {
+    KEYS.lock().unwrap_or_else(PoisonError::into_inner).get(access_key).cloned()
+}
+
+/// Remembers a secret as that of an access key.
+pub fn remember_key(access_key: &str, secret: &str) {
+    remember(secret);
+    KEYS.lock().unwrap_or_else(PoisonError::into_inner).insert(access_key.to_owned(), secret.to_owned());
+}
+
 /// Remembers a secret.
 pub fn remember(secret: &str) {
     if secret.len() >= SHORTEST {
@@ -28,6 +43,10 @@ pub fn remember(secret: &str) {
 pub fn remember_in(answer: &Value) {
     match answer {
         Value::Object(fields) => {
+            let text = |name: &str| fields.get(name).and_then(Value::as_str);
+            if let (Some(access_key), Some(secret)) = (text("AccessKeyId"), text("SecretAccessKey")) {
+                remember_key(access_key, secret);
+            }
             for (name, value) in fields {
                 match value.as_str() {
                     Some(secret) if matches!(name.as_str(), "SecretAccessKey" | "SessionToken") => remember(secret),

@@ -1,6 +1,8 @@
 //! A stand-in for Slack on loopback: the Web API as far as Cordon uses it, Socket Mode, and the presses of buttons. It keeps every call and
 //! every message, and can answer as Slack does on a bad day. A webhook's receiver is beside it (`/hook`).
 
+mod web;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     net::SocketAddr,
@@ -11,9 +13,8 @@ use std::{
 use axum::{
     Router,
     body::Bytes,
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, StatusCode},
-    response::{IntoResponse, Response},
     routing::post,
 };
 use futures::{SinkExt as _, StreamExt as _};
@@ -28,7 +29,7 @@ use tokio::{
 };
 use tokio_tungstenite::tungstenite::Message as Frame;
 
-use crate::{LabError, gateway::parse::percent_decode};
+use crate::LabError;
 
 /// The bot's token that the stand-in takes.
 pub const TOKEN: &str = "xoxbLab0123456789TokenOfTheLab0123456789";
@@ -51,6 +52,8 @@ pub enum Trouble {
     Status(u16),
     /// It is done, and the answer is a 500.
     Lost,
+    /// It is done, the answer is a 500, and so many messages of others come before it and after it.
+    Buried(usize),
     /// It is done, and no answer comes.
     Silence,
     /// `ok: false` with this word.
@@ -129,6 +132,10 @@ struct Known {
     sockets: Vec<mpsc::UnboundedSender<String>>,
     acknowledged: Vec<String>,
     hooks: Vec<(HeaderMap, Bytes)>,
+    /// What the webhook's receiver answers next.
+    statuses: VecDeque<u16>,
+    /// The bot's token that is taken instead of [`TOKEN`].
+    token: Option<String>,
     users: BTreeMap<String, String>,
 }
 
@@ -152,7 +159,7 @@ impl Slack {
         let address = listener.local_addr().map_err(wrong)?;
         let socket = sockets.local_addr().map_err(wrong)?;
         let here = Self { address, socket, known: Arc::default() };
-        let router = Router::new().route("/api/{method}", post(answer)).route("/hook", post(hook)).with_state(here.clone());
+        let router = Router::new().route("/api/{method}", post(web::answer)).route("/hook", post(hook)).with_state(here.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         let server = here.clone();
         tokio::spawn(async move {
@@ -203,9 +210,24 @@ impl Slack {
         self.known().hooks.clone()
     }
 
+    /// The bot's token is another one now.
+    pub fn takes(&self, token: &str) {
+        self.known().token = Some(token.to_owned());
+    }
+
+    /// Answers of the webhook's receiver to the next requests.
+    pub fn hook_answers(&self, statuses: impl IntoIterator<Item = u16>) {
+        self.known().statuses.extend(statuses);
+    }
+
     /// Answers of the next calls that post or update.
     pub fn trouble(&self, troubles: impl IntoIterator<Item = Trouble>) {
         self.known().troubles.extend(troubles);
+    }
+
+    /// The next calls go well.
+    pub fn mended(&self) {
+        self.known().troubles.clear();
     }
 
     /// The channels that said when to come back, each time, and what came before that.
@@ -245,51 +267,6 @@ impl Slack {
         self.known().acknowledged.clone()
     }
 
-    /// Whether a call comes to a channel that said to come back later: then how many seconds are left. It is remembered.
-    fn too_early(&self, call: &SlackCall) -> Option<u64> {
-        let channel = call.body.get("channel")?.as_str()?;
-        let mut known = self.known();
-        let pause = known.pauses.iter_mut().find(|pause| pause.channel == channel && call.at < pause.until)?;
-        pause.early.push(call.clone());
-        Some(pause.until.duration_since(call.at).as_secs() + 1)
-    }
-
-    /// From now on the channel takes nothing for so many seconds.
-    fn limit(&self, body: &Value, seconds: u64) -> Response {
-        let channel = body.get("channel").and_then(Value::as_str).unwrap_or_default().to_owned();
-        self.known().pauses.push(SlackPause { channel, until: Instant::now() + Duration::from_secs(seconds), early: Vec::new() });
-        limited(seconds)
-    }
-
-    fn place(&self, body: &Value, bot: &str) -> SlackMessage {
-        let mut known = self.known();
-        known.clock += 1;
-        let ts = format!("1795500000.{:06}", known.clock);
-        let text = |key: &str| body[key].as_str().unwrap_or_default().to_owned();
-        let message = SlackMessage {
-            channel: text("channel"),
-            ts,
-            thread: body["thread_ts"].as_str().map(str::to_owned),
-            bot: bot.to_owned(),
-            event_type: body.pointer("/metadata/event_type").and_then(Value::as_str).unwrap_or_default().to_owned(),
-            key: body.pointer("/metadata/event_payload/key").and_then(Value::as_str).unwrap_or_default().to_owned(),
-            text: text("text"),
-            blocks: body["blocks"].clone(),
-        };
-        known.messages.push(message.clone());
-        message
-    }
-
-    fn replace(&self, body: &Value) -> bool {
-        let mut known = self.known();
-        let found =
-            known.messages.iter_mut().find(|message| body["ts"] == message.ts.as_str() && body["channel"] == message.channel.as_str());
-        let Some(message) = found else { return false };
-        message.text = body["text"].as_str().unwrap_or_default().to_owned();
-        message.blocks = body["blocks"].clone();
-        true
-    }
-
     /// What Slack sends of a press (<https://docs.slack.dev/reference/interaction-payloads/block_actions-payload>).
     #[must_use]
     pub fn pressed(&self, user: &str, action: &str, value: &str, message: Option<&SlackMessage>) -> Value {
@@ -309,101 +286,12 @@ impl Slack {
 }
 
 async fn hook(State(slack): State<Slack>, headers: HeaderMap, body: Bytes) -> StatusCode {
-    slack.known().hooks.push((headers, body));
+    let mut known = slack.known();
+    if let Some(status) = known.statuses.pop_front() {
+        return StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+    }
+    known.hooks.push((headers, body));
     StatusCode::NO_CONTENT
-}
-
-async fn answer(State(slack): State<Slack>, Path(method): Path<String>, headers: HeaderMap, body: Bytes) -> Response {
-    let is_json = headers.get("content-type").is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
-    let body: Value = if is_json { serde_json::from_slice(&body).unwrap_or_default() } else { form(&body) };
-    let call = SlackCall { at: Instant::now(), method: method.clone(), body: body.clone() };
-    slack.known().calls.push(call.clone());
-    let wanted = if method == "apps.connections.open" { APP_TOKEN } else { TOKEN };
-    if headers.get("authorization").and_then(|value| value.to_str().ok()) != Some(&format!("Bearer {wanted}")) {
-        return said(json!({ "ok": false, "error": "invalid_auth" }));
-    }
-    if slack.known().down {
-        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
-    }
-    let posts = matches!(method.as_str(), "chat.postMessage" | "chat.update");
-    if let Some(seconds) = posts.then(|| slack.too_early(&call)).flatten() {
-        return limited(seconds);
-    }
-    let trouble = if posts { slack.known().troubles.pop_front() } else { None };
-    match &trouble {
-        Some(Trouble::Limited(seconds)) => return slack.limit(&body, *seconds),
-        Some(Trouble::Status(status)) => return StatusCode::from_u16(*status).unwrap_or(StatusCode::BAD_GATEWAY).into_response(),
-        Some(Trouble::Refused(word)) => return said(json!({ "ok": false, "error": word })),
-        Some(Trouble::Copied { bot, event_type }) => {
-            let mut copy = body.clone();
-            if let Some(kind) = copy.pointer_mut("/metadata/event_type") {
-                *kind = json!(event_type);
-            }
-            slack.place(&copy, bot);
-            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
-        }
-        _ => {}
-    }
-    let field = |key: &str| body.get(key).cloned().unwrap_or_default();
-    let answer = match method.as_str() {
-        "auth.test" => json!({ "ok": true, "team": "lab", "team_id": "T0LAB", "user": "cordon", "user_id": "U0BOT", "bot_id": BOT }),
-        "chat.postMessage" => {
-            let message = slack.place(&body, BOT);
-            json!({ "ok": true, "channel": field("channel"), "ts": message.ts, "message": shown(&message) })
-        }
-        "chat.update" if slack.replace(&body) => json!({ "ok": true, "channel": field("channel"), "ts": field("ts") }),
-        "chat.update" => json!({ "ok": false, "error": "message_not_found" }),
-        "chat.postEphemeral" => {
-            slack.known().whispers.push(body.clone());
-            json!({ "ok": true, "message_ts": "1" })
-        }
-        "conversations.replies" | "conversations.history" => {
-            let of = |message: &&SlackMessage| {
-                field("channel") == message.channel.as_str()
-                    && (method == "conversations.history" || field("ts").as_str() == message.thread.as_deref())
-            };
-            let known = slack.known();
-            json!({ "ok": true, "messages": known.messages.iter().filter(of).map(shown).collect::<Vec<_>>() })
-        }
-        "users.lookupByEmail" => match slack.known().users.get(field("email").as_str().unwrap_or_default()) {
-            Some(id) => json!({ "ok": true, "user": { "id": id, "deleted": false } }),
-            None => json!({ "ok": false, "error": "users_not_found" }),
-        },
-        "apps.connections.open" => json!({ "ok": true, "url": format!("ws://{}/link?ticket=1", slack.socket) }),
-        _ => json!({ "ok": false, "error": "unknown_method" }),
-    };
-    match trouble {
-        Some(Trouble::Silence) => std::future::pending().await,
-        Some(Trouble::Lost) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-        _ => said(answer),
-    }
-}
-
-fn limited(seconds: u64) -> Response {
-    (StatusCode::TOO_MANY_REQUESTS, [("retry-after", seconds.to_string())]).into_response()
-}
-
-/// A message as Slack gives it back (<https://docs.slack.dev/reference/methods/conversations.history>).
-fn shown(message: &SlackMessage) -> Value {
-    json!({
-        "type": "message", "ts": message.ts, "thread_ts": message.thread, "text": message.text, "blocks": message.blocks, "team": "T0LAB",
-        "user": if message.bot == BOT { "U0BOT" } else { "U0OTHER" }, "bot_id": message.bot,
-        "app_id": if message.bot == BOT { APP } else { "A0OTHER" },
-        "metadata": { "event_type": message.event_type, "event_payload": { "key": message.key } },
-    })
-}
-
-fn said(value: Value) -> Response {
-    ([("content-type", "application/json; charset=utf-8")], value.to_string()).into_response()
-}
-
-fn form(body: &[u8]) -> Value {
-    let text = String::from_utf8_lossy(body);
-    text.split('&')
-        .filter_map(|pair| pair.split_once('='))
-        .map(|(name, value)| (name.to_owned(), json!(percent_decode(value, true))))
-        .collect::<serde_json::Map<_, _>>()
-        .into()
 }
 
 async fn connected(slack: Slack, stream: TcpStream) {

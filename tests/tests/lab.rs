@@ -9,6 +9,8 @@ mod golden;
 mod bad_input;
 #[path = "lab/budget.rs"]
 mod budget;
+#[path = "lab/budget_window.rs"]
+mod budget_window;
 #[path = "lab/clock.rs"]
 mod clock;
 #[path = "lab/contain.rs"]
@@ -19,6 +21,8 @@ mod corpus;
 mod demo;
 #[path = "lab/detach_from_service.rs"]
 mod detach_from_service;
+#[path = "lab/doors.rs"]
+mod doors;
 #[path = "lab/drills.rs"]
 mod drills;
 #[path = "lab/faults.rs"]
@@ -27,6 +31,8 @@ mod faults;
 mod flows;
 #[path = "lab/freeze.rs"]
 mod freeze;
+#[path = "lab/freeze_seen.rs"]
+mod freeze_seen;
 #[path = "lab/iam_user.rs"]
 mod iam_user;
 #[path = "lab/instance.rs"]
@@ -45,12 +51,16 @@ mod owner;
 mod people;
 #[path = "lab/policy.rs"]
 mod policy;
+#[path = "lab/questions.rs"]
+mod questions;
 #[path = "lab/respond.rs"]
 mod respond;
 #[path = "lab/secrets.rs"]
 mod secrets;
 #[path = "lab/serve.rs"]
 mod serve;
+#[path = "lab/several.rs"]
+mod several;
 #[path = "lab/slack.rs"]
 mod slack;
 #[path = "lab/snapshots.rs"]

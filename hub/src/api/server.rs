@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use axum::{
     Router,
     body::Bytes,
-    extract::{ConnectInfo, DefaultBodyLimit, Path, State},
+    extract::{ConnectInfo, Path, State},
     http::{HeaderMap, StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -23,6 +23,7 @@ use crate::{
     doorkeeper::Doorkeeper,
     driver::Hub,
     journal::{Request, requests::Asker},
+    listener::{self, Peer},
     people::{self, Identity},
     policy::person::Doing,
     undo_preview,
@@ -59,18 +60,8 @@ pub async fn receive(hub: &Arc<Hub>, tasks: &mut JoinSet<()>) -> Result<(), Stri
         keeper: Doorkeeper::new(DOOR, Arc::clone(&hub.store), Arc::clone(&hub.clock)),
         turns: Arc::new(Semaphore::new(AT_ONCE)),
     };
-    let router = Router::new()
-        .route("/v1/health", get(|| async { "ok\n" }))
-        .route("/v1/{call}", post(take))
-        .layer(DefaultBodyLimit::max(MOST))
-        .with_state(Arc::new(door));
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    let stop = hub.stop.clone();
-    tasks.spawn(async move {
-        if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(async move { stop.cancelled().await }).await {
-            tracing::error!(%error, "the HTTP API ended");
-        }
-    });
+    let router = Router::new().route("/v1/health", get(|| async { "ok\n" })).route("/v1/{call}", post(take)).with_state(Arc::new(door));
+    tasks.spawn(listener::serve(DOOR, listener, router, MOST, hub.stop.clone()));
     Ok(())
 }
 
@@ -103,11 +94,11 @@ fn answer(status: StatusCode, value: &impl Serialize) -> Response {
 async fn take(
     State(door): State<Arc<Door>>,
     Path(name): Path<String>,
-    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    match door.obey(&name, from, &headers, &body).await {
+    match door.obey(&name, peer.address, &headers, &body).await {
         Ok(value) => answer(StatusCode::OK, &value),
         Err(no) => no.into_response(),
     }

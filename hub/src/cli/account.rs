@@ -17,7 +17,7 @@ use cordon_spoke::{
 use futures::{StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
 
-use super::{Common, Exit, Failure, output};
+use super::{Common, Exit, Failure, freeze, output};
 use crate::{
     config::Config,
     org::{Org, OrgError},
@@ -53,6 +53,7 @@ const SIDE_BY_SIDE: usize = 8;
 /// Obeys `cordon account`.
 pub(super) async fn account(common: &Common, command: Account) -> Result<Exit, Failure> {
     let config = common.load()?;
+    freeze::tell_beside(common, &config).await;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let sessions = Sessions::new(setup::session_settings(&config), Limits::new(Rates::default()), Arc::clone(&clock))
         .await

@@ -20,7 +20,8 @@ pub(super) enum Audit {
 
 /// Obeys `cordon audit`.
 pub(super) async fn audit(common: &Common, command: Audit) -> Result<Exit, Failure> {
-    let config = common.load()?;
+    let what = if matches!(command, Audit::Verify) { "audit verify" } else { "audit turned-away" };
+    let config = common.load_here(what)?;
     let folder = config.hub.state_dir;
     if let Audit::TurnedAway { limit } = command {
         let away = SqliteStore::open(&folder)?.turned_away(limit).await?;

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand, ValueEnum};
 use cordon_shared::{
+    arn::Arn,
     clock::{Clock as _, SystemClock},
     freeze::{Freeze as Line, Level, Scope, thaw_command},
     id::AccountId,
     journal::Store as _,
 };
 use cordon_spoke::{
-    aws::lockout::Lockout,
+    aws::lockout::{self, Lockout},
     limits::{Limits, Rates},
     session::Sessions,
 };
@@ -19,7 +20,10 @@ use super::{Common, Exit, Failure, Format, door::Door, output, person};
 use crate::{
     config::Config,
     desk::{Frozen, Listed, frozen},
-    journal::{pages::Told, sqlite::SqliteStore},
+    journal::{
+        pages::Told,
+        sqlite::{FILE, SqliteStore},
+    },
     setup,
     text::safe,
 };
@@ -105,7 +109,7 @@ fn line(scope: Scope, level: Level, why: String, hard: bool) -> Line {
 }
 
 /// The hub's own role, by the credentials of this command line; or why it is not known.
-async fn lockout(config: &Config) -> Result<Lockout, String> {
+async fn lockout_of(config: &Config) -> Result<Lockout, String> {
     let Some(role) = &config.hub.role else {
         return Err("which role the hub runs as is not known: set `[hub] role` to its ARN".to_owned());
     };
@@ -115,7 +119,10 @@ async fn lockout(config: &Config) -> Result<Lockout, String> {
 
 /// Obeys `cordon freeze`.
 pub(super) async fn freeze(common: &Common, args: Freeze) -> Result<Exit, Failure> {
-    let config = common.load()?;
+    let config = match common.load() {
+        Err(failure) if args.hard => return Err(by_hand(common, failure)),
+        loaded => loaded?,
+    };
     if let Some(FreezeCommand::List { all }) = args.command {
         return list(common.format, &Door::of(common, config).await?, all).await;
     }
@@ -123,7 +130,7 @@ pub(super) async fn freeze(common: &Common, args: Freeze) -> Result<Exit, Failur
     // Before anything is done. Which playbooks there are is where the line is written to say.
     let line = frozen::sound(line(args.of.scope(), level, args.why.unwrap_or_default(), args.hard), &[])?;
     // A journal that cannot be written is no reason to leave the role as it is.
-    let locked = if args.hard { lockout(&config).await.map(Some) } else { Ok(None) };
+    let locked = if args.hard { lockout_of(&config).await.map(Some) } else { Ok(None) };
     // Nor is one that answers late: the role first.
     let denied = match &locked {
         Ok(Some(lockout)) => Some((lockout.role(), lockout.deny().await)),
@@ -136,13 +143,40 @@ pub(super) async fn freeze(common: &Common, args: Freeze) -> Result<Exit, Failur
     if let Some((_, Err(error))) = denied {
         return Err(both(written.as_ref().err(), &error.to_string()));
     }
-    let Frozen { line, warning } = written?;
+    let Frozen { line, warning } = written.map_err(|failure| match &locked {
+        Ok(Some(lockout)) => {
+            Failure { text: format!("{} is locked out, but no freeze is written: {}", lockout.role(), failure.text), ..failure }
+        }
+        Ok(None) => failure,
+        Err(error) => Failure { text: format!("nothing is frozen: {}; and {error}", failure.text), ..failure },
+    })?;
     show(common.format, &line)?;
     if let Some(warning) = warning {
         output::tell(&format!("warning: {}", safe(&warning)));
     }
     locked.map_err(|error| Failure::usage(format!("the journal says so, but the hub's role is not locked out: {error}")))?;
     Ok(Exit::Well)
+}
+
+/// Without a configuration it is not known which role to lock out: what the one who freezes does instead.
+fn by_hand(common: &Common, failure: Failure) -> Failure {
+    let said = std::fs::read_to_string(&common.config).ok().and_then(|text| role_in(&text));
+    let command = lockout::deny_by_hand(said.as_deref().unwrap_or("NAME"));
+    let whose = if said.is_some() { String::new() } else { ", NAME being that of the hub's role".to_owned() };
+    let text = format!("{}\nnothing is frozen, as the configuration cannot be read; by hand{whose}: {command}", failure.text);
+    Failure { text, ..failure }
+}
+
+/// The name of `[hub] role` in a configuration that cannot be read as one.
+fn role_in(text: &str) -> Option<String> {
+    text.lines().find_map(|line| {
+        let (key, value) = line.split_once('=')?;
+        let arn: Arn = value.split('"').nth(1).filter(|_| key.trim() == "role")?.parse().ok()?;
+        let name = arn.resource().strip_prefix("role/")?.rsplit('/').next()?;
+        // What IAM lets a role be called, so that it may stand in a command: https://docs.aws.amazon.com/IAM/latest/APIReference/API_Role.html
+        let fits = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "_+=,.@-".contains(c));
+        fits.then(|| name.to_owned())
+    })
 }
 
 fn both(journal: Option<&Failure>, hard: &str) -> Failure {
@@ -161,7 +195,7 @@ pub(super) async fn thaw(common: &Common, args: Thaw) -> Result<Exit, Failure> {
     let config = common.load()?;
     // Before anything is done, as in `freeze`. What stands is lifted as it stands: the desk says what its scope is.
     let line = frozen::reasoned(line(args.of.scope(), Level::Off, args.why, args.hard))?;
-    let locked = if args.hard { Some(lockout(&config).await.map_err(Failure::usage)?) } else { None };
+    let locked = if args.hard { Some(lockout_of(&config).await.map_err(Failure::usage)?) } else { None };
     output::confirmed(args.yes, &format!("Thaw {}? What was stopped goes on by itself.", safe(&line.scope.to_string())))?;
     let mut lifted_hard = false;
     if let Some(lockout) = &locked {
@@ -231,6 +265,18 @@ pub(super) async fn tell(door: &Door) -> Result<(), Failure> {
     let lines: Vec<Line> = door.freezes(false).await?.into_iter().map(|listed| listed.line).collect();
     standing(&lines);
     Ok(())
+}
+
+/// The same for a command that needs no journal: none is made for it, and one that cannot be read stops nothing.
+pub(super) async fn tell_beside(common: &Common, config: &Config) {
+    let afar = config.api.url.is_some() && !common.here;
+    if !afar && !config.hub.state_dir.join(FILE).exists() {
+        return;
+    }
+    let told = async { tell(&Door::of(common, config.clone()).await?).await };
+    if let Err(failure) = told.await {
+        output::tell(&format!("what is frozen is not known: {}", failure.text));
+    }
 }
 
 /// The same of a journal.

@@ -189,7 +189,7 @@ pub(super) async fn approval(common: &Common, command: Approval) -> Result<Exit,
                     asked.incident.to_string(),
                     asked.step.to_string(),
                     digest,
-                    asked.expires.clone(),
+                    asked.expires.map(|expires| format!("{expires:.0}")).unwrap_or_default(),
                     format!("{} of {}", asked.said_yes.len(), asked.people),
                     safe(&asked.why),
                     changes.collect::<Vec<_>>().join("\n"),
@@ -199,15 +199,24 @@ pub(super) async fn approval(common: &Common, command: Approval) -> Result<Exit,
         }
         Approval::Grant(answer) => {
             let (run, asked) = question(&door, &answer).await?;
-            let digest = answer.digest.unwrap_or_else(|| asked.digest.clone());
+            let digest = bound(answer.digest, &asked);
             asked_for(&asked).iter().for_each(|line| output::tell(line));
             output::confirmed(answer.yes, &format!("Say yes to `{}` of {run}?", asked.step))?;
-            request(common, &door, Request::Grant { run, step: asked.step, digest }).await
+            request(common, &door, Request::Grant { run, step: asked.step, digest, expires: asked.expires }).await
         }
         Approval::Deny(answer) => {
             let (run, asked) = question(&door, &answer).await?;
-            request(common, &door, Request::Deny { run, step: asked.step, why: answer.why, digest: None }).await
+            let digest = Some(bound(answer.digest, &asked));
+            request(common, &door, Request::Deny { run, step: asked.step, why: answer.why, digest, expires: asked.expires }).await
         }
+    }
+}
+
+/// What an answer is bound to: the whole digest of the plan that was read, unless another one was named; that is the service's to refuse.
+fn bound(named: Option<String>, asked: &Question) -> String {
+    match named {
+        Some(named) if named.len() < 8 || !asked.digest.starts_with(&named) => named,
+        _ => asked.digest.clone(),
     }
 }
 

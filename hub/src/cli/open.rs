@@ -99,7 +99,7 @@ fn credential(open: &Open) -> Result<Credential, Failure> {
 /// Obeys `cordon open`.
 pub(super) async fn open(common: &Common, open: Open) -> Result<Exit, Failure> {
     let fail_on = common.states()?;
-    let config = common.load()?;
+    let config = common.load_here("open")?;
     let asker = door::permitted(&config, Doing::Open).await;
     let by = door::known(&*SqliteStore::open(&config.hub.state_dir)?, "open an incident", asker).await?.by.0;
     let hub = setup::hub(config, Wanted { what: "open", ..Wanted::default() }).await?;

@@ -14,7 +14,7 @@ use cordon_shared::{
 use jiff::{Span, SpanRelativeTo, Timestamp};
 use serde_json::json;
 
-use super::{Common, Exit, Failure, Format, output};
+use super::{Common, Exit, Failure, Format, freeze, output};
 use crate::{
     journal::sqlite::SqliteStore,
     policy::{self, Case, Keeper, Policies, replay},
@@ -114,12 +114,13 @@ fn show(common: &Common, name: &str) -> Result<Exit, Failure> {
     Ok(Exit::Well)
 }
 
-fn store(common: &Common) -> Result<std::sync::Arc<SqliteStore>, Failure> {
-    Ok(SqliteStore::open(&common.load()?.hub.state_dir)?)
+fn store(common: &Common, what: &str) -> Result<std::sync::Arc<SqliteStore>, Failure> {
+    Ok(SqliteStore::open(&common.load_here(what)?.hub.state_dir)?)
 }
 
 async fn explain(common: &Common, incident: &str, step: &StepKey) -> Result<Exit, Failure> {
-    let store = store(common)?;
+    let store = store(common, "policy explain")?;
+    freeze::tell_of(&store).await?;
     let run = store.find_run(incident).await.map_err(|error| Failure::usage(error.to_string()))?;
     let entries = store.entries(run).await?;
     let of_step: Vec<&Sealed> = entries.iter().filter(|sealed| sealed.entry.step() == Some(step)).collect();
@@ -232,8 +233,9 @@ fn before(now: Timestamp, text: &str) -> Result<Timestamp, Failure> {
 
 async fn replayed(common: &Common, since: &str, dir: &Path) -> Result<Exit, Failure> {
     let since = before(SystemClock.now(), since)?;
+    let store = store(common, "policy replay")?;
     let policies: std::sync::Arc<Policies> = load(common, Some(dir))?.in_force();
-    let replayed = replay::replay(store(common)?.as_ref(), since, &policies).await?;
+    let replayed = replay::replay(store.as_ref(), since, &policies).await?;
     let header = ["at", "incident", "step", "account", "then", "now", "why"];
     if common.format == Format::Json || !replayed.different.is_empty() {
         output::rows(common.format, &replayed.different, &header, |different| {

@@ -49,11 +49,11 @@ type Read1 = (Origin, Item);
 /// Takes the findings and runs their incidents.
 pub(super) async fn respond(common: &Common, intake: Intake, plan: bool) -> Result<Exit, Failure> {
     let fail_on = common.states()?;
-    let config = common.load()?;
+    let what = if plan { "plan" } else { "respond" };
+    let config = common.load_here(what)?;
     // Every file is opened before anything is done.
     let sources = intake.files.iter().map(|file| open(file)).collect::<Result<Vec<_>, Failure>>()?;
     let (told, put_down) = mpsc::unbounded_channel();
-    let what = if plan { "plan" } else { "respond" };
     let hub = setup::hub(
         config,
         Wanted { what, rehearsal: plan, allow_samples: intake.allow_samples, put_down: Some(told), ..Wanted::default() },

@@ -21,6 +21,10 @@ pub(super) struct Serve {
 /// Obeys `cordon serve`.
 pub(super) async fn serve(common: &Common, args: Serve) -> Result<Exit, Failure> {
     let config = common.load()?;
+    // A service that listens may be the one that `[hub] api` names.
+    if config.api.listen.is_none() {
+        common.stays_here(&config, "serve")?;
+    }
     if config.queue.is_none() && config.poll_every.is_none() {
         return Err(Failure::usage("there is nothing to serve: set `[queue] url`, or `[poll] every`"));
     }
@@ -31,6 +35,9 @@ pub(super) async fn serve(common: &Common, args: Serve) -> Result<Exit, Failure>
     let signals = tokio::spawn(async move {
         interrupted().await;
         stop.cancel();
+        // Whoever asks twice will not wait: as if it were killed.
+        interrupted().await;
+        std::process::exit(i32::from(Exit::Interrupted.code()));
     });
     let serving = async { Ok::<_, Failure>(serve::serve(Arc::clone(&hub)).await?) };
     let result = setup::holding(&hub, serving).await;

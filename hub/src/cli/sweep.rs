@@ -62,7 +62,7 @@ pub(super) struct Sweep {
 /// Obeys `cordon sweep`.
 pub(super) async fn sweep(common: &Common, sweep: Sweep) -> Result<Exit, Failure> {
     let fail_on = common.states()?;
-    let config = common.load()?;
+    let config = common.load_here("sweep")?;
     if !sweep.plan {
         output::confirmed(sweep.yes, &format!("Begin up to {} incidents for {}?", sweep.max, sweep.words()))?;
     }

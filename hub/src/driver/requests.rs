@@ -8,20 +8,21 @@ use cordon_shared::{
     plan::StepKey,
     playbook::Work,
 };
+use jiff::Timestamp;
 
-use super::{Hub, thaw};
+use super::Hub;
 use crate::{
     journal::requests::{Asker, OpenRequest, Request},
     people,
     policy::person::About,
 };
 
-/// Answers all open requests, and looks again at what was thawed. Gives back how many requests.
+/// Answers all open requests. Gives back how many.
 ///
 /// # Errors
 /// Those of the journal; a request that cannot be met is answered with the reason.
 pub async fn serve_requests(hub: &Hub) -> Result<usize, JournalError> {
-    thaw::look(hub).await?;
+    hub.store.refuse_unreadable_requests(hub.clock.now()).await?;
     let open = hub.store.open_requests().await?;
     let count = open.len();
     for asked in open {
@@ -62,7 +63,7 @@ async fn answer(hub: &Hub, asked: &OpenRequest) -> Result<String, JournalError> 
 }
 
 /// Whether the policies let the person have that done, whichever way it was asked.
-async fn may(hub: &Hub, request: &Request, by: &Person, now: jiff::Timestamp) -> Result<(), JournalError> {
+async fn may(hub: &Hub, request: &Request, by: &Person, now: Timestamp) -> Result<(), JournalError> {
     let entries = hub.store.entries(request.run()).await?;
     let view = ops::fold(request.run(), &entries)?;
     let Some(person) = people::named(&hub.config.people, by) else {
@@ -90,7 +91,7 @@ fn entries(
     view: &View,
     request: &Request,
     Asker { by, identity }: &Asker,
-    now: jiff::Timestamp,
+    now: Timestamp,
     by_name: &[&str],
 ) -> Result<(Vec<Entry>, String), JournalError> {
     let run = view.run;
@@ -98,31 +99,22 @@ fn entries(
         return no(format!("{run} asks nothing now: {} closed it", by.0));
     }
     match request {
-        Request::Grant { step, digest, .. } => {
+        Request::Grant { step, digest, expires: of, .. } => {
             let known = instance(view, step)?;
-            let StepState::Asked { digest: asked, expires, people, .. } = &known.state else {
-                return no(format!("`{step}` of {run} asks nothing now: it is {}", known.word()));
-            };
-            if digest.len() < 8 || !asked.starts_with(digest.as_str()) {
+            let (asked, expires, people) = asks(view, known)?;
+            if !means(digest, asked) {
                 return no(format!(
                     "the plan of `{step}` is now {}, not {digest}: look at it again before you say yes (`cordon incident show {run}`)",
                     short(asked)
                 ));
             }
-            if now >= *expires {
-                return no(format!("the question expired at {expires:.0}; release the step to have it asked anew"));
-            }
+            in_time(view, step, expires, *of, now)?;
             if known.approvals.iter().any(|yes| yes.is_of(by, identity)) {
                 return no(format!("{} has said yes to `{step}` already: another person has to", by.0));
             }
-            let entry = Entry::Approved {
-                step: step.clone(),
-                digest: asked.clone(),
-                by: by.clone(),
-                expires: *expires,
-                identity: identity.clone(),
-            };
-            let missing = usize::from(*people).saturating_sub(known.approvals.len().saturating_add(1));
+            let entry =
+                Entry::Approved { step: step.clone(), digest: asked.to_owned(), by: by.clone(), expires, identity: identity.clone() };
+            let missing = usize::from(people).saturating_sub(known.approvals.len().saturating_add(1));
             let text = match missing {
                 0 => format!("`{step}` of {run} may be done as planned ({})", short(asked)),
                 1 => format!("`{step}` of {run} waits for one more person"),
@@ -130,14 +122,12 @@ fn entries(
             };
             Ok((vec![entry], text))
         }
-        Request::Deny { step, why, digest, .. } => {
-            let known = instance(view, step)?;
-            let StepState::Asked { digest: asked, .. } = &known.state else {
-                return no(format!("`{step}` of {run} asks nothing now: it is {}", known.word()));
-            };
-            if digest.as_ref().is_some_and(|digest| digest != asked) {
+        Request::Deny { step, why, digest, expires: of, .. } => {
+            let (asked, expires, _) = asks(view, instance(view, step)?)?;
+            if digest.as_ref().is_some_and(|digest| !means(digest, asked)) {
                 return no(format!("the plan of `{step}` is now {}, not the one that you said no to: look at it again", short(asked)));
             }
+            in_time(view, step, expires, *of, now)?;
             let entry = Entry::Refused { step: step.clone(), by: by.clone(), why: why.clone(), identity: identity.clone() };
             Ok((vec![entry], format!("`{step}` of {run} will not be done")))
         }
@@ -204,6 +194,35 @@ fn entries(
     }
 }
 
+/// What a step asks now: its plan's digest, until when, and of how many persons.
+fn asks<'v>(view: &View, step: &'v StepView) -> Result<(&'v str, Timestamp, u8), JournalError> {
+    match &step.state {
+        StepState::Asked { digest, expires, people, .. } => Ok((digest, *expires, *people)),
+        _ => no(format!("`{}` of {} asks nothing now: it is {}", step.key, view.run, step.word())),
+    }
+}
+
+/// Whether the beginning of a digest, 8 digits or more, is of the plan that is asked about.
+fn means(digest: &str, asked: &str) -> bool {
+    digest.len() >= 8 && asked.starts_with(digest)
+}
+
+/// Whether an answer is to the question that stands, `of` being the expiry of the one that was looked at, and comes while it stands: one that
+/// was asked once more, or anew, is another question about the same plan, and after its time it is for `on_expiry` to say what becomes of it.
+fn in_time(view: &View, step: &StepKey, expires: Timestamp, of: Option<Timestamp>, now: Timestamp) -> Result<(), JournalError> {
+    let run = view.run;
+    if of.is_some_and(|of| of != expires) {
+        return no(format!(
+            "that question was asked anew: `{step}` of {run} asks until {expires:.0} now, look at it again before you answer (`cordon incident show {run}`)"
+        ));
+    }
+    // Time that goes back makes no question stand again.
+    if now.max(view.updated_at) >= expires {
+        return no(format!("the question expired at {expires:.0}; release the step to have it asked anew"));
+    }
+    Ok(())
+}
+
 /// What somebody changed back is done again as a new instance of the step: planned, decided and applied like any other.
 fn anew(view: &View, key: &StepKey, by: &Person) -> Vec<Entry> {
     let next = view.latest(&key.id).map_or_else(|| key.next(), |latest| latest.key.next());
@@ -225,8 +244,26 @@ pub(crate) fn undoable(step: &StepView) -> bool {
     }
 }
 
+/// Why an incident is not undone as a whole now: a change that is being made would be left out, and what came before it undone beneath it.
+pub(crate) fn not_yet(view: &View) -> Option<String> {
+    use StepState as S;
+    let being_done =
+        |step: &&StepView| matches!(step.state, S::Applying { .. } | S::Pending { .. } | S::Unverified { .. } | S::Broken { .. } | S::Reapply);
+    let doing: Vec<String> = view.steps.iter().filter(|step| step.fixed).filter(being_done).map(|step| format!("`{}`", step.key)).collect();
+    let run = view.run;
+    (!doing.is_empty()).then(|| {
+        format!(
+            "{} of {run} is being done just now: undo the incident when that has ended (`cordon incident show {run}`), or single steps by `--step`",
+            doing.join(", ")
+        )
+    })
+}
+
 fn undo_all(view: &View, by: &Person, by_name: &[&str]) -> Result<(Vec<Entry>, String), JournalError> {
     let run: IncidentId = view.run;
+    if let Some(why) = not_yet(view) {
+        return no(why);
+    }
     let (mut entries, mut left) = (Vec::new(), Vec::new());
     for step in view.steps.iter().filter(|step| undoable(step)) {
         let named_only = view
@@ -254,3 +291,6 @@ fn undo_all(view: &View, by: &Person, by_name: &[&str]) -> Result<(Vec<Entry>, S
 fn short(digest: &str) -> &str {
     digest.get(..12).unwrap_or(digest)
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,8 +29,17 @@ pub struct Place {
     pub ts: String,
 }
 
+/// Where a run's thread begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Thread {
+    /// Its first message.
+    pub root: Place,
+    /// Whether that tells of the detection, and not of something else since that was given up.
+    pub detected: bool,
+}
+
 /// The row of something that is to be sent to one destination.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Slip {
     /// Of a run's notice.
     Notice(i64),
@@ -61,6 +70,10 @@ pub struct Due<T = Notice> {
     /// Where it stands, where it was posted already.
     pub place: Option<Place>,
 }
+
+/// For how many tries the pause between them grows. Those that fail without anybody's refusal are counted no further, so that no time that a
+/// destination was down counts as time in which a person could have mended something.
+pub const PACED: u32 = 6;
 
 /// Who was turned away.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -230,6 +243,15 @@ impl SqliteStore {
     /// # Errors
     /// Those of the store.
     pub async fn outbox_again(&self, slip: Slip, due: Timestamp, unsure: bool, why: &str) -> Result<(), JournalError> {
+        let (why, what) = (why.to_owned(), format!("due = ?2, unsure = ?3, last = ?4, tries = min(tries, {PACED})"));
+        self.set(slip, &what, move |row, id| row.execute(params![id, nanos(due), unsure, why])).await
+    }
+
+    /// It is refused for what a person may mend, and tried again: the try counts. `unsure`: an earlier attempt may have come through.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn outbox_refused(&self, slip: Slip, due: Timestamp, unsure: bool, why: &str) -> Result<(), JournalError> {
         let why = why.to_owned();
         self.set(slip, "due = ?2, unsure = ?3, last = ?4", move |row, id| row.execute(params![id, nanos(due), unsure, why])).await
     }
@@ -263,12 +285,14 @@ impl SqliteStore {
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn thread_of(&self, run: IncidentId, target: &str) -> Result<Option<Place>, JournalError> {
+    pub async fn thread_of(&self, run: IncidentId, target: &str) -> Result<Option<Thread>, JournalError> {
         let target = target.to_owned();
         self.read(move |conn| {
-            let sql = "SELECT o.place FROM outbox o JOIN runs r ON r.id = o.run WHERE r.run = ?1 AND o.target = ?2 AND o.place IS NOT NULL \
+            let sql = "SELECT o.place, o.key = 'detected' FROM outbox o JOIN runs r ON r.id = o.run WHERE r.run = ?1 AND o.target = ?2 AND o.place IS NOT NULL \
                        ORDER BY o.id LIMIT 1";
-            one(conn, sql, params![run.to_string(), target], |row| read_place(&row.get::<_, String>(0).map_err(failed)?))
+            one(conn, sql, params![run.to_string(), target], |row| {
+                Ok(Thread { root: read_place(&row.get::<_, String>(0).map_err(failed)?)?, detected: row.get(1).map_err(failed)? })
+            })
         })
         .await
     }

@@ -2,7 +2,7 @@
 
 use cordon_shared::journal::JournalError;
 use jiff::Timestamp;
-use rusqlite::params;
+use rusqlite::{Connection, params};
 use sha2::{Digest as _, Sha256};
 
 use super::{
@@ -10,22 +10,25 @@ use super::{
     sqlite::SqliteStore,
 };
 
+/// Takes a proof by its signature ([`SqliteStore::take_proof`]).
+pub(super) fn take(conn: &Connection, signature: &str, until: Timestamp, now: Timestamp) -> Result<bool, JournalError> {
+    let digest = hex::encode(Sha256::digest(signature.as_bytes()));
+    conn.prepare_cached("DELETE FROM proofs WHERE until < ?1")
+        .and_then(|mut old| old.execute([nanos(now)]))
+        .and_then(|_| conn.prepare_cached("INSERT INTO proofs (signature, until) VALUES (?1, ?2) ON CONFLICT DO NOTHING"))
+        .and_then(|mut new| new.execute(params![digest, nanos(until)]))
+        .map(|added| added == 1)
+        .map_err(failed)
+}
+
 impl SqliteStore {
     /// Takes a proof by its signature. False: it was taken before. It is forgotten after `until`, when it would be too old anyway.
     ///
     /// # Errors
     /// Those of the store.
     pub async fn take_proof(&self, signature: &str, until: Timestamp, now: Timestamp) -> Result<bool, JournalError> {
-        let digest = hex::encode(Sha256::digest(signature.as_bytes()));
-        self.execute(move |conn| {
-            conn.prepare_cached("DELETE FROM proofs WHERE until < ?1")
-                .and_then(|mut old| old.execute([nanos(now)]))
-                .and_then(|_| conn.prepare_cached("INSERT INTO proofs (signature, until) VALUES (?1, ?2) ON CONFLICT DO NOTHING"))
-                .and_then(|mut new| new.execute(params![digest, nanos(until)]))
-                .map(|added| added == 1)
-                .map_err(failed)
-        })
-        .await
+        let signature = signature.to_owned();
+        self.execute(move |conn| take(conn, &signature, until, now)).await
     }
 }
 

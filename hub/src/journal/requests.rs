@@ -2,11 +2,12 @@
 
 use cordon_shared::{engine::Person, id::IncidentId, journal::JournalError, plan::StepKey};
 use jiff::Timestamp;
-use rusqlite::{Row, params};
+use rusqlite::{Connection, Row, params};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    rows::{all, failed, json, nanos, one, stamp, strange},
+    proofs,
+    rows::{all, failed, json, nanos, one, stamp},
     sqlite::SqliteStore,
 };
 use crate::policy::person::Doing;
@@ -23,6 +24,9 @@ pub enum Request {
         step: StepKey,
         /// The digest of the plan that was looked at.
         digest: String,
+        /// Until when the question stood that was looked at, which tells it from one asked before or anew; `None`: whichever stands now.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expires: Option<Timestamp>,
     },
     /// No to a step.
     Deny {
@@ -35,6 +39,9 @@ pub enum Request {
         /// The digest of the plan that was looked at; `None`: whatever it asks now.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         digest: Option<String>,
+        /// As of a yes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expires: Option<Timestamp>,
     },
     /// Put back what was changed.
     Undo {
@@ -135,14 +142,21 @@ pub struct Answer {
     pub text: String,
 }
 
-fn open_request(row: &Row<'_>) -> Result<OpenRequest, JournalError> {
-    let request: String = row.get(1).map_err(failed)?;
-    Ok(OpenRequest {
-        id: row.get(0).map_err(failed)?,
-        request: serde_json::from_str(&request).map_err(|error| strange("a request", error))?,
-        by: Asker { by: Person(row.get(2).map_err(failed)?), identity: row.get(4).map_err(failed)? },
-        at: stamp(row.get(3).map_err(failed)?),
+/// An open request, or the number of one that cannot be read and why.
+fn open_request(row: &Row<'_>) -> Result<Result<OpenRequest, (i64, String)>, JournalError> {
+    let (id, text): (i64, String) = (row.get(0).map_err(failed)?, row.get(1).map_err(failed)?);
+    let by = Asker { by: Person(row.get(2).map_err(failed)?), identity: row.get(4).map_err(failed)? };
+    let at = stamp(row.get(3).map_err(failed)?);
+    Ok(match serde_json::from_str(&text) {
+        Ok(request) => Ok(OpenRequest { id, request, by, at }),
+        Err(error) => Err((id, error.to_string())),
     })
+}
+
+fn append(conn: &Connection, request: &str, Asker { by, identity }: &Asker, at: Timestamp) -> Result<i64, JournalError> {
+    let sql = "INSERT INTO requests (at, person, request, identity) VALUES (?1, ?2, ?3, ?4)";
+    let mut statement = conn.prepare_cached(sql).map_err(failed)?;
+    statement.insert(params![nanos(at), by.0, request, identity]).map_err(failed)
 }
 
 impl SqliteStore {
@@ -151,22 +165,54 @@ impl SqliteStore {
     /// # Errors
     /// Those of the store. Whether it can be met is for the process that drives to say.
     pub async fn append_request(&self, request: &Request, asker: &Asker, at: Timestamp) -> Result<i64, JournalError> {
-        let (text, Asker { by, identity }) = (json(request)?, asker.clone());
-        self.execute(move |conn| {
-            let sql = "INSERT INTO requests (at, person, request, identity) VALUES (?1, ?2, ?3, ?4)";
-            let mut statement = conn.prepare_cached(sql).map_err(failed)?;
-            statement.insert(params![nanos(at), by.0, text, identity]).map_err(failed)
-        })
-        .await
+        let (text, asker) = (json(request)?, asker.clone());
+        self.execute(move |conn| append(conn, &text, &asker, at)).await
     }
 
-    /// The requests that are not answered, the oldest first.
+    /// The same for what may come more than once, which is remembered by `mark` until then, with the request or not at all. `None`: it was
+    /// appended before.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn append_request_once(
+        &self,
+        request: &Request,
+        asker: &Asker,
+        (mark, until): (&str, Timestamp),
+        at: Timestamp,
+    ) -> Result<Option<i64>, JournalError> {
+        let (text, asker, mark) = (json(request)?, asker.clone(), mark.to_owned());
+        self.execute(move |conn| Ok(if proofs::take(conn, &mark, until, at)? { Some(append(conn, &text, &asker, at)?) } else { None }))
+            .await
+    }
+
+    /// The requests that are not answered, the oldest first, but for those that cannot be read.
     ///
     /// # Errors
     /// Those of the store.
     pub async fn open_requests(&self) -> Result<Vec<OpenRequest>, JournalError> {
+        Ok(self.unanswered().await?.into_iter().flatten().collect())
+    }
+
+    async fn unanswered(&self) -> Result<Vec<Result<OpenRequest, (i64, String)>>, JournalError> {
         self.read(|conn| all(conn, "SELECT id, request, person, at, identity FROM requests WHERE ok IS NULL ORDER BY id", [], open_request))
             .await
+    }
+
+    /// Says no to requests that cannot be read, so that they keep nobody else waiting.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn refuse_unreadable_requests(&self, at: Timestamp) -> Result<(), JournalError> {
+        for (id, why) in self.unanswered().await?.into_iter().filter_map(Result::err) {
+            let text = format!(
+                "it was written by another version of Cordon, and the one that runs cannot read it ({why}): nothing was changed; ask again with \
+                 the version that runs"
+            );
+            tracing::warn!(id, %why, "a request cannot be read");
+            self.answer_request(id, Err(text), at).await?;
+        }
+        Ok(())
     }
 
     /// The number of the newest request, 0 when there is none: a cheap way to see that something was asked.
@@ -209,5 +255,50 @@ impl SqliteStore {
             })
         })
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::testing::{after, run_id};
+
+    fn ann() -> Asker {
+        Asker { by: Person("ann".to_owned()), identity: "slack:U0ANN".to_owned() }
+    }
+
+    fn undo(number: u128) -> Request {
+        Request::Undo { run: run_id(number), step: None }
+    }
+
+    #[tokio::test]
+    async fn a_request_that_another_version_wrote_is_refused_and_keeps_no_other_waiting() {
+        let store = SqliteStore::in_memory().unwrap();
+        let first = store.append_request(&undo(1), &ann(), after(1)).await.unwrap();
+        let newer = json(&serde_json::json!({ "request": "delegate", "run": run_id(1), "to": "ben" })).unwrap();
+        let strange = store.execute(move |conn| append(conn, &newer, &ann(), after(2))).await.unwrap();
+        let last = store.append_request(&undo(2), &ann(), after(3)).await.unwrap();
+        let open: Vec<i64> = store.open_requests().await.unwrap().iter().map(|open| open.id).collect();
+        assert_eq!(open, [first, last]);
+        for _ in 0..2 {
+            store.refuse_unreadable_requests(after(4)).await.unwrap();
+            let no = store.answer_of(strange).await.unwrap().unwrap();
+            assert!(!no.ok, "{no:?}");
+            for part in ["another version of Cordon", "delegate", "nothing was changed"] {
+                assert!(no.text.contains(part), "{part}: {}", no.text);
+            }
+        }
+        assert_eq!((store.answer_of(first).await.unwrap(), store.open_requests().await.unwrap().len()), (None, 2));
+    }
+
+    #[tokio::test]
+    async fn what_comes_again_is_appended_once() {
+        let store = SqliteStore::in_memory().unwrap();
+        let append = async |mark: &str, at| store.append_request_once(&undo(1), &ann(), (mark, after(3_600)), at).await.unwrap();
+        let first = append("e-1/0", after(1)).await;
+        assert!(first.is_some());
+        assert_eq!(append("e-1/0", after(2)).await, None);
+        assert_ne!(append("e-2/0", after(3)).await, first);
+        assert_eq!(store.open_requests().await.unwrap().len(), 2);
     }
 }

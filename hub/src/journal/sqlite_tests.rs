@@ -270,7 +270,7 @@ async fn a_request_of_another_process_is_seen_and_answered_once() {
     let dir = TempDir::new();
     let ((driver, _), (other, _)) = (open(&dir), open(&dir));
     assert_eq!(driver.newest_request().await.unwrap(), 0);
-    let grant = Request::Grant { run: run_id(1), step: StepKey::first("first").next(), digest: "d".into() };
+    let grant = Request::Grant { run: run_id(1), step: StepKey::first("first").next(), digest: "d".into(), expires: Some(after(9)) };
     let undo = Request::Undo { run: run_id(2), step: None };
     let by = Asker { by: Person("ann".into()), identity: "arn:aws:iam::222222222222:user/ann".into() };
     let first = other.append_request(&grant, &by, after(1)).await.unwrap();

@@ -21,6 +21,11 @@ pub const TIMESTAMP: &str = "cordon-timestamp";
 pub const SIGNATURE: &str = "cordon-signature";
 /// How long a webhook may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Statuses that say what is wrong with the message itself (<https://www.rfc-editor.org/rfc/rfc9110#section-15.5>). Of the others one may
+/// pass, or a person may mend what it is about: the address, the secret, a permission.
+const OF_THE_MESSAGE: &[u16] = &[400, 406, 411, 413, 415, 422, 431];
+/// SNS's codes that do (<https://docs.aws.amazon.com/sns/latest/api/API_Publish.html>, "Errors").
+const OF_THE_NOTICE: &[&str] = &["InvalidParameter", "InvalidParameterValue", "ParameterValueInvalid", "ValidationException"];
 
 /// A notice as others read it. Its `id` stays the same however often it is sent.
 #[must_use]
@@ -64,10 +69,10 @@ impl Hook {
 
     pub(super) async fn send(&self, hub: &Hub, told: Value) -> Result<(), Unsent> {
         let later = |why: String, unsure| Unsent::Later { why, unsure };
-        let secret = self.secret.get().await.map_err(|why| later(why, false))?;
+        let secret = self.secret.get().await.map_err(Unsent::Mendable)?;
         let (time, body) = (hub.clock.now().as_second().to_string(), told.to_string());
         let mut mac =
-            Hmac::<Sha256>::new_from_slice(secret.expose().as_bytes()).map_err(|_| Unsent::Never("its secret is no key".to_owned()))?;
+            Hmac::<Sha256>::new_from_slice(secret.expose().as_bytes()).map_err(|_| Unsent::Mendable("its secret is no key".to_owned()))?;
         mac.update(time.as_bytes());
         mac.update(b".");
         mac.update(body.as_bytes());
@@ -80,9 +85,15 @@ impl Hook {
             self.http.post(&self.url, &headers, body.into_bytes(), PATIENCE).await.map_err(|error| later(error.to_string(), true))?;
         match (answer.status, answer.retry_after) {
             (200..=299, _) => Ok(()),
-            (429 | 503, Some(pause)) => Err(Unsent::Limited(pause)),
+            (429 | 503, Some(pause)) => Err(Unsent::Limited { pause, all: true }),
             (408 | 425 | 429 | 500..=599, _) => Err(later(format!("it answered {}", answer.status), true)),
-            (status, _) => Err(Unsent::Never(format!("it answered {status}"))),
+            (status, _) if OF_THE_MESSAGE.contains(&status) => Err(Unsent::Never(format!("it answered {status}"))),
+            (status, _) => {
+                if matches!(status, 401 | 403) {
+                    self.secret.refused(&secret).await;
+                }
+                Err(Unsent::Mendable(format!("it answered {status}")))
+            }
         }
     }
 }
@@ -106,8 +117,17 @@ impl Topic {
         let sent = topic::publish(&clients, &self.arn.to_string(), &subject, &told.payload().to_string(), &group, &key).await;
         sent.map_err(|error| match error {
             error if error.may_pass() => Unsent::Later { why: error.to_string(), unsure: !matches!(error, ActionError::NotSent(_)) },
-            error => Unsent::Never(error.to_string()),
+            error if is_of_the_notice(&error) => Unsent::Never(error.to_string()),
+            error => Unsent::Mendable(error.to_string()),
         })
+    }
+}
+
+/// Whether SNS refuses what it is given: all else (a permission, a session, a topic or a key that is not there) a person may mend.
+fn is_of_the_notice(error: &ActionError) -> bool {
+    match error {
+        ActionError::Service { code, .. } => OF_THE_NOTICE.contains(&code.as_str()),
+        error => matches!(error, ActionError::Bug(_) | ActionError::Params(_)),
     }
 }
 
@@ -123,6 +143,16 @@ mod tests {
         assert_eq!(value["schema"], SCHEMA);
         assert_eq!(value["id"], format!("{}/{}", notice.run, notice.key));
         assert_eq!((value["incident"].as_str(), value.get("run")), (Some(notice.run.to_string().as_str()), None));
+    }
+
+    #[test]
+    fn what_a_person_may_mend_is_told_from_what_is_wrong_with_the_notice() {
+        let service = |code: &str| ActionError::Service { call: "sns:Publish".into(), code: code.into(), message: "m".into() };
+        let denied = cordon_spoke::action::Denied { call: "sns:Publish".into(), message: "m".into() };
+        assert!(is_of_the_notice(&service("InvalidParameter")) && is_of_the_notice(&ActionError::Bug("b".into())));
+        for mendable in [service("AuthorizationError"), service("NotFound"), service("KMSDisabled"), ActionError::Denied(denied)] {
+            assert!(!is_of_the_notice(&mendable) && !mendable.may_pass(), "{mendable}");
+        }
     }
 
     #[test]

@@ -120,9 +120,9 @@ impl Letter {
             });
             parts.collect::<String>()
         };
-        let section = |section: &Section| card::list(section.heading, &section.lines.iter().map(line).collect::<Vec<_>>());
+        let section = |section: &Section| card::Part::List(section.heading, section.lines.iter().map(line).collect());
         let foot = self.foot.iter().map(line).collect::<Vec<_>>().join("\n");
-        Card::new(&self.title, self.sections.iter().filter_map(section).chain([card::context(&foot)]).collect())
+        Card::new(&self.title, self.sections.iter().map(section).chain([card::context(&foot)]).collect(), "")
     }
 }
 

@@ -33,8 +33,6 @@ use crate::{
     slack::{Direct, Undelivered},
 };
 
-/// How often what a person may mend (a permission, an identity that is not verified) is tried: for about an hour, at most once a minute.
-const MENDED_WITHIN: u32 = 65;
 /// How long an account's contact is kept: a sweep has many messages for one account.
 const CONTACT_LASTS: Duration = Duration::from_secs(60);
 /// How many are kept at most.
@@ -109,9 +107,7 @@ impl Teller {
                 let unsure = matches!(error, ActionError::Transient { .. });
                 Err(Unsent::Later { why: error.to_string(), unsure })
             }
-            Err(error) if mail::mendable(&error) && due.tries < MENDED_WITHIN => {
-                Err(Unsent::Later { why: error.to_string(), unsure: false })
-            }
+            Err(error) if mail::mendable(&error) => Err(Unsent::Mendable(format!("{to} cannot be written to: {error}"))),
             Err(error) => Err(Unsent::Never(format!("{to} cannot be written to: {error}"))),
         }
     }

@@ -1,8 +1,10 @@
 //! What messages look like: Block Kit, as pure functions of a run.
 //!
 //! Slack's limits (<https://docs.slack.dev/reference/block-kit/blocks>): 50 blocks in a message, 3,000 characters in a section's text, 150 in
-//! a header's, 10 fields of 2,000 characters, 2,000 in a button's value. Text of others is shown letter for letter and means nothing:
+//! a header's, 10 fields of 2,000 characters, 2,000 in a button's value; and a total, for which lists are cut ([`parts`]). Text of others is shown letter for letter and means nothing:
 //! `&`, `<` and `>` are written out (<https://docs.slack.dev/messaging/formatting-message-text>, "Escaping text"), and nothing becomes a link (`verbatim`).
+
+mod parts;
 
 use cordon_shared::{
     engine::{Entry, StepState, View, summary},
@@ -20,96 +22,16 @@ use crate::{
     text,
 };
 
+pub use parts::{Card, escape};
+pub(crate) use parts::{Part, code, context};
+use parts::{SECTION, clip, fields, section};
+
 /// The button that says yes.
 pub const APPROVE: &str = "cordon-approve";
 /// The button that says no.
 pub const DENY: &str = "cordon-deny";
 
-const BLOCKS: usize = 50;
-const SECTION: usize = 3_000;
-const HEADER: usize = 150;
-/// Of one line of a list, so that one long text does not hide the others.
-const LINE: usize = 400;
-
-/// A message: what notifications show, and its blocks.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Card {
-    /// One line.
-    pub text: String,
-    /// The blocks.
-    pub blocks: Vec<Value>,
-}
-
-impl Card {
-    pub(crate) fn new(title: &str, blocks: Vec<Value>) -> Self {
-        let header =
-            json!({ "type": "header", "text": { "type": "plain_text", "text": clip(&text::safe(title), HEADER), "emoji": false } });
-        let blocks = std::iter::once(header).chain(blocks).take(BLOCKS).collect();
-        Self { text: clip(&escape(title), SECTION), blocks }
-    }
-}
-
-/// Characters as Slack counts them, at most so many.
-fn clip(text: &str, most: usize) -> String {
-    if text.encode_utf16().count() <= most {
-        return text.to_owned();
-    }
-    let mut used = 1;
-    let kept: String = text
-        .chars()
-        .take_while(|c| {
-            used += c.len_utf16();
-            used <= most
-        })
-        .collect();
-    // Half an entity would be shown as such.
-    let whole = kept.rfind('&').filter(|at| kept.get(*at..).is_some_and(|end| !end.contains(';'))).and_then(|at| kept.get(..at));
-    format!("{}…", whole.unwrap_or(&kept))
-}
-
-/// Text that means nothing in Slack.
-#[must_use]
-pub fn escape(text: &str) -> String {
-    text::safe(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
-}
-
-/// Text of others, letter for letter.
-pub(crate) fn code(text: &str) -> String {
-    let shown = escape(text).replace('`', "'");
-    if shown.trim().is_empty() { "–".to_owned() } else { format!("`{shown}`") }
-}
-
-fn mrkdwn(text: &str, most: usize) -> Value {
-    json!({ "type": "mrkdwn", "text": clip(text, most), "verbatim": true })
-}
-
-fn section(text: &str) -> Value {
-    json!({ "type": "section", "text": mrkdwn(text, SECTION) })
-}
-
-pub(crate) fn context(text: &str) -> Value {
-    json!({ "type": "context", "elements": [mrkdwn(text, SECTION)] })
-}
-
-/// Lines under a heading, as many as fit; how many do not is said.
-pub(crate) fn list(heading: &str, lines: &[String]) -> Option<Value> {
-    let mut text = format!("*{heading}*");
-    let mut shown = 0;
-    for line in lines {
-        let line = format!("\n• {}", clip(line, LINE));
-        if text.encode_utf16().count() + line.encode_utf16().count() > SECTION - 40 {
-            break;
-        }
-        text.push_str(&line);
-        shown += 1;
-    }
-    if shown < lines.len() {
-        text.push_str(&format!("\n… and {} more", lines.len() - shown));
-    }
-    (!lines.is_empty()).then(|| section(&text))
-}
-
-fn fields(view: &View) -> Value {
+fn facts(view: &View) -> Part {
     let finding = view.finding();
     let account = view.account.as_ref();
     let name = account.and_then(|account| account.get("name")).and_then(Value::as_str).unwrap_or_default();
@@ -131,8 +53,12 @@ fn fields(view: &View) -> Value {
         ("Playbook", code(&view.playbook.name)),
         ("Incident", code(&view.run.to_string())),
     ];
-    let fields: Vec<Value> = pairs.iter().map(|(label, value)| mrkdwn(&format!("*{label}*\n{value}"), 2_000)).collect();
-    json!({ "type": "section", "fields": fields })
+    fields(&pairs)
+}
+
+/// The command that shows all of an incident.
+fn report(view: &View) -> String {
+    format!("cordon incident report {}", view.run)
 }
 
 fn title(view: &View) -> String {
@@ -159,10 +85,9 @@ pub fn detected(view: &View) -> Card {
             }
         })
         .collect();
-    let mut blocks = vec![section(&format!("The incident is *{}*{why}", sum.state)), fields(view)];
-    blocks.extend(list("Steps", &steps));
+    let mut blocks = vec![section(&format!("The incident is *{}*{why}", sum.state)), facts(view), Part::List("Steps", steps)];
     blocks.push(context(&format!("Detected at {:.0}, mode {}. `cordon incident show {}`", view.detected_at, view.mode, view.run)));
-    Card::new(&title(view), blocks)
+    Card::new(&title(view), blocks, &report(view))
 }
 
 /// Whether a question stands: the step asks about exactly that plan, and its time is not over.
@@ -170,6 +95,15 @@ fn stands(view: &View, notice: &Notice, now: Timestamp) -> bool {
     let asked = notice.step.as_ref().and_then(|step| view.step(step)).map(|step| &step.state);
     let Some(StepState::Asked { digest, expires, .. }) = asked else { return false };
     view.closed_by.is_none() && notice.digest.as_ref() == Some(digest) && notice.expires == Some(*expires) && now < *expires
+}
+
+/// How many persons are asked, where one is not enough, and who said yes before this was drawn.
+fn asked(view: &View, step: &StepKey) -> Option<String> {
+    let found = view.step(step)?;
+    let StepState::Asked { people, .. } = &found.state else { return None };
+    let yes: Vec<String> = found.approvals.iter().map(|yes| code(&yes.by.0)).collect();
+    let so_far = if yes.is_empty() { String::new() } else { format!("; so far: {}", yes.join(", ")) };
+    (*people > 1).then(|| format!("*{people} persons* are asked{so_far}"))
 }
 
 /// What became of a question.
@@ -209,7 +143,7 @@ fn not_enough(yes: &[String]) -> String {
 /// A plan that waits for a yes, with its difference and its reach. Buttons are there only while the question stands.
 #[must_use]
 pub fn question(view: &View, entries: &[Sealed], notice: &Notice, now: Timestamp) -> Card {
-    let Some(step) = &notice.step else { return Card::new("A question about no step", Vec::new()) };
+    let Some(step) = &notice.step else { return Card::new("A question about no step", Vec::new(), "") };
     let digest = notice.digest.as_deref().unwrap_or_default();
     // The plan as it was when it was asked about, whatever was planned since.
     let plan = entries.iter().rev().find_map(|sealed| match &sealed.entry {
@@ -227,7 +161,7 @@ pub fn question(view: &View, entries: &[Sealed], notice: &Notice, now: Timestamp
                 code(&short(&change.after))
             )
         };
-        blocks.extend(list("What would be changed", &plan.changes.iter().map(change).collect::<Vec<_>>()));
+        blocks.push(Part::List("What would be changed", plan.changes.iter().map(change).collect()));
         let resources = plan.resources().len();
         let reach = format!(
             "*Blast radius*: {} {} of {resources} {}, {} counted against the caps",
@@ -237,11 +171,11 @@ pub fn question(view: &View, entries: &[Sealed], notice: &Notice, now: Timestamp
             plan.counted().len()
         );
         blocks.push(section(&reach));
-        blocks.extend(list("To know", &plan.notes.iter().map(|note| escape(note)).collect::<Vec<_>>()));
+        blocks.push(Part::List("To know", plan.notes.iter().map(|note| escape(note)).collect()));
     }
     let letters: String = digest.chars().take(DIGEST_LETTERS).collect();
     if stands(view, notice, now) {
-        let value = json!({ "run": view.run, "step": step, "digest": digest }).to_string();
+        let value = json!({ "run": view.run, "step": step, "digest": digest, "expires": notice.expires }).to_string();
         let button = |id: &str, label: &str, style: &str| {
             json!({
                 "type": "button", "action_id": id, "style": style, "value": value,
@@ -249,18 +183,17 @@ pub fn question(view: &View, entries: &[Sealed], notice: &Notice, now: Timestamp
             })
         };
         let elements = [button(APPROVE, "Approve", "primary"), button(DENY, "Deny", "danger")];
-        blocks.truncate(BLOCKS - 3);
-        blocks.push(json!({ "type": "actions", "elements": elements }));
+        blocks.extend(asked(view, step).map(|text| section(&text)));
+        blocks.push(Part::Whole(json!({ "type": "actions", "elements": elements })));
         let expires = notice.expires.map(|expires| format!("{expires:.0}")).unwrap_or_default();
         let command = format!("cordon approval grant {} --step {step} --digest {letters}", view.run);
         blocks.push(context(&format!("Plan {}. Void after {expires}. {}", code(&letters), code(&command))));
     } else {
-        blocks.truncate(BLOCKS - 3);
         blocks.push(section(&answer(entries, notice, step)));
         blocks.push(context(&format!("Plan {}", code(&letters))));
     }
     let again = if notice.escalated { "Escalated, nobody answered in time. " } else { "" };
-    Card::new(&format!("{again}May `{step}` be done? {}", title(view)), blocks)
+    Card::new(&format!("{again}May `{step}` be done? {}", title(view)), blocks, &report(view))
 }
 
 /// A page: what happened, to what, by whom and why, and the command that answers it. `mention`: whom it calls where it is urgent, as Slack
@@ -309,8 +242,7 @@ pub fn page(page: &Page, mention: &str) -> Card {
         ]);
         pairs.extend(page.alarm.as_ref().map(|alarm| ("Raised by", code(alarm))));
     }
-    let fields: Vec<Value> = pairs.iter().map(|(label, value)| mrkdwn(&format!("*{label}*\n{value}"), 2_000)).collect();
-    blocks.push(json!({ "type": "section", "fields": fields }));
+    blocks.push(fields(&pairs));
     let said = match page.kind {
         PageKind::Alarm => "Look who it was first. What lifts it",
         PageKind::Frozen => "What lifts it",
@@ -320,7 +252,7 @@ pub fn page(page: &Page, mention: &str) -> Card {
         PageKind::Unreadable => "What shows what is wrong with it",
     };
     blocks.push(context(&format!("{said}: {}", code(&page.answer))));
-    let mut card = Card::new(&title, blocks);
+    let mut card = Card::new(&title, blocks, "");
     if !mention.is_empty() {
         card.text = clip(&format!("{mention} {}", card.text), SECTION);
     }
@@ -345,17 +277,17 @@ pub fn outcome(view: &View, entries: &[Sealed], notice: &Notice) -> Card {
         NoticeKind::Closed => "Closed",
         NoticeKind::Detected | NoticeKind::Asks | NoticeKind::Answered => "News",
     };
-    let report = Report::new(view, entries);
+    let known = Report::new(view, entries);
     let over = matches!(notice.kind, NoticeKind::Closed | NoticeKind::Undone | NoticeKind::Planned);
     let mut blocks = Vec::new();
     if !notice.why.is_empty() {
         blocks.push(section(&code(&notice.why)));
     }
     if over {
-        blocks.extend(list("What happened", &report.what_happened.iter().map(|said| escape(&said.text)).collect::<Vec<_>>()));
+        blocks.push(Part::List("What happened", known.what_happened.iter().map(|said| escape(&said.text)).collect()));
     }
-    let holds = report.incident.holds.iter().map(|hold| format!("{}: {} → {}", escape(&hold.code), code(&hold.why), code(&hold.release)));
-    blocks.extend(list("What waits for a person", &holds.collect::<Vec<_>>()));
+    let holds = known.incident.holds.iter().map(|hold| format!("{}: {} → {}", escape(&hold.code), code(&hold.why), code(&hold.release)));
+    blocks.push(Part::List("What waits for a person", holds.collect()));
     let changed = |changed: &crate::report::Changed| {
         format!(
             "{} {}: {} → {} ({})",
@@ -366,17 +298,17 @@ pub fn outcome(view: &View, entries: &[Sealed], notice: &Notice) -> Card {
             escape(&changed.now)
         )
     };
-    blocks.extend(list("What was changed", &report.changed.iter().map(changed).collect::<Vec<_>>()));
+    blocks.push(Part::List("What was changed", known.changed.iter().map(changed).collect()));
     if over {
         let not_done =
-            report.not_done.iter().map(|not| format!("{}: {}", code(not.step.as_deref().unwrap_or("the incident")), code(&not.why)));
-        blocks.extend(list("What was not done", &not_done.collect::<Vec<_>>()));
-        blocks.extend(list("Limits", &report.limits.iter().map(|limit| escape(&limit.text)).collect::<Vec<_>>()));
+            known.not_done.iter().map(|not| format!("{}: {}", code(not.step.as_deref().unwrap_or("the incident")), code(&not.why)));
+        blocks.push(Part::List("What was not done", not_done.collect()));
+        blocks.push(Part::List("Limits", known.limits.iter().map(|limit| escape(&limit.text)).collect()));
     }
-    let undo = report.undo.commands.iter().map(|undo| format!("{}: {}", code(&undo.command), escape(&undo.does)));
-    blocks.extend(list("How to undo", &undo.chain(report.undo.by_itself.iter().map(|text| escape(text))).collect::<Vec<_>>()));
-    blocks.push(context(&format!("{:.0}. `cordon incident report {}`", notice.at, view.run)));
-    Card::new(&format!("{head}: {}", title(view)), blocks)
+    let undo = known.undo.commands.iter().map(|undo| format!("{}: {}", code(&undo.command), escape(&undo.does)));
+    blocks.push(Part::List("How to undo", undo.chain(known.undo.by_itself.iter().map(|text| escape(text))).collect()));
+    blocks.push(context(&format!("{:.0}. `{}`", notice.at, report(view))));
+    Card::new(&format!("{head}: {}", title(view)), blocks, &report(view))
 }
 
 #[cfg(test)]

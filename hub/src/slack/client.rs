@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -10,7 +10,12 @@ use cordon_spoke::http::Http;
 use serde_json::Value;
 use tokio::time::{Instant, sleep_until};
 
-use crate::{config::notify::SecretRef, driver::Hub, notify::Unsent, secret::Kept};
+use crate::{
+    config::notify::SecretRef,
+    driver::Hub,
+    notify::{OBEYED, Unsent},
+    secret::Kept,
+};
 
 /// How long a call may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -21,6 +26,39 @@ const COME_BACK: Duration = Duration::from_secs(30);
 
 /// Errors that say nothing about the call itself (<https://docs.slack.dev/reference/methods/chat.postMessage>, "Errors").
 const PASSING: &[&str] = &["internal_error", "fatal_error", "service_unavailable", "request_timeout", "team_added_to_org", "accesslimited"];
+/// Errors that say that the token is not, or not any more, one to call with.
+const OF_THE_TOKEN: &[&str] = &["account_inactive", "invalid_auth", "not_authed", "token_expired", "token_revoked"];
+/// Errors that say what is wrong with the message itself: it is refused however often it is sent
+/// (<https://docs.slack.dev/reference/methods/chat.postMessage>, <https://docs.slack.dev/reference/methods/chat.update>, "Errors").
+/// All others a person may mend: the token and its scopes, the app's membership, the channel, the workspace's settings.
+const OF_THE_MESSAGE: &[&str] = &[
+    "block_mismatch",
+    "cannot_reply_to_message",
+    "cant_update_message",
+    "edit_window_closed",
+    "invalid_arg_name",
+    "invalid_arguments",
+    "invalid_array_arg",
+    "invalid_attachments",
+    "invalid_blocks",
+    "invalid_blocks_format",
+    "invalid_charset",
+    "invalid_form_data",
+    "invalid_json",
+    "invalid_metadata_format",
+    "invalid_metadata_schema",
+    "invalid_post_type",
+    "json_not_object",
+    "markdown_text_conflict",
+    "message_not_found",
+    "metadata_too_large",
+    "missing_post_type",
+    "msg_blocks_too_long",
+    "msg_too_long",
+    "no_text",
+    "too_many_attachments",
+    "too_many_contact_cards",
+];
 
 /// The Web API, with one token.
 #[derive(Debug)]
@@ -28,8 +66,16 @@ pub(super) struct Api {
     http: Http,
     url: String,
     token: Kept,
-    /// When each channel takes the next message.
-    turns: Mutex<BTreeMap<String, Instant>>,
+    /// When each channel takes the next message, and each method the next question.
+    turns: Mutex<BTreeMap<String, Turn>>,
+}
+
+/// When a channel or a method takes the next call.
+#[derive(Debug, Clone, Copy)]
+struct Turn {
+    at: Instant,
+    /// Whether Slack said so: then nobody waits for it here.
+    said: bool,
 }
 
 /// Why a call came to nothing.
@@ -44,7 +90,8 @@ pub(super) enum CallError {
 impl From<CallError> for Unsent {
     fn from(error: CallError) -> Self {
         match error {
-            CallError::Refused(word) => Self::Never(format!("Slack refuses it: {word}")),
+            CallError::Refused(word) if OF_THE_MESSAGE.contains(&word.as_str()) => Self::Never(format!("Slack refuses it: {word}")),
+            CallError::Refused(word) => Self::Mendable(format!("Slack refuses it: {word}")),
             CallError::Unsent(unsent) => unsent,
         }
     }
@@ -56,17 +103,12 @@ impl Api {
         Self { http: Http::new(), url: url.to_owned(), token, turns: Mutex::default() }
     }
 
-    /// Waits until the channel takes a message.
-    pub(super) async fn turn(&self, channel: &str) {
-        let at = {
-            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-            let now = Instant::now();
-            turns.retain(|_, next| *next > now);
-            let at = turns.get(channel).copied().unwrap_or(now);
-            turns.insert(channel.to_owned(), at + TURN);
-            at
-        };
+    /// Says something in a channel, in its turn. While the channel is to be left alone, nothing is sent there, and to others it is.
+    pub(super) async fn say(&self, method: &str, channel: &str, body: &Value) -> Result<Value, CallError> {
+        let at = self.turn(channel, TURN)?;
         sleep_until(at).await;
+        let said = self.call(method, body).await;
+        self.obey(channel, said)
     }
 
     /// Calls a method with a JSON body.
@@ -76,18 +118,46 @@ impl Api {
 
     /// Calls a method that takes a form.
     pub(super) async fn ask(&self, method: &str, fields: &[(&str, &str)]) -> Result<Value, CallError> {
+        self.turn(method, Duration::ZERO)?;
         let form: Vec<String> = fields.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
-        self.post(method, "application/x-www-form-urlencoded", form.join("&")).await
+        let said = self.post(method, "application/x-www-form-urlencoded", form.join("&")).await;
+        self.obey(method, said)
+    }
+
+    fn turns(&self) -> MutexGuard<'_, BTreeMap<String, Turn>> {
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// When it takes the next call, and `each` after that the one after.
+    fn turn(&self, whose: &str, each: Duration) -> Result<Instant, CallError> {
+        let (mut turns, now) = (self.turns(), Instant::now());
+        turns.retain(|_, turn| turn.at > now);
+        let at = match turns.get(whose) {
+            Some(turn) if turn.said => return Err(CallError::Unsent(Unsent::Limited { pause: turn.at.duration_since(now), all: false })),
+            Some(turn) => turn.at,
+            None => now,
+        };
+        turns.insert(whose.to_owned(), Turn { at: at + each, said: false });
+        Ok(at)
+    }
+
+    /// Keeps until when it is to be left alone, where that is the answer.
+    fn obey(&self, whose: &str, said: Result<Value, CallError>) -> Result<Value, CallError> {
+        if let Err(CallError::Unsent(Unsent::Limited { pause, .. })) = &said {
+            self.turns().insert(whose.to_owned(), Turn { at: Instant::now() + (*pause).min(OBEYED), said: true });
+        }
+        said
     }
 
     async fn post(&self, method: &str, kind: &str, body: String) -> Result<Value, CallError> {
         let later = |why: String, unsure| CallError::Unsent(Unsent::Later { why, unsure });
-        let token = self.token.get().await.map_err(|why| later(why, false))?;
+        let token = self.token.get().await.map_err(|why| CallError::Unsent(Unsent::Mendable(why)))?;
         let headers = [("authorization", format!("Bearer {}", token.expose())), ("content-type", kind.to_owned())];
         let answer = self.http.post(&format!("{}/{method}", self.url), &headers, body.into_bytes(), PATIENCE).await;
         let answer = answer.map_err(|error| later(format!("{method}: {error}"), true))?;
+        let limited = || CallError::Unsent(Unsent::Limited { pause: answer.retry_after.unwrap_or(COME_BACK), all: false });
         if answer.status == 429 {
-            return Err(CallError::Unsent(Unsent::Limited(answer.retry_after.unwrap_or(COME_BACK))));
+            return Err(limited());
         }
         if answer.status != 200 {
             return Err(later(format!("{method}: Slack answered {}", answer.status), true));
@@ -97,8 +167,12 @@ impl Api {
             return Ok(said);
         }
         match said.get("error").and_then(Value::as_str).unwrap_or("no_reason") {
-            "ratelimited" | "rate_limited" => Err(CallError::Unsent(Unsent::Limited(answer.retry_after.unwrap_or(COME_BACK)))),
+            "ratelimited" | "rate_limited" => Err(limited()),
             word if PASSING.contains(&word) => Err(later(format!("{method}: {word}"), true)),
+            word if OF_THE_TOKEN.contains(&word) => {
+                self.token.refused(&token).await;
+                Err(CallError::Unsent(Unsent::Mendable(format!("Slack refuses the token: {word}"))))
+            }
             word => Err(CallError::Refused(crate::text::cut(&crate::text::safe(word), 100))),
         }
     }
@@ -113,6 +187,17 @@ fn encoded(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_is_wrong_with_the_message_itself_is_given_up_at_once() {
+        let unsent = |word: &str| Unsent::from(CallError::Refused(word.to_owned()));
+        for word in OF_THE_MESSAGE {
+            assert!(matches!(unsent(word), Unsent::Never(why) if why.contains(word)));
+        }
+        for word in ["missing_scope", "not_in_channel", "channel_not_found", "is_archived", "org_login_required", "of_tomorrow"] {
+            assert!(matches!(unsent(word), Unsent::Mendable(why) if why.contains(word)), "{word}");
+        }
+    }
 
     #[test]
     fn a_value_of_a_form_stays_one_value() {

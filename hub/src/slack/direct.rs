@@ -41,8 +41,7 @@ impl Direct {
             Address::Mail(mail) => self.user(mail).await?,
         };
         let body = json!({ "channel": channel, "text": card.text, "blocks": card.blocks, "unfurl_links": false, "unfurl_media": false });
-        self.client.turn(&channel).await;
-        self.client.call("chat.postMessage", &body).await?;
+        self.client.say("chat.postMessage", &channel, &body).await?;
         Ok(())
     }
 

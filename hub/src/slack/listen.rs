@@ -5,18 +5,23 @@ use std::sync::Arc;
 use axum::{
     Router,
     body::Bytes,
-    extract::{ConnectInfo, DefaultBodyLimit, State},
+    extract::{ConnectInfo, State},
     http::{HeaderMap, StatusCode},
     routing::post,
 };
 use serde_json::Value;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::Instant};
 
 use super::{
-    press::Desk,
+    SLACK,
+    press::{ACKNOWLEDGED, Desk},
     sign::{SIGNATURE, TIMESTAMP, check, first},
 };
-use crate::{config::notify::SecretRef, secret::Kept};
+use crate::{
+    config::notify::SecretRef,
+    listener::{self, Peer},
+    secret::Kept,
+};
 
 /// The path that Slack is told of as the app's "Request URL".
 pub(super) const PATH: &str = "/slack/interactions";
@@ -33,20 +38,12 @@ pub(super) async fn serve(desk: Arc<Desk>, listener: TcpListener, secret: Secret
     let hub = Arc::clone(&desk.hub);
     let secret = Kept::new(secret, hub.sessions.clone(), hub.config.hub.home_region.clone());
     let door = Arc::new(Door { desk, secret });
-    let router = Router::new().route(PATH, post(take)).layer(DefaultBodyLimit::max(MOST)).with_state(door);
-    let service = router.into_make_service_with_connect_info::<std::net::SocketAddr>();
-    let stop = hub.stop.clone();
-    if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(async move { stop.cancelled().await }).await {
-        tracing::error!(%error, "what listens for Slack ended");
-    }
+    let router = Router::new().route(PATH, post(take)).with_state(door);
+    listener::serve(SLACK, listener, router, MOST, hub.stop.clone()).await;
 }
 
-async fn take(
-    State(door): State<Arc<Door>>,
-    ConnectInfo(from): ConnectInfo<std::net::SocketAddr>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> StatusCode {
+async fn take(State(door): State<Arc<Door>>, ConnectInfo(peer): ConnectInfo<Peer>, headers: HeaderMap, body: Bytes) -> StatusCode {
+    let until = Instant::now() + ACKNOWLEDGED;
     let secret = match door.secret.get().await {
         Ok(secret) => secret,
         Err(why) => {
@@ -56,7 +53,7 @@ async fn take(
     };
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let (hub, now) = (&door.desk.hub, door.desk.hub.clock.now());
-    let checked = match check(secret, header(TIMESTAMP), header(SIGNATURE), &body, now) {
+    let checked = match check(&secret, header(TIMESTAMP), header(SIGNATURE), &body, now) {
         // Nothing is written but for what is Slack's.
         Ok(signed) => match first(hub.store.take_proof(&signed.signature, signed.until, now)).await {
             Ok(first) => first,
@@ -68,12 +65,12 @@ async fn take(
         Err(forged) => Err(forged),
     };
     if let Err(why) = checked {
-        door.desk.keeper.turn_away(&from.to_string(), "a request to Slack's door", &why.to_string()).await;
+        door.desk.keeper.turn_away(&peer.address.to_string(), "a request to Slack's door", &why.to_string()).await;
         return StatusCode::UNAUTHORIZED;
     }
     let Some(payload) = payload(&body) else { return StatusCode::BAD_REQUEST };
-    // Slack waits for three seconds, and the answer goes to the person another way.
-    tokio::spawn(async move { door.desk.take(&payload).await });
+    // The answer goes to the person another way.
+    door.desk.take(payload, None, until).await;
     StatusCode::OK
 }
 

@@ -13,14 +13,16 @@ use super::{
 use crate::{
     config::notify::{Route, Slack},
     driver::Hub,
-    journal::outbox::{Due, Place},
+    journal::outbox::{Due, Place, Thread},
     notify::{self, Unsent},
 };
 
 /// What the metadata of a message is called, by which it is found again.
 pub(crate) const METADATA: &str = "cordon_notice";
-/// How many messages are looked through for one that may have come through.
+/// How many messages are looked through at a time for one that may have come through.
 const LOOKED: &str = "200";
+/// How often at most: 2,000 messages.
+const LOOKS: usize = 10;
 
 /// Posts to Slack.
 #[derive(Debug)]
@@ -57,9 +59,10 @@ impl Poster {
                     NoticeKind::Asks => card::question(&view, &entries, &due.notice, hub.clock.now()),
                     _ => card::outcome(&view, &entries, &due.notice),
                 };
-                let channel = thread.as_ref().map_or_else(|| self.channel(&view), |thread| &thread.channel);
+                let root = thread.as_ref().map(|thread| &thread.root);
+                let channel = root.map_or_else(|| self.channel(&view), |root| &root.channel);
                 let key = format!("{}/{}", due.notice.run, due.notice.key);
-                let place = self.post(channel, thread.as_ref(), due, &key, due.notice.at, &card).await?;
+                let place = self.post(channel, root, due, &key, due.notice.at, &card).await?;
                 hub.store.outbox_placed(due.slip, &place).await?;
                 place
             }
@@ -78,10 +81,11 @@ impl Poster {
         Ok(hub.store.outbox_placed(due.slip, &place).await?)
     }
 
-    /// Draws the first card of a thread anew, where something else in it has changed.
-    async fn head(&self, thread: Option<Place>, changed: &Place, view: &View) -> Result<(), Unsent> {
+    /// Draws the first card of a thread anew, where something else in it has changed. Where the detection could not be told another message is
+    /// the first one, a question with its buttons say: that stays what it is.
+    async fn head(&self, thread: Option<Thread>, changed: &Place, view: &View) -> Result<(), Unsent> {
         match thread {
-            Some(root) if root != *changed => self.update(&root, &card::detected(view)).await,
+            Some(Thread { root, detected: true }) if root != *changed => self.update(&root, &card::detected(view)).await,
             _ => Ok(()),
         }
     }
@@ -112,8 +116,7 @@ impl Poster {
         if let (Some(thread), Some(fields)) = (thread, body.as_object_mut()) {
             fields.insert("thread_ts".to_owned(), json!(thread.ts));
         }
-        self.client.turn(channel).await;
-        let said = self.client.call("chat.postMessage", &body).await?;
+        let said = self.client.say("chat.postMessage", channel, &body).await?;
         let text = |key: &str| said.get(key).and_then(Value::as_str).map(str::to_owned);
         match (text("channel"), text("ts")) {
             (Some(channel), Some(ts)) => Ok(Place { channel, ts }),
@@ -136,37 +139,52 @@ impl Poster {
         Ok(bot.await?.as_deref())
     }
 
-    /// Looks for a message whose answer was lost.
+    /// Looks for a message whose answer was lost, page by page: a channel's messages come the newest first, a thread's the oldest first
+    /// (<https://docs.slack.dev/reference/methods/conversations.history>, <https://docs.slack.dev/reference/methods/conversations.replies>).
     async fn find(&self, channel: &str, thread: Option<&Place>, at: Timestamp, key: &str) -> Result<Option<Place>, Unsent> {
         let Some(bot) = self.bot().await? else { return Ok(None) };
         let oldest = at.as_second().saturating_sub(300).to_string();
-        let mut fields = vec![("channel", channel), ("include_all_metadata", "true"), ("limit", LOOKED), ("oldest", &oldest)];
-        let method = match thread {
-            Some(thread) => {
-                fields.push(("ts", &thread.ts));
-                "conversations.replies"
+        let mut cursor = String::new();
+        for _ in 0..LOOKS {
+            let mut fields = vec![("channel", channel), ("include_all_metadata", "true"), ("limit", LOOKED), ("oldest", &oldest)];
+            fields.extend((!cursor.is_empty()).then_some(("cursor", cursor.as_str())));
+            let method = match thread {
+                Some(thread) => {
+                    fields.push(("ts", &thread.ts));
+                    "conversations.replies"
+                }
+                None => "conversations.history",
+            };
+            let said = match self.client.ask(method, &fields).await {
+                Ok(said) => said,
+                // Without the right to look, telling twice is better than not at all.
+                Err(CallError::Refused(word)) => {
+                    tracing::warn!(%word, method, "Slack does not let the app look for its own message, so one may come twice: give it channels:history");
+                    return Ok(None);
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let messages = said.get("messages").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+            let found = messages.iter().find(|message| is_ours(message, bot, key));
+            if let Some(ts) = found.and_then(|message| message.get("ts")).and_then(Value::as_str) {
+                return Ok(Some(Place { channel: channel.to_owned(), ts: ts.to_owned() }));
             }
-            None => "conversations.history",
-        };
-        let said = match self.client.ask(method, &fields).await {
-            Ok(said) => said,
-            // Without the right to look, telling twice is better than not at all.
-            Err(CallError::Refused(word)) => {
-                tracing::warn!(%word, method, "Slack does not let the app look for its own message, so one may come twice: give it channels:history");
+            cursor = said.pointer("/response_metadata/next_cursor").and_then(Value::as_str).unwrap_or_default().to_owned();
+            if cursor.is_empty() {
                 return Ok(None);
             }
-            Err(error) => return Err(error.into()),
-        };
-        let messages = said.get("messages").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-        let found = messages.iter().find(|message| is_ours(message, bot, key));
-        let ts = found.and_then(|message| message.get("ts")).and_then(Value::as_str);
-        Ok(ts.map(|ts| Place { channel: channel.to_owned(), ts: ts.to_owned() }))
+        }
+        tracing::warn!(
+            key,
+            channel,
+            "a message that may have come through is not among the many that were looked through: it may come twice"
+        );
+        Ok(None)
     }
 
     async fn update(&self, place: &Place, card: &Card) -> Result<(), Unsent> {
         let body = json!({ "channel": place.channel, "ts": place.ts, "text": card.text, "blocks": card.blocks });
-        self.client.turn(&place.channel).await;
-        match self.client.call("chat.update", &body).await {
+        match self.client.say("chat.update", &place.channel, &body).await {
             Ok(_) => Ok(()),
             // Somebody deleted it: there is nothing left to be pressed.
             Err(CallError::Refused(word)) if word == "message_not_found" => Ok(()),

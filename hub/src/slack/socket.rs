@@ -2,16 +2,20 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures::{SinkExt as _, StreamExt as _};
+use futures::{SinkExt as _, StreamExt as _, stream::FuturesUnordered};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
+    time::{Instant, timeout_at},
 };
 use tokio_rustls::TlsConnector;
 use tokio_tungstenite::{WebSocketStream, tungstenite::Message};
 
-use super::{client::Api, press::Desk};
+use super::{
+    client::Api,
+    press::{ACKNOWLEDGED, Desk},
+};
 use crate::{config::notify::SecretRef, notify, serve::wait};
 
 /// How long a connection may take to come up.
@@ -89,10 +93,24 @@ async fn encrypted(host: &str, stream: TcpStream) -> Result<impl Stream + 'stati
     TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(|error| format!("{host}: {error}"))
 }
 
-/// Takes envelopes until the connection ends. Each is acknowledged first: what comes of it goes to the person another way.
+/// Takes envelopes until the connection ends. Each is acknowledged when the journal has it, or before Slack gives up waiting: what comes of it
+/// goes to the person another way. One that was not acknowledged comes again, and is known again.
 async fn listen(desk: &Arc<Desk>, socket: &mut Socket) {
+    let mut taken = FuturesUnordered::new();
+    let mut dead = Instant::now() + SILENCE;
     loop {
-        let message = match tokio::time::timeout(SILENCE, socket.next()).await {
+        let message = tokio::select! {
+            message = timeout_at(dead, socket.next()) => message,
+            Some(id) = taken.next() => {
+                let id: String = id;
+                if let Err(error) = socket.send(Message::text(json!({ "envelope_id": id }).to_string())).await {
+                    return tracing::warn!(%error, "an envelope of Slack's cannot be acknowledged");
+                }
+                continue;
+            }
+        };
+        dead = Instant::now() + SILENCE;
+        let message = match message {
             Ok(Some(Ok(message))) => message,
             Ok(Some(Err(error))) => return tracing::debug!(%error, "Slack's connection broke"),
             Ok(None) | Err(_) => return,
@@ -103,19 +121,18 @@ async fn listen(desk: &Arc<Desk>, socket: &mut Socket) {
             }
             continue;
         };
-        let Ok(envelope) = serde_json::from_str::<Value>(&text) else { continue };
-        if envelope.get("type").and_then(Value::as_str) == Some("disconnect") {
+        let Ok(mut envelope) = serde_json::from_str::<Value>(&text) else { continue };
+        let kind = envelope.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
+        if kind == "disconnect" {
             return;
         }
-        let Some(id) = envelope.get("envelope_id").and_then(Value::as_str) else { continue };
-        if let Err(error) = socket.send(Message::text(json!({ "envelope_id": id }).to_string())).await {
-            return tracing::warn!(%error, "an envelope of Slack's cannot be acknowledged");
-        }
-        if envelope.get("type").and_then(Value::as_str) == Some("interactive")
-            && let Some(payload) = envelope.get("payload").cloned()
-        {
-            let desk = Arc::clone(desk);
-            tokio::spawn(async move { desk.take(&payload).await });
-        }
+        let Some(id) = envelope.get("envelope_id").and_then(Value::as_str).map(str::to_owned) else { continue };
+        let payload = envelope.get_mut("payload").map(Value::take).filter(|_| kind == "interactive");
+        taken.push(async move {
+            if let Some(payload) = payload {
+                desk.take(payload, Some(format!("slack:envelope:{id}")), Instant::now() + ACKNOWLEDGED).await;
+            }
+            id
+        });
     }
 }

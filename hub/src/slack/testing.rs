@@ -18,11 +18,16 @@ pub(crate) fn view() -> View {
 
 /// A run that asks to close the port, and its question.
 pub(crate) fn asking(title: &str) -> (Run, Notice) {
+    asking_of(title, 1)
+}
+
+/// The same of so many persons.
+pub(crate) fn asking_of(title: &str, people: u8) -> (Run, Notice) {
     let mut run = Run::open_titled(Mode::Ask, title);
     let digest = run.planned("close-ingress", closing());
     let before = Standing::of(&run.view());
     let expires = expires(&run);
-    run.add(Entry::Asked { step: step("close-ingress"), digest, why: "mode ask".into(), expires, people: 1 });
+    run.add(Entry::Asked { step: step("close-ingress"), digest, why: "mode ask".into(), expires, people });
     let notice = notices(&before, &run.view(), false).into_iter().find(|notice| notice.kind == NoticeKind::Asks);
     (run, notice.unwrap())
 }

@@ -1,10 +1,11 @@
 //! Several findings of one incident.
 
+use futures::executor::block_on;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::{
-    Entry, FindingNote, StepState, View,
+    Entry, FindingNote, Person, StepState, View,
     history::{Fate, Lab, Move},
 };
 use crate::{
@@ -203,4 +204,35 @@ fn a_question_goes_on_through_a_later_finding_that_changes_nothing_of_its_plan()
     while lab.step(Fate::Well) {}
     let of_first = lab.view(lab.runs[0]).step(&StepKey::first("first")).unwrap().clone();
     assert!(matches!(of_first.state, StepState::Asked { escalated: true, .. }), "{of_first:?}");
+}
+
+#[test]
+fn a_claim_that_was_let_go_of_is_held_again_where_the_change_is_in_effect_after_all() {
+    let mut lab = Lab::new(Mode::Act);
+    lab.arrive(0, false, false, false);
+    let run = lab.runs[0];
+    let first = |lab: &Lab| lab.view(run).latest("first").unwrap().clone();
+    while !matches!(first(&lab).state, StepState::Broken { .. }) {
+        assert!(lab.step(Fate::LostAnswer));
+    }
+    let claims = |lab: &Lab| {
+        let key = first(lab).claims[0].key.clone();
+        block_on(lab.journal.with(move |tx| tx.claims(&key))).unwrap().len()
+    };
+    // It is not there, and fails for good: nothing of it is held.
+    lab.world.clear();
+    lab.now += SignedDuration::from_secs(2);
+    while first(&lab).state != StepState::Reapply {
+        assert!(lab.step(Fate::Well));
+    }
+    let failed = Entry::Failed { step: StepKey::first("first"), code: "denied".into(), why: "toy".into() };
+    lab.append(run, vec![failed]).unwrap();
+    assert_eq!(claims(&lab), 0);
+    // Somebody did it by hand, and a person has it looked at again.
+    lab.world.insert("a".into(), "theirs".into());
+    lab.append(run, vec![Entry::Released { step: Some(StepKey::first("first")), by: Person("ann".into()) }]).unwrap();
+    while first(&lab).state != StepState::InEffect {
+        assert!(lab.step(Fate::Well));
+    }
+    assert_eq!(claims(&lab), 1);
 }

@@ -130,6 +130,17 @@ fn a_share_is_of_the_members_that_were_in_service_and_replacements_do_not_hide_w
 }
 
 #[test]
+fn each_group_is_held_against_its_own_share() {
+    let (mut tables, here) = (Tables::default(), place(A, &[]));
+    let budgets = [budget(Scope::EachAccount, 24, Counts::InService, 33)];
+    charge_all(&mut tables, &here, &[out("x", "i-1", 2), out("y", "i-2", 4)], at(0));
+    // Of x nothing more is taken, though it is over its share already; y would be over it with a second of four.
+    let why = spent(&mut tables, &budgets, &here, &[out("x", "i-1", 2), out("y", "i-1", 4)], at(1)).unwrap().unwrap();
+    assert!(why.contains("25 % of y") && why.contains("50 %"), "{why}");
+    assert_eq!(spent(&mut tables, &budgets, &here, &[out("x", "i-1", 2)], at(1)).unwrap(), None);
+}
+
+#[test]
 fn a_share_of_a_group_that_was_scaled_in_is_of_what_it_is_now_and_what_was_taken_before() {
     let (mut tables, here) = (Tables::default(), place(A, &[]));
     let budgets = [budget(Scope::EachAccount, 24, Counts::InService, 20)];

@@ -113,6 +113,9 @@ impl Sessions {
         for secret in ["SecretAccessKey", "SessionToken"] {
             wire::element(answer, secret).iter().for_each(|secret| crate::secrets::remember(secret));
         }
+        if let Some(secret) = wire::element(answer, "SecretAccessKey") {
+            crate::secrets::remember_key(&key, &secret);
+        }
         let text = |name: &str| parsed.params.get(name).and_then(Value::as_str).map(str::to_owned);
         let inline = text("Policy").and_then(|text| serde_json::from_str(&text).ok());
         let mut policies = managed;

@@ -131,6 +131,72 @@ async fn a_typo_in_the_configuration_is_shown_at_its_place_with_what_was_meant()
     assert!(world.gateway().ledger().all().is_empty() && !world.settings.state_dir.exists());
 }
 
+/// Whether the hub's role may assume no role.
+async fn locked_out(world: &World) -> bool {
+    let of = json!({"RoleName": "CordonHub"});
+    let named = world.hand(&world.organization.security, "iam", "list_role_policies", of).await["PolicyNames"].clone();
+    named.as_array().unwrap().contains(&json!("CordonFrozen"))
+}
+
+#[tokio::test]
+async fn a_hard_freeze_locks_the_hubs_role_out_also_where_the_journal_cannot_be_opened() {
+    let mut world = World::new().await;
+    let operator = crate::people::person(&mut world, "Olga", &["operator"]).await;
+    let (folder, role) = (world.settings.state_dir.clone(), world.organization.hub_role());
+    let freeze = async |why: &str| operator.run(&["freeze", "--hard", "--why", why], "").await.unwrap();
+    let damaged = || {
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("journal.db"), "no database at all\n".repeat(1_000)).unwrap();
+    };
+    let no_folder = || {
+        std::fs::remove_dir_all(&folder).unwrap();
+        std::fs::write(&folder, "a file").unwrap();
+    };
+    let cases: [(&str, &dyn Fn()); 2] = [("damaged", &damaged), ("no folder", &no_folder)];
+    for (what, harm) in cases {
+        harm();
+        let frozen = freeze(what).await;
+        crate::respond::world::assert_no_panic(&frozen);
+        assert!(frozen.code == Some(1) && frozen.stdout.is_empty(), "{what}: {frozen:?}");
+        for part in ["may assume no role any more", &format!("{role} is locked out, but no freeze is written: "), "journal.db"] {
+            assert!(frozen.stderr.contains(part), "{what}: {part}: {}", frozen.stderr);
+        }
+        assert!(locked_out(&world).await, "{what}");
+        let delete = json!({"RoleName": "CordonHub", "PolicyName": "CordonFrozen"});
+        world.hand(&world.organization.security, "iam", "delete_role_policy", delete).await;
+    }
+}
+
+#[tokio::test]
+async fn a_hard_freeze_without_a_configuration_says_what_to_do_by_hand() {
+    let world = World::new().await;
+    let right = world.organization.config_toml(&world.settings);
+    let role = format!("role = \"{}\"\n", world.organization.hub_role());
+    let command = |name: &str| format!("`aws iam put-role-policy --role-name {name} --policy-name CordonFrozen --policy-document '");
+    for (wrong, name) in [
+        (right.replace("state_dir", "state_dri"), "CordonHub"),
+        (right.replace("[hub]", "[hub"), "CordonHub"),
+        (right.replace("[hub]", "[hub").replace(&role, ""), "NAME"),
+        (right.replace("[hub]", "[hub").replace("CordonHub\"\n", "Cordon;reboot\"\n"), "NAME"),
+    ] {
+        let output = world.cordon.configured(&wrong).unwrap().run(&["freeze", "--hard", "--why", "x"], "").await.unwrap();
+        crate::respond::world::assert_no_panic(&output);
+        assert_eq!(output.code, Some(2), "{output:?}");
+        for part in ["cordon.toml:", "nothing is frozen, as the configuration cannot be read; by hand", &command(name)] {
+            assert!(output.stderr.contains(part), "{part}: {}", output.stderr);
+        }
+        // What is to be typed there is what Cordon would have put.
+        let document = output.stderr.split_once("--policy-document '").and_then(|(_, rest)| rest.split_once('\'')).unwrap().0;
+        let document: Value = serde_json::from_str(document).unwrap();
+        assert_eq!((&document["Statement"][0]["Effect"], &document["Statement"][0]["Action"]), (&json!("Deny"), &json!("sts:AssumeRole")));
+        let soft = world.cordon(&["freeze", "--why", "x"], "").await;
+        assert!(soft.code == Some(2) && !soft.stderr.contains("aws iam"), "{soft:?}");
+    }
+    let missing = world.cordon(&["freeze", "--hard", "--why", "x", "--config", "/nowhere/cordon.toml"], "").await;
+    assert!(missing.code == Some(2) && missing.stderr.contains(&command("NAME")), "{missing:?}");
+    assert!(world.gateway().ledger().all().is_empty());
+}
+
 /// An event of 10 MB is an event: whatever somebody put into it changes nothing about it.
 #[tokio::test]
 async fn an_event_of_ten_megabytes_is_answered_and_one_over_the_limit_is_rejected_unheld() {

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use cordon_lab::{MovedClock, Running};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::{
@@ -13,6 +14,16 @@ use crate::{
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const HOUR: i64 = 3_600;
+
+/// The same finding as it would have been written so many seconds before: what is of the future is not believed.
+pub(crate) fn earlier(native: &Value, seconds: i64) -> Value {
+    let mut native = native.clone();
+    for place in ["/createdAt", "/updatedAt", "/service/eventFirstSeen", "/service/eventLastSeen"] {
+        let at: Timestamp = text(&native, place).parse().unwrap();
+        *native.pointer_mut(place).unwrap() = format!("{:.3}", at - SignedDuration::from_secs(seconds)).into();
+    }
+    native
+}
 
 /// The incident, once it fits.
 async fn until(world: &World, service: &Running, run: &str, fits: impl Fn(&Value) -> bool) -> Value {

@@ -3,10 +3,16 @@
 
 use std::time::{Duration, Instant};
 
-use cordon_lab::Settings;
+use cordon_lab::{
+    MovedClock, Settings,
+    organization::finding::{Part, brute_force},
+};
 use serde_json::json;
 
-use crate::respond::world::{HOME, World, hold, id, state, step, text};
+use crate::{
+    clock::earlier,
+    respond::world::{ATTACKER, HOME, World, hold, id, members, state, step, text},
+};
 
 /// One change, and nothing that waits.
 const CLOSE: &str = r#"
@@ -150,4 +156,50 @@ async fn a_finding_does_not_join_an_incident_that_is_closed_but_still_looked_at(
     // Each may be undone, in any order.
     let undone = world.incident(&["incident", "undo", &id(&second), "--step", "close-ingress", "--yes"]).await;
     assert_eq!(state(&undone), "undone", "{undone:#}");
+}
+
+/// Of the playbook as it is shipped, at its own times.
+#[tokio::test]
+async fn an_hour_later_all_is_well_and_a_day_later_what_somebody_reverted_is_told_with_who_manages_it() {
+    const HOUR: i64 = 3_600;
+    let mut world = World::with(members(1, &[HOME]), |settings| Settings { poll_every: "1h".to_owned(), ..settings }).await;
+    let clock = MovedClock::new().unwrap();
+    world.cordon = clock.on(&world.cordon);
+    // Each program is started at its time: a clock that jumps ends the lease of whoever drives.
+    clock.set(-24 * HOUR - 120).unwrap();
+    let instance = world.instance("web").await;
+    let group = instance.groups[0].clone();
+    let tags = json!({"Resources": [group], "Tags": [{"Key": "ManagedBy", "Value": "terraform"}]});
+    world.hand(&instance.account, "ec2", "create_tags", tags).await;
+    let finding = earlier(&brute_force(&instance, ATTACKER, Part::Target), 24 * HOUR + 120);
+    let done = world.one(&world.event(&finding)).await;
+    assert_eq!(step(&done, "close-ingress")["state"], "applied", "{done:#}");
+    let run = id(&done);
+    let reported = async || world.cordon(&["incident", "report", &run], "").await.stdout;
+    assert!(!reported().await.contains("looked at again"));
+
+    clock.set(-23 * HOUR).unwrap();
+    let mut running = world.cordon.spawn(&["serve"]).unwrap();
+    until(&world, &run, "looked at again after 1h: still in effect", &mut running).await;
+    running.terminate();
+    assert_eq!(running.wait(Duration::from_secs(20)).await, Some(0), "{}", running.log());
+    let hour = reported().await;
+    assert!(!hour.contains("after 24h") && !hour.contains("reverted"), "{hour}");
+
+    let rule = json!({"GroupId": group, "IpPermissions": [
+        {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
+    ]});
+    world.hand(&instance.account, "ec2", "authorize_security_group_ingress", rule).await;
+    clock.set(0).unwrap();
+    let mut running = world.cordon.spawn(&["serve"]).unwrap();
+    until(&world, &run, "looked at again after 24h: reverted", &mut running).await;
+    running.terminate();
+    assert_eq!(running.wait(Duration::from_secs(20)).await, Some(0), "{}", running.log());
+    let shown = world.incident(&["incident", "show", &run]).await;
+    let reverted = hold(&shown, "reverted");
+    for words in [format!("security-group/{group}"), "managed by Terraform (tag `ManagedBy`)".to_owned()] {
+        assert!(text(reverted, "/why").contains(&words), "{words}: {reverted:#}");
+    }
+    assert!(world.open(&instance, 22).await, "it is told, and not changed again");
+    assert_eq!(world.cordon(&["audit", "verify"], "").await.code, Some(0));
 }

@@ -203,3 +203,53 @@ async fn the_yes_of_somebody_who_left_or_has_lost_the_role_counts_no_more_and_th
     assert!(text(step(&done, "close-ingress"), "/reason").starts_with("Ben and Lab Operator said yes"), "{done:#}");
     assert!(!world.open(&instance, 22).await);
 }
+
+/// The service's first look at freezes, and that after a thaw, hang; nobody waits for them but what was frozen.
+#[tokio::test]
+async fn a_yes_is_answered_while_organizations_hangs_after_a_thaw_and_what_was_frozen_goes_on_once_it_answers() {
+    let mut world = asking().await;
+    world.set(|settings| settings.attempt_timeout = "12s".to_owned());
+    let (web, twin) = (world.instance("web").await, world.instance("twin").await);
+    let (run, frozen) = (id(&world.one(&world.attack(&web)).await), id(&world.one(&world.attack(&twin)).await));
+    let done = async |arguments: &[&str]| {
+        let output = world.cordon(arguments, "").await;
+        assert_eq!(output.code, Some(0), "{output:?}");
+        output
+    };
+    done(&["freeze", "--ou", "Root/Workloads", "--why", "a drill"]).await;
+    let grant = |run| ["approval", "grant", run, "--step", "close-ingress", "--yes", "--format", "json"];
+    let held = one(&done(&grant(frozen.as_str())).await);
+    assert_eq!(text(hold(&held, "frozen"), "/release"), "cordon thaw --ou Root/Workloads", "{held:#}");
+
+    let matching = Match { service: Some("organizations".to_owned()), ..Match::default() };
+    world.gateway().faults().add(Fault::new(matching, Action::Hang));
+    let mut service = serving(&world).await;
+    let until = Instant::now() + PATIENCE;
+    let hangs = || world.gateway().faults().list()[0].done;
+    while hangs() == 0 {
+        assert!(Instant::now() < until, "{}", service.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    done(&["thaw", "--ou", "Root/Workloads", "--yes"]).await;
+    let journal = rusqlite::Connection::open(world.settings.state_dir.join("journal.db")).unwrap();
+    let answered = || -> i64 { journal.query_row("SELECT count(*) FROM requests WHERE ok = 1", [], |row| row.get(0)).unwrap() };
+    let (before, begun) = (answered(), Instant::now());
+    let mut yes = world.cordon.spawn(&grant(run.as_str())).unwrap();
+    while answered() == before {
+        assert!(begun.elapsed() < Duration::from_secs(8), "{}\n{}", yes.log(), service.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(world.open(&web, 22).await && world.open(&twin, 22).await, "who is above the account is not known yet");
+    world.gateway().faults().clear();
+    let until = Instant::now() + PATIENCE;
+    while world.open(&web, 22).await || world.open(&twin, 22).await {
+        assert!(Instant::now() < until, "{}", service.log());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert!(service.log().contains("is thawed"), "{}", service.log());
+    let report = world.cordon(&["incident", "report", &frozen], "").await.stdout;
+    assert!(report.contains("had what was frozen looked at again"), "{report}");
+    assert_eq!(yes.wait(PATIENCE).await, Some(0), "{}", yes.log());
+    service.terminate();
+    assert_eq!(service.wait(PATIENCE).await, Some(0), "{}", service.log());
+}

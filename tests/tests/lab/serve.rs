@@ -242,7 +242,8 @@ async fn the_poll_reads_guardduty_in_each_region_and_copies_of_a_finding_are_one
         world.organization.know(native).await.unwrap();
         world.organization.emit(&event(&world.organization.security, native)).await.unwrap();
     }
-    let until = Instant::now() + PATIENCE;
+    // The next poll begins up to half a minute from now.
+    let until = Instant::now() + PATIENCE * 2;
     let changes = world.changes().len();
     while polls() < before + 2 {
         assert!(Instant::now() < until, "{}", service.log());

@@ -3,10 +3,14 @@
 
 #[path = "slack/approve.rs"]
 mod approve;
+#[path = "slack/mended.rs"]
+mod mended;
 #[path = "slack/outbox.rs"]
 mod outbox;
 #[path = "slack/pages.rs"]
 mod pages;
+#[path = "slack/press.rs"]
+mod press;
 
 use std::{
     collections::BTreeSet,

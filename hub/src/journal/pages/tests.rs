@@ -88,6 +88,17 @@ async fn a_page_that_waits_is_due_again_and_lets_none_pass() {
     assert_eq!(store.page_next("slack").await.unwrap(), Some(after(60)));
     let again = store.page_due("slack", after(60)).await.unwrap().unwrap();
     assert_eq!((again.notice.why.as_str(), again.tries, again.unsure), ("one", 1, true));
+    // Only where it is refused for what a person may mend does a try count beyond those that the pause grows for.
+    for _ in 0..9 {
+        store.outbox_begun(due.slip).await.unwrap();
+        store.outbox_again(due.slip, after(60), false, "down").await.unwrap();
+    }
+    for _ in 0..3 {
+        store.outbox_begun(due.slip).await.unwrap();
+        store.outbox_refused(due.slip, after(60), true, "invalid_auth").await.unwrap();
+    }
+    let refused = store.page_due("slack", after(60)).await.unwrap().unwrap();
+    assert_eq!((refused.tries, refused.unsure), (crate::journal::outbox::PACED + 3, true));
     let place = crate::journal::outbox::Place { channel: "C0".into(), ts: "1.2".into() };
     store.outbox_placed(again.slip, &place).await.unwrap();
     let placed = store.page_due("slack", after(60)).await.unwrap().unwrap();

@@ -5,10 +5,13 @@ use cordon_shared::{
     notice::{Standing, notices},
 };
 
-use super::*;
+use super::{
+    parts::{clip, size},
+    *,
+};
 use crate::{
     report::fixture::{Run, closing, step},
-    slack::testing::{alarm, asking, by_a_person, escalated, expires, notice, unreadable},
+    slack::testing::{alarm, asking, asking_of, by_a_person, escalated, expires, notice, unreadable},
 };
 
 fn all(card: &Card) -> String {
@@ -22,6 +25,7 @@ fn buttons(card: &Card) -> Vec<&Value> {
 /// The limits of Block Kit, for any card.
 fn fits(card: &Card) {
     assert!(card.blocks.len() <= 50, "{}", card.blocks.len());
+    assert!(size(&Value::from(card.blocks.clone())) <= parts::MOST, "{}", size(&Value::from(card.blocks.clone())));
     let length = |text: &Value| text["text"].as_str().unwrap().encode_utf16().count();
     for block in &card.blocks {
         match block["type"].as_str().unwrap() {
@@ -53,6 +57,7 @@ fn a_question_shows_difference_reach_and_two_buttons_bound_to_the_plan() {
     assert_eq!(buttons.iter().map(|button| button["action_id"].as_str().unwrap()).collect::<Vec<_>>(), [APPROVE, DENY]);
     let bound: Value = serde_json::from_str(buttons[0]["value"].as_str().unwrap()).unwrap();
     assert_eq!(bound["digest"].as_str(), asked.digest.as_deref());
+    assert_eq!(bound["expires"], serde_json::to_value(asked.expires).unwrap(), "which question it is");
     assert_eq!((bound["step"].as_str(), bound["run"].as_str()), (Some("close-ingress"), Some(run.id.to_string().as_str())));
     let text = all(&card);
     assert!(text.contains("Blast radius") && text.contains("What would be changed") && text.contains("security-group/sg-0aa"), "{text}");
@@ -93,6 +98,19 @@ fn a_question_that_was_answered_expired_or_asked_anew_has_no_buttons_and_says_so
     run.add(Entry::AskExpired { step: step("close-ingress") });
     let card = question(&run.view(), &run.entries, &asked, run.now);
     assert!(buttons(&card).is_empty() && all(&card).contains("*Expired*: nobody answered in time"), "{card:?}");
+}
+
+#[test]
+fn a_question_to_two_says_so_and_who_said_yes_before_it_was_drawn() {
+    let (run, asked) = asking("t");
+    assert!(!all(&question(&run.view(), &run.entries, &asked, run.now)).contains("persons"));
+    let (mut run, asked) = asking_of("t", 2);
+    let (key, digest, expires) = (step("close-ingress"), asked.digest.clone().unwrap(), expires(&run));
+    let card = |run: &Run| question(&run.view(), &run.entries, &asked, run.now);
+    assert!(all(&card(&run)).contains("*2 persons* are asked\""), "{:?}", card(&run));
+    run.add(Entry::Approved { step: key, digest, by: Person("Ann".into()), expires, identity: "slack:U0ANN".into() });
+    assert!(all(&card(&run)).contains("*2 persons* are asked; so far: `Ann`") && buttons(&card(&run)).len() == 2, "{:?}", card(&run));
+    fits(&card(&run));
 }
 
 #[test]
@@ -144,6 +162,48 @@ fn nothing_of_a_text_means_anything_in_slack_and_no_text_is_too_long() {
             }
         }
     }
+}
+
+#[test]
+fn a_long_report_is_cut_list_by_list_to_what_slack_takes_and_says_what_shows_the_rest() {
+    let mut run = Run::open_titled(Mode::Act, &"🙂".repeat(5_000));
+    let mut plan = closing();
+    let one = plan.changes[0].clone();
+    let many = |n: usize| cordon_shared::plan::Change { attribute: format!("a{n}"), before: Value::from("x".repeat(9_000)), ..one.clone() };
+    plan.changes = (0..200).map(many).collect();
+    run.applied("close-ingress", plan);
+    for n in 0..200 {
+        let hold = cordon_shared::engine::Hold { code: format!("c{n}"), why: "w".repeat(2_000) };
+        run.add(Entry::Held { step: None, hold });
+    }
+    let view = run.view();
+    let told = Notice { why: "<".repeat(3_000), ..notice(NoticeKind::Closed) };
+    let card = outcome(&view, &run.entries, &told);
+    fits(&card);
+    let text = all(&card);
+    let rest = format!("more: `cordon incident report {}`", view.run);
+    for wanted in ["What happened", "What was changed", "How to undo", "cordon incident undo"] {
+        assert!(text.contains(wanted), "{wanted}: {text}");
+    }
+    assert!(text.contains(&rest) && size(&Value::from(card.blocks.clone())) > 8_000, "{text}");
+    let last = card.blocks.last().unwrap();
+    assert!(last["type"] == "context" && last.to_string().contains("cordon incident report"), "{last}");
+    fits(&detected(&view));
+}
+
+#[test]
+fn short_lists_leave_their_room_to_long_ones() {
+    let list = |lines: usize| Part::List("Heading", vec!["x".repeat(300); lines]);
+    let shown = |card: &Card| -> Vec<usize> {
+        card.blocks.iter().skip(1).map(|block| block["text"]["text"].as_str().unwrap().matches('•').count()).collect()
+    };
+    assert_eq!(shown(&Card::new("t", vec![list(3), list(9)], "")), [3, 9]);
+    let card = Card::new("t", vec![list(1), list(50), list(50), list(50), list(50)], "cordon x");
+    fits(&card);
+    let shown = shown(&card);
+    assert!(shown[0] == 1 && shown[1..].iter().all(|lines| *lines == 7), "{shown:?}");
+    assert!(all(&card).contains("… and 43 more: `cordon x`"), "{card:?}");
+    assert_eq!(Card::new("t", vec![Part::List("Heading", Vec::new())], "").blocks.len(), 1, "an empty list is none");
 }
 
 #[test]

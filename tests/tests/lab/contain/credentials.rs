@@ -1,7 +1,7 @@
 //! Credentials that somebody else uses.
 
 use cordon_lab::{
-    Shape,
+    Settings, Shape,
     organization::{
         credential::{Stolen, misuse},
         trail::Caller,
@@ -165,6 +165,29 @@ async fn stolen_credentials_of_an_instance_are_cut_where_the_instance_is_whereve
     assert_eq!(world.described(&instance).await["MetadataOptions"]["HttpEndpoint"], "disabled");
     tokio::time::sleep(IN_FORCE).await;
     assert!(world.works(&stolen).await.is_err());
+}
+
+/// What is changed is the role; who loses its sessions is the instance.
+#[tokio::test(flavor = "multi_thread")]
+async fn to_deny_an_instance_its_sessions_asks_where_the_instance_is_in_production() {
+    let world = World::with(two_regions(), |settings| Settings { policies: None, ..settings }).await;
+    let organization = &world.organization;
+    let shape = cordon_lab::organization::InstanceShape::named("app").tagged("Environment", "production");
+    let instance = organization.instance(&world.account, HOME, &shape).await.unwrap();
+    organization.role_that_works(&instance).await.unwrap();
+    let stolen = organization.issued(&instance, &world.lab.endpoint()).await.unwrap();
+    let principal = format!("AROALAB:{}", instance.id);
+    let about = Stolen {
+        account: &world.account,
+        access_key: &stolen.access_key,
+        principal: &principal,
+        user_type: "AssumedRole",
+        user: organization.role_of(&instance),
+    };
+    let incident = world.one(&world.event(&misuse(EXFILTRATION, HOME, &about, THIEF))).await;
+    let denied = step(&incident, "deny-sessions");
+    assert!(denied["state"] == "waiting" && text(denied, "/reason").contains("`disruptive-in-production`"), "{incident:#}");
+    world.works(&stolen).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

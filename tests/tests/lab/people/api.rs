@@ -2,17 +2,19 @@
 
 use std::{
     fs,
+    io::Write as _,
     net::{TcpListener, TcpStream},
 };
 
 use cordon_lab::{organization::UserShape, slack::send};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
 
 /// A world whose service listens, and where.
-async fn listening() -> (World, String) {
+pub(crate) async fn listening() -> (World, String) {
     let mut world = asking().await;
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     world.set(|settings| {
@@ -35,7 +37,7 @@ pub(crate) fn from_afar(world: &World, cordon: &Cordon, url: &str) -> Cordon {
     far
 }
 
-async fn service(world: &World, url: &str) -> Running {
+pub(crate) async fn service(world: &World, url: &str) -> Running {
     let service = serving(world).await;
     let until = Instant::now() + PATIENCE;
     while TcpStream::connect(url.strip_prefix("http://").unwrap()).is_err() {
@@ -132,7 +134,7 @@ async fn freeze_approval_incident_and_budget_commands_talk_to_the_running_servic
 }
 
 /// A proof that the makers' own code for Python signs.
-async fn signed(world: &World, keys: &cordon_lab::hand::Credentials, purpose: &str, seconds: i64, also: &str) -> String {
+pub(crate) async fn signed(world: &World, keys: &cordon_lab::hand::Credentials, purpose: &str, seconds: i64, also: &str) -> String {
     let source = "import base64, datetime, json, os, botocore.auth\n\
         from botocore.awsrequest import AWSRequest\n\
         from botocore.credentials import Credentials\n\
@@ -171,7 +173,7 @@ fn hexed(bytes: &[u8]) -> String {
 }
 
 /// As the documentation says it.
-fn bound(account: &str, path: &str, body: &str) -> String {
+pub(crate) fn bound(account: &str, path: &str, body: &str) -> String {
     hexed(format!("cordon-api/1\n{account}\nPOST {path}\n{}", hexed(body.as_bytes())).as_bytes())
 }
 
@@ -312,4 +314,87 @@ async fn a_freeze_that_would_stop_nothing_is_refused_or_said_by_the_api_as_on_th
     assert_eq!(names, ["Workloads", "Workloads", "Wrkloads/Far", "Wrkloads/Far/Unread", "Wrkloads/Here", "Wrkloads/Here/Unread"]);
     assert_eq!(call("thaw", json!({"scope": "ou", "of": "/Workloads", "why": ""})).await, 200, "thawed as it was frozen");
     assert!(!list(&[]).await.iter().any(|line| text(line, "/of") == "Workloads"));
+}
+
+#[tokio::test]
+async fn whoever_signs_with_a_wrong_secret_is_refused_by_aws_and_remembered_and_nothing_is_changed() {
+    let (mut world, url) = listening().await;
+    let instance = world.instance("web").await;
+    let ann = world.organization.user(&world.organization.security, &UserShape::default()).await.unwrap();
+    world.set(|settings| {
+        settings.more.push_str(&format!("\n[[people]]\nname = \"Ann\"\nroles = [\"approver\"]\naws = [\"{}\"]\n", ann.arn));
+    });
+    let run = id(&world.one(&world.attack(&instance)).await);
+    let mut stolen = ann.keys[0].clone();
+    stolen.secret_key = stolen.secret_key.chars().rev().collect();
+    let asked = world.lab.hand.at(&world.lab.endpoint()).with(&stolen).call("", HOME, "sts", "get_caller_identity", json!({})).await;
+    assert_eq!(asked.unwrap_err().code, "SignatureDoesNotMatch");
+
+    let _service = service(&world, &url).await;
+    let grant = ["approval", "grant", run.as_str(), "--step", "close-ingress", "--yes", "--format", "json"];
+    let far = from_afar(&world, &world.cordon, &url);
+    let refused = far.clone().as_person(&stolen).run(&grant, "").await.unwrap();
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    for part in ["it is not proven who you are", "AWS does not take its signature", "SignatureDoesNotMatch"] {
+        assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
+    }
+    // Signed by others' code, for a call that changes something at once; and on the state folder.
+    let body = "{\"scope\":\"organization\",\"level\":\"full\",\"why\":\"a drill\"}";
+    let purpose = bound(&world.organization.security, "/v1/freeze", body);
+    let proof = signed(&world, &stolen, &purpose, 0, "").await;
+    let headers = [("content-type", "application/json"), ("cordon-proof", proof.as_str())];
+    assert_eq!(send(&format!("{url}/v1/freeze"), &headers, body.to_owned()).await.unwrap(), 401);
+    let here = world.cordon.clone().as_person(&stolen).run(&grant, "").await.unwrap();
+    assert!(here.code == Some(2) && here.stderr.contains("SignatureDoesNotMatch"), "{here:?}");
+
+    assert!(world.open(&instance, 22).await && world.writes().is_empty());
+    assert!(world.cordon(&["freeze", "list", "--all", "--format", "json"], "").await.objects().is_empty());
+    let away: Vec<Value> = world.cordon(&["audit", "turned-away", "--format", "json"], "").await.objects();
+    let at_the_api: Vec<&Value> = away.iter().filter(|entry| entry["door"] == "api").collect();
+    assert_eq!(at_the_api.len(), 2, "{away:#?}");
+    assert!(at_the_api.iter().all(|entry| text(entry, "/why").contains("AWS does not take its signature")), "{away:#?}");
+    let granted = far.as_person(&ann.keys[0]).run(&grant, "").await.unwrap();
+    assert_eq!(granted.code, Some(0), "{granted:?}");
+    assert!(!world.open(&instance, 22).await);
+}
+
+/// Half a request of a stranger's, and half a header.
+#[tokio::test]
+async fn a_stalled_request_keeps_no_service_from_ending_and_the_lease_is_given_back() {
+    let (world, url) = listening().await;
+    let mut service = service(&world, &url).await;
+    let address = url.strip_prefix("http://").unwrap();
+    let stalled: Vec<TcpStream> = ["POST /v1/x HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n", "POST /v1/x HTTP/1.1\r\n", ""]
+        .iter()
+        .map(|text| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.write_all(text.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    let journal = rusqlite::Connection::open(world.settings.state_dir.join("journal.db")).unwrap();
+    let expires = || -> i64 { journal.query_row("SELECT expires FROM lease", [], |row| row.get(0)).unwrap() };
+    assert!(expires() > 0);
+    let begun = Instant::now();
+    service.terminate();
+    assert_eq!(service.wait(Duration::from_secs(15)).await, Some(0), "{}", service.log());
+    assert_eq!(expires(), i64::MIN, "{:?}", begun.elapsed());
+    drop(stalled);
+
+    // It is told that its time is over, where the service goes on.
+    let mut service = self::service(&world, &url).await;
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"POST /v1/x HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    tokio::time::timeout(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+
+    // Who asks twice does not wait.
+    let mut half = TcpStream::connect(address).unwrap();
+    std::io::Write::write_all(&mut half, b"POST /v1/x HTTP/1.1\r\n").unwrap();
+    service.terminate();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(service.is_running());
+    service.terminate();
+    assert_eq!(service.wait(Duration::from_secs(3)).await, Some(130), "{}", service.log());
 }

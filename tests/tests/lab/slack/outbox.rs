@@ -113,13 +113,13 @@ async fn a_service_that_is_killed_between_journal_and_slack_loses_nothing_and_te
 #[tokio::test]
 async fn what_slack_refuses_is_given_up_with_the_reason_and_the_rest_is_told() {
     let world = World::new(Door::Requests, |_| {}).await;
-    world.slack.trouble([Trouble::Refused("channel_not_found".to_owned())]);
+    world.slack.trouble([Trouble::Refused("invalid_blocks".to_owned())]);
     let service = world.serve().await;
     world.attack().await;
     until(&service, "the rest is told", || contained(&world)).await;
     let away = world.turned_away().await;
     assert_eq!(away.len(), 1, "{away:#?}");
-    assert!(away[0]["why"].as_str().unwrap().contains("channel_not_found") && away[0]["who"] == "slack", "{away:#?}");
+    assert!(away[0]["why"].as_str().unwrap().contains("invalid_blocks") && away[0]["who"] == "slack", "{away:#?}");
     assert!(away[0]["what"].as_str().unwrap().ends_with(" detected"), "{away:#?}");
 }
 
@@ -206,7 +206,7 @@ async fn a_signed_webhook_a_topic_and_standard_output_are_told_the_same() {
     assert_eq!(printed, keys);
 }
 
-fn hmac(secret: &str, text: &str) -> String {
+pub(super) fn hmac(secret: &str, text: &str) -> String {
     use hmac::{KeyInit as _, Mac as _};
     let mut mac = hmac::Hmac::<sha2::Sha256>::new_from_slice(secret.as_bytes()).unwrap();
     mac.update(text.as_bytes());
