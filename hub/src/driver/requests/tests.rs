@@ -102,3 +102,16 @@ fn requests_of_before_say_no_question_and_are_read() {
     assert!(matches!(deny, Request::Deny { digest: None, expires: None, .. }), "{deny:?}");
     assert_eq!(serde_json::to_value(&grant).unwrap(), json!({"request": "grant", "run": run, "step": step, "digest": "d"}));
 }
+
+#[test]
+fn an_incident_is_not_undone_as_a_whole_while_one_of_its_changes_is_being_made() {
+    let mut run = Run::open(cordon_shared::mode::Mode::Act);
+    run.applied("close-ingress", crate::report::fixture::closing());
+    let undo = |run: &Run, one: Option<&str>| said(run, &Request::Undo { run: run.id, step: one.map(step) });
+    assert_eq!(undo(&run, None).unwrap().len(), 1);
+    run.planned("block-source", crate::report::fixture::blocking());
+    run.add(Entry::ApplyStarted { step: step("block-source"), attempt: 1, epoch: 1, also: vec![], uncounted: false });
+    let no = undo(&run, None).unwrap_err();
+    assert!(no.contains("`block-source`") && no.contains("is being done just now") && no.contains("--step"), "{no}");
+    assert_eq!(undo(&run, Some("close-ingress")).unwrap().len(), 1, "one step can be named");
+}
