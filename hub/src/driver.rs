@@ -24,7 +24,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use cordon_shared::{
     clock::Clock,
-    engine::{Pace, View},
+    engine::{FindingNote, Pace, View},
     evidence::Evidence,
     gate::{Caps, Lease},
     id::{CellId, IncidentId},
@@ -126,10 +126,14 @@ impl Hub {
         self.protected.refuses(&view.subject).or_else(|| alarm::own_credentials(&self.config, view))
     }
 
-    /// Why the finding's sources are known ones, if all of them are.
+    /// Why a step is not done: all sources of each finding that wants it are known ones.
     #[must_use]
-    pub fn known_source(&self, view: &View) -> Option<String> {
-        let finding = view.finding();
+    pub fn known_source(&self, view: &View, wanted_by: &[&FindingNote]) -> Option<String> {
+        let known = wanted_by.iter().map(|note| self.known_sources_of(&view.seen(note))).collect::<Option<Vec<_>>>()?;
+        known.into_iter().next()
+    }
+
+    fn known_sources_of(&self, finding: &serde_json::Value) -> Option<String> {
         let ips: Vec<std::net::IpAddr> = serde_json::from_value(finding.pointer("/network/remote_ips")?.clone()).ok()?;
         let whose: Option<BTreeSet<&str>> =
             ips.iter().map(|ip| self.config.known.iter().find(|known| known.net.contains(ip)).map(|known| known.why.as_str())).collect();

@@ -203,7 +203,10 @@ fn entries(view: &View, ask: &Ask, digest: &str, ruling: &Ruling, also: Vec<Clai
         Ruling::Ask { why, people } => {
             // The same question again, because a later finding had the step planned anew: its time goes on.
             let question = view.step(&step).and_then(|known| known.question.as_ref());
-            let same = question.filter(|question| question.digest == digest && question.expires > now).map(|question| question.expires);
+            let same = question.filter(|question| question.digest == digest && question.expires > now);
+            // What is written behind the run's own time is put off by as much ([`Entry::put_off`]): the end of this one stays.
+            let behind = view.updated_at.duration_since(now).max(SignedDuration::ZERO);
+            let same = same.and_then(|question| question.expires.checked_sub(behind).ok());
             let expires = same.unwrap_or_else(|| now.checked_add(ask.question_lasts).unwrap_or(Timestamp::MAX));
             entries.push(Entry::Asked { step, digest: digest.to_owned(), why: why.clone(), expires, people: *people });
         }

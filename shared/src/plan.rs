@@ -228,6 +228,9 @@ pub struct Plan {
     /// Why a person must be asked, whatever the mode.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ask: Option<String>,
+    /// Another reason to ask, which may come and go without making the plan another one: a yes is not bound to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beside: Option<String>,
     /// Opt-out tags met on the subject, on what would be changed, or on what shares it.
     #[serde(default)]
     pub opt_outs: Vec<TagSeen>,

@@ -7,6 +7,7 @@ closes, so that it cannot outlive the process that started it, however that proc
 """
 
 import argparse
+import functools
 import json
 import logging
 import os
@@ -21,6 +22,16 @@ def end_with_parent() -> None:
     while sys.stdin.buffer.read(4096):
         pass
     os._exit(0)
+
+
+def remember_backends(application) -> None:
+    """Which backend serves a host is looked up once. Moto lists its own folder for each request, in a lock that all requests wait for: some
+    two hundred system calls, at each of which another thread may take the interpreter."""
+    from moto import backends
+
+    modules = tuple(backends.list_of_moto_modules())
+    backends.list_of_moto_modules = lambda: modules
+    application.get_backend_for_host = functools.lru_cache(maxsize=4096)(application.get_backend_for_host)
 
 
 def main() -> None:
@@ -47,6 +58,7 @@ def main() -> None:
     # Headers and body are written apart; without this each answer on a kept connection waits 40 ms for an acknowledgement.
     MotoRequestHandler.disable_nagle_algorithm = True
     application = DomainDispatcherApplication(create_backend_app)
+    remember_backends(application)
     if not arguments.plain:
         import extension
 

@@ -223,9 +223,11 @@ impl Beginning<'_> {
         facts.void = judge::void(run, view, step).await?;
         let mode = judge::mode(run, view);
         // What the hub writes about a finding changes nothing of a member's: neither its opt-out nor a known source forbids it.
+        let wanted_by = view.wanted_by(definition, &with);
         if action.seat == Seat::Hub {
             facts.opt_outs.clear();
-            facts.known = None;
+        } else {
+            facts.known = hub.known_source(view, &wanted_by);
         }
         let planned_at = (!step.fixed).then_some(at);
         let of_step = opt_out::Step { key: &step.key, action, region: region.as_ref(), planned_at };
@@ -241,7 +243,6 @@ impl Beginning<'_> {
             && !plan.changes.is_empty()
             && facts.unfit.is_none()
         {
-            let wanted_by = view.wanted_by(definition, &with);
             let doubt = match truth::suppressed(run, view, &wanted_by).await {
                 Some(Suppression::Theirs(doubt)) => Some(doubt),
                 Some(Suppression::Ours(why)) => {
@@ -332,7 +333,18 @@ fn only_planned(view: &View, definition: &Step) -> Option<String> {
 pub(super) async fn renew(run: &Run, view: &View, key: &StepKey) -> Result<(), JournalError> {
     let (Some(step), Some(definition)) = (view.step(key), view.step(key).and_then(|step| view.definition(step))) else { return Ok(()) };
     let generation = view.generation;
-    let entry = if matches!(definition.work, Work::Action(_)) && view.asks_for_more(step, definition) {
+    let more = match &definition.work {
+        Work::Hold(_) => false,
+        Work::Action(name) => match run.hub.registry.get(name).map(|action| &action.kind) {
+            // What only looks goes by the newest finding.
+            Some(Kind::Probe(_)) => {
+                let newest = view.wants(definition).and_then(|wants| view.newest_demand(definition, &wants));
+                newest.is_ok_and(|newest| newest.is_some_and(|newest| newest.with != step.with))
+            }
+            Some(Kind::Change(_)) | None => view.asks_for_more(step, definition),
+        },
+    };
+    let entry = if more {
         Entry::Renewed { step: key.next(), generation }
     } else {
         Entry::Kept { step: key.clone(), generation }

@@ -6,7 +6,7 @@ use cordon_shared::{
     id::IncidentId,
     journal::{JournalError, ops},
     plan::StepKey,
-    playbook::Work,
+    playbook::{Phase, Work},
 };
 use jiff::Timestamp;
 
@@ -247,9 +247,12 @@ pub(crate) fn undoable(step: &StepView) -> bool {
 /// Why an incident is not undone as a whole now: a change that is being made would be left out, and what came before it undone beneath it.
 pub(crate) fn not_yet(view: &View) -> Option<String> {
     use StepState as S;
-    let being_done =
-        |step: &&StepView| matches!(step.state, S::Applying { .. } | S::Pending { .. } | S::Unverified { .. } | S::Broken { .. } | S::Reapply);
-    let doing: Vec<String> = view.steps.iter().filter(|step| step.fixed).filter(being_done).map(|step| format!("`{}`", step.key)).collect();
+    // What keeps evidence may take hours, and is no part of what an undo hangs on; nor is a note.
+    let beside = |step: &StepView| step.uncounted || view.definition(step).is_some_and(|definition| definition.phase == Some(Phase::Preserve));
+    let being_done = |step: &&StepView| {
+        step.fixed && !beside(step) && matches!(step.state, S::Applying { .. } | S::Pending { .. } | S::Unverified { .. } | S::Broken { .. })
+    };
+    let doing: Vec<String> = view.steps.iter().filter(being_done).map(|step| format!("`{}`", step.key)).collect();
     let run = view.run;
     (!doing.is_empty()).then(|| {
         format!(

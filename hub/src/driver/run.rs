@@ -106,7 +106,6 @@ impl Run {
                 opt_outs: facts.opt_outs.clone(),
                 path: facts.path.ids().map(str::to_owned).collect(),
                 unfit: facts.unfit(),
-                known: self.hub.known_source(view),
                 refused,
                 ous: Some(facts.ous()),
                 ..Facts::default()

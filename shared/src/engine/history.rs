@@ -201,7 +201,9 @@ impl Lab {
         let cell = CellId::new(ACCOUNTS[usize::from(instance / 2).min(1)].parse().unwrap(), "us-east-1".parse().unwrap());
         let subject = Subject { cell, kind: SubjectKind::Instance, id: format!("i-{instance}"), arn: None };
         let role = if actor { ResourceRole::Actor } else { ResourceRole::Target };
-        let version = Version { updated_at: Some(self.now), count: 1, severity: 20, role: Some(role), remote_ips: vec![] };
+        // With more, a repetition is a later version that tells more.
+        let remote_ips = if more { vec!["192.0.2.1".parse().unwrap()] } else { vec![] };
+        let version = Version { updated_at: Some(self.now), count: 1, severity: 20, role: Some(role), remote_ips };
         let switches = match (instance, more) {
             (0 | 1, false) => json!(["a"]),
             (0 | 1, true) => json!(["a", "c"]),

@@ -100,6 +100,8 @@ pub struct Looks {
     pub again: Option<Timestamp>,
     /// What was found changed back.
     pub reverted: Option<Reverted>,
+    /// A person has it done again, by another instance of the step.
+    pub done_anew: bool,
     /// A person knows, and leaves it so.
     pub accepted: bool,
     /// It is not looked at any more.
@@ -150,7 +152,7 @@ pub fn number(view: &View, step: &StepView, now: Timestamp) -> Option<(u32, Sign
 #[must_use]
 pub fn reverted<'v>(view: &View, step: &'v StepView) -> Option<&'v Reverted> {
     let reverted = step.looks.reverted.as_ref().filter(|_| step.state == StepState::InEffect && !step.looks.accepted)?;
-    let anew = view.latest(&step.key.id).filter(|latest| latest.key != step.key);
+    let anew = view.latest(&step.key.id).filter(|latest| latest.key != step.key && step.looks.done_anew);
     // The instance that does it again speaks for itself, unless nothing came of it.
     let came_to_nothing = |anew: &StepView| matches!(anew.state, StepState::Skipped { .. } | StepState::Observed { .. });
     anew.is_none_or(came_to_nothing).then_some(reverted)

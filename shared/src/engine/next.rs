@@ -181,10 +181,9 @@ pub(super) fn due_turn(view: &View) -> Option<usize> {
         return None;
     }
     let told = |id: &str| view.latest(id).is_some_and(|step| !step.outcome.is_null());
-    let role = view.role();
     let mut data = None;
     view.playbook.turns.iter().position(|turn| {
-        role != Some(turn.role)
+        view.plays_another_part_than(turn.role)
             && turn.reads_outcomes_of().all(|id| told(&id))
             && turn.when.truth(data.get_or_insert_with(|| view.data())).unwrap_or(false)
     })

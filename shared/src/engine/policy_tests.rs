@@ -187,8 +187,8 @@ fn a_plan_that_has_become_another_voids_every_yes_and_is_asked_about_anew() {
     while lab.step(Fate::Well) {}
     let plan = digest(&lab);
     yes(&lab, "ann", &plan).unwrap();
-    // A later finding brings a second switch.
-    lab.arrive(0, false, true, false);
+    // A later version of the finding brings a second switch.
+    lab.arrive(0, false, true, true);
     while lab.step(Fate::Well) {}
     let other = digest(&lab);
     assert_ne!(plan, other);
@@ -267,7 +267,7 @@ fn a_no_stands_until_a_yes_also_when_a_later_finding_comes_and_nothing_else_woul
     assert!(matches!(first(&lab).state, StepState::Skipped { .. }));
     // No policy asks any more, and what the finding says is more than before.
     lab.policy = PolicyAnswer::allow("toy");
-    lab.arrive(0, false, true, false);
+    lab.arrive(0, false, true, true);
     while lab.step(Fate::Well) {}
     let StepState::Asked { why, people, .. } = first(&lab).state else { panic!("{:?}", first(&lab)) };
     assert_eq!((why.as_str(), people), ("before, ann said no: it is the shop", 1));

@@ -248,7 +248,9 @@ pub fn contained_at(view: &View) -> Option<Timestamp> {
     for step in &view.steps {
         let Some(definition) = view.definition(step) else { continue };
         let contains = matches!(definition.phase, Some(Phase::Contain | Phase::Credentials)) && definition.after.is_zero();
-        if !contains || view.latest(&step.key.id).is_some_and(|latest| latest.key != step.key) {
+        // Of another instance that has begun the latest tells; what an earlier one still waits for is not contained.
+        let waits = matches!(step.state, StepState::Asked { .. } | StepState::Held(_));
+        if !contains || (!waits && view.latest(&step.key.id).is_some_and(|latest| latest.key != step.key)) {
             continue;
         }
         match &step.state {

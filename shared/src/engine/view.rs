@@ -233,6 +233,7 @@ impl View {
                     // What was changed back is done again, also where a person had closed the incident.
                     self.closed_by = None;
                     next.looks.accepted = false;
+                    next.looks.done_anew = true;
                 }
                 *step = next;
             }

@@ -1,14 +1,15 @@
 //! What the findings of a run want of a step. A step is wanted where the latest version of any finding wants it, so that a later finding adds
 //! to what an earlier one asked for and takes nothing of it back; or, where its playbook says so (`of = "every"`), where each of them does.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
 use super::{entry::FindingNote, step::StepView, view::View};
 use crate::{
     expr::EvalError,
-    finding::ResourceRole,
+    finding::{FindingId, ResourceRole},
+    plan::StepKey,
     playbook::{Of, Step},
 };
 
@@ -23,21 +24,53 @@ pub struct Demand {
     pub more: bool,
 }
 
+/// A finding that wants a step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Want {
+    /// As expressions see it.
+    pub finding: Value,
+    /// When it was last told, by its place among the run's notes.
+    told: usize,
+}
+
 impl View {
-    /// The latest version of each finding, the newest first.
-    fn heard(&self) -> impl Iterator<Item = &FindingNote> {
-        let mut known = BTreeSet::new();
-        self.findings.iter().rev().filter(move |note| known.insert(&note.id))
+    /// The latest version of each finding, in the order in which they first came.
+    fn heard(&self) -> Vec<(usize, &FindingNote)> {
+        let mut heard: Vec<(usize, &FindingNote)> = Vec::new();
+        let mut places: BTreeMap<&FindingId, usize> = BTreeMap::new();
+        for (told, note) in self.findings.iter().enumerate() {
+            match places.get(&note.id).and_then(|place| heard.get_mut(*place)) {
+                Some(known) => *known = (told, note),
+                None => {
+                    places.insert(&note.id, heard.len());
+                    heard.push((told, note));
+                }
+            }
+        }
+        heard
     }
 
-    /// The part that the subject plays: what a step found, else ACTOR where any finding says so, else what the latest that knows says.
+    /// Those of them that speak for the incident as a whole: one that was suppressed does where all were.
+    fn speaking(&self) -> Vec<(usize, &FindingNote)> {
+        let mut heard = self.heard();
+        if heard.iter().any(|(_, note)| !suppressed(note)) {
+            heard.retain(|(_, note)| !suppressed(note));
+        }
+        heard
+    }
+
+    /// The part that the subject plays: what a step found, else ACTOR where any finding says so, else what one that knows says.
     #[must_use]
     pub fn role(&self) -> Option<ResourceRole> {
-        let told = || -> Vec<ResourceRole> { self.heard().filter_map(part).collect() };
-        self.turned.as_ref().map(|(role, _)| *role).or_else(|| {
-            let told = told();
-            told.iter().find(|role| **role == ResourceRole::Actor).or_else(|| told.first()).copied()
-        })
+        let told: Vec<ResourceRole> = self.speaking().into_iter().filter_map(|(_, note)| part(note)).collect();
+        let actor = told.iter().find(|role| **role == ResourceRole::Actor);
+        self.turned.as_ref().map(|(role, _)| *role).or_else(|| actor.or_else(|| told.last()).copied())
+    }
+
+    /// Whether a finding says of the subject that it plays another part than this.
+    #[must_use]
+    pub fn plays_another_part_than(&self, role: ResourceRole) -> bool {
+        self.turned.is_none() && self.speaking().iter().any(|(_, note)| part(note) != Some(role))
     }
 
     /// The highest severity that a finding has had, of 100.
@@ -53,19 +86,16 @@ impl View {
         self.findings.last().map_or(Value::Null, |note| self.seen(note))
     }
 
-    /// A finding as expressions see it: with the remote addresses of all findings in which the subject plays the same part, since a source once
-    /// seen is not forgotten for a later one, and the victims of an instance are no attackers of it.
-    fn seen(&self, note: &FindingNote) -> Value {
+    /// A finding as expressions see it: with the remote addresses of all its versions in which the subject plays the same part, since a source
+    /// once seen is not forgotten for a later one, and the victims of an instance are no attackers of it.
+    #[must_use]
+    pub fn seen(&self, note: &FindingNote) -> Value {
         let mut finding = note.finding.clone();
         if let Some(known) = finding.pointer_mut("/network/remote_ips").and_then(Value::as_array_mut) {
             known.clear();
-            // In one order, whichever of the findings is asked.
-            let alike = |other: &&FindingNote| {
-                part(other) == part(note) && direction(other) == direction(note) && (suppressed(note) || !suppressed(other))
-            };
-            let alike = self.findings.iter().filter(alike);
+            let alike = |other: &&FindingNote| other.id == note.id && part(other) == part(note) && direction(other) == direction(note);
             let of = |other: &FindingNote| other.finding.pointer("/network/remote_ips").and_then(Value::as_array).cloned();
-            for ip in alike.filter_map(of).flatten() {
+            for ip in self.findings.iter().filter(alike).filter_map(of).flatten() {
                 if !known.contains(&ip) {
                     known.push(ip);
                 }
@@ -96,67 +126,92 @@ impl View {
         json!({ "finding": null, "subject": self.subject, "account": self.account, "steps": steps })
     }
 
-    /// The findings that want the step, as expressions see them, the newest first. Empty: it is not wanted.
+    /// The findings that want the step, in the order in which they first came. Empty: it is not wanted.
     ///
     /// # Errors
-    /// When the condition cannot be evaluated over the newest finding.
-    pub fn wants(&self, definition: &Step) -> Result<Vec<Value>, EvalError> {
-        let Some(when) = &definition.when else { return Ok(self.heard().map(|note| self.seen(note)).collect()) };
-        let (mut wants, mut data) = (Vec::new(), self.around());
-        for (place, note) in self.heard().enumerate() {
+    /// When the condition can be evaluated over no finding, or not over each that it must hold of.
+    pub fn wants(&self, definition: &Step) -> Result<Vec<Want>, EvalError> {
+        let every = definition.of == Of::Every;
+        let heard = if every { self.speaking() } else { self.heard() };
+        let (mut wants, mut failed, mut data) = (Vec::new(), None, self.around());
+        for (told, note) in heard {
             let finding = self.seen(note);
             put(&mut data, finding.clone());
-            match when.truth(&data) {
-                Ok(true) => wants.push(finding),
-                Ok(false) if definition.of == Of::Every => return Ok(Vec::new()),
-                Err(error) if place == 0 => return Err(error),
-                Ok(false) | Err(_) => {}
+            match definition.when.as_ref().map_or(Ok(true), |when| when.truth(&data)) {
+                Ok(true) => wants.push(Want { finding, told }),
+                Ok(false) if every => return Ok(Vec::new()),
+                Ok(false) => {}
+                Err(error) if every => return Err(error),
+                Err(error) => failed = Some(error),
             }
         }
-        Ok(wants)
+        match failed {
+            Some(error) if wants.is_empty() => Err(error),
+            _ => Ok(wants),
+        }
     }
 
-    /// What an instance of a step that is not begun is to be done with: what it was asked about before where that is still wanted, else what no
-    /// other instance has. `None`: other instances have all that is wanted.
+    /// What an instance of a step that is not begun is to be done with. `None`: other instances have all that is wanted.
     ///
     /// # Errors
-    /// When the parameters cannot be evaluated over the newest finding that wants it.
-    pub fn demand(&self, step: &StepView, definition: &Step, wants: &[Value]) -> Result<Option<Demand>, EvalError> {
-        // What somebody changed back is done again by another instance, if a person says so.
-        let others = self.of_step(step).filter(|other| other.key != step.key && other.looks.reverted.is_none());
-        let taken: Vec<&Value> = others.map(|other| &other.with).filter(|with| !with.is_null()).collect();
+    /// When the parameters can be evaluated over no finding that wants it.
+    pub fn demand(&self, step: &StepView, definition: &Step, wants: &[Want]) -> Result<Option<Demand>, EvalError> {
         let all = self.rendered(definition, wants)?;
-        let open: Vec<&(&Value, Value)> = all.iter().filter(|(_, with)| !taken.contains(&with)).collect();
-        // An instance that came to nothing before it was planned stands for one of them all the same, and no other is made for that.
-        let before = self.of_step(step).take_while(|other| other.key != step.key).filter(|other| other.with.is_null()).count();
-        let Some((finding, with)) = open.iter().find(|(_, with)| *with == step.with).or_else(|| open.get(before)) else { return Ok(None) };
+        let (shared, left) = self.shared_out(step, &all);
         let last = self.latest(&step.key.id).is_some_and(|latest| latest.key == step.key);
-        let mut data = self.around();
-        put(&mut data, (*finding).clone());
-        Ok(Some(Demand { data, with: with.clone(), more: last && open.len() > before.saturating_add(1) }))
+        let own = shared.into_iter().find(|(key, _)| **key == step.key).and_then(|(_, place)| all.get(place));
+        Ok(own.map(|(want, with)| {
+            let mut data = self.around();
+            put(&mut data, want.finding.clone());
+            Demand { data, with: with.clone(), more: last && left > 0 }
+        }))
+    }
+
+    /// Which instance has which of the parameters that are wanted, by their place, and how many have none. One that has begun has its own; one
+    /// that has not keeps what it was asked about while that is wanted; the others take what is left, in their order. So two that are looked
+    /// at beside each other never take the same, and one that comes to nothing stands for what it was to do.
+    fn shared_out<'v>(&'v self, step: &'v StepView, all: &[(&Want, Value)]) -> (Vec<(&'v StepKey, usize)>, usize) {
+        let place_of = |with: &Value| all.iter().position(|(_, wanted)| wanted == with);
+        let mut free: Vec<usize> = (0..all.len()).collect();
+        let (mut shared, mut waiting) = (Vec::new(), Vec::new());
+        // What somebody changed back is done again by another instance once a person has said so.
+        for known in self.of_step(step).filter(|known| !known.looks.done_anew) {
+            match place_of(&known.with).filter(|place| free.contains(place)) {
+                Some(place) => {
+                    free.retain(|other| *other != place);
+                    shared.push((&known.key, place));
+                }
+                None if known.not_started() => waiting.push(&known.key),
+                None => {}
+            }
+        }
+        let left = free.len().saturating_sub(waiting.len());
+        shared.extend(waiting.into_iter().zip(free));
+        (shared, left)
     }
 
     /// The latest version of each finding that wants the step done with these parameters; of each finding where none does.
     #[must_use]
     pub fn wanted_by(&self, definition: &Step, with: &Value) -> Vec<&FindingNote> {
         let mut data = self.around();
-        let wants = |note: &&FindingNote| {
+        let mut wants = |note: &FindingNote| {
             put(&mut data, self.seen(note));
             definition.when.as_ref().is_none_or(|when| when.truth(&data).unwrap_or(true))
                 && definition.with.render(&data).is_ok_and(|wanted| wanted == *with)
         };
-        let by: Vec<&FindingNote> = self.heard().filter(wants).collect();
-        if by.is_empty() { self.heard().collect() } else { by }
+        let heard: Vec<&FindingNote> = self.heard().into_iter().map(|(_, note)| note).collect();
+        let by: Vec<&FindingNote> = heard.iter().copied().filter(|note| wants(note)).collect();
+        if by.is_empty() { heard } else { by }
     }
 
     /// What a look is to be done with: what the newest finding that wants it says.
     ///
     /// # Errors
     /// When the parameters cannot be evaluated over that finding.
-    pub fn newest_demand(&self, definition: &Step, wants: &[Value]) -> Result<Option<Demand>, EvalError> {
-        let Some(finding) = wants.first() else { return Ok(None) };
+    pub fn newest_demand(&self, definition: &Step, wants: &[Want]) -> Result<Option<Demand>, EvalError> {
+        let Some(newest) = wants.iter().max_by_key(|want| want.told) else { return Ok(None) };
         let mut data = self.around();
-        put(&mut data, finding.clone());
+        put(&mut data, newest.finding.clone());
         let with = definition.with.render(&data)?;
         Ok(Some(Demand { data, with, more: false }))
     }
@@ -166,22 +221,24 @@ impl View {
     pub fn asks_for_more(&self, step: &StepView, definition: &Step) -> bool {
         let Ok(wants) = self.wants(definition) else { return true };
         let Ok(all) = self.rendered(definition, &wants) else { return true };
-        let open = all.iter().filter(|(_, with)| !self.of_step(step).any(|known| known.with == *with)).count();
-        open > self.of_step(step).filter(|other| other.with.is_null()).count()
+        self.shared_out(step, &all).1 > 0
     }
 
-    /// The different parameters that are wanted, the newest first, each with the finding that wants them.
-    fn rendered<'w>(&self, definition: &Step, wants: &'w [Value]) -> Result<Vec<(&'w Value, Value)>, EvalError> {
-        let (mut all, mut data): (Vec<(&Value, Value)>, _) = (Vec::new(), self.around());
-        for (place, finding) in wants.iter().enumerate() {
-            put(&mut data, finding.clone());
+    /// The different parameters that are wanted, each with the finding that wants them.
+    fn rendered<'w>(&self, definition: &Step, wants: &'w [Want]) -> Result<Vec<(&'w Want, Value)>, EvalError> {
+        let (mut all, mut failed, mut data): (Vec<(&Want, Value)>, _, _) = (Vec::new(), None, self.around());
+        for want in wants {
+            put(&mut data, want.finding.clone());
             match definition.with.render(&data) {
-                Ok(with) if all.iter().all(|(_, known)| *known != with) => all.push((finding, with)),
-                Err(error) if place == 0 => return Err(error),
-                Ok(_) | Err(_) => {}
+                Ok(with) if all.iter().all(|(_, known)| *known != with) => all.push((want, with)),
+                Ok(_) => {}
+                Err(error) => failed = Some(error),
             }
         }
-        Ok(all)
+        match failed {
+            Some(error) if all.is_empty() => Err(error),
+            _ => Ok(all),
+        }
     }
 
     fn of_step<'v>(&'v self, step: &'v StepView) -> impl Iterator<Item = &'v StepView> {

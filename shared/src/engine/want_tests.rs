@@ -134,9 +134,9 @@ fn an_instance_that_comes_to_nothing_stands_for_what_it_was_to_do_and_begets_no_
     let (first, second) = (StepKey::first("close"), StepKey::first("close").next());
     let mut view = run(note("f-1", open(22, "TARGET", "192.0.2.1")));
     join(&mut view, note("f-2", open(3389, "TARGET", "192.0.2.1")));
-    assert_eq!(demand(&view, &first), Some((json!(3389), true)));
+    assert_eq!(demand(&view, &first), Some((json!(22), true)));
     view.fold(at(2), &Entry::Renewed { step: second.clone(), generation: view.generation }).unwrap();
-    for (key, port) in [(&first, 3389), (&second, 22)] {
+    for (key, port) in [(&first, 22), (&second, 3389)] {
         // Whether it has come to its end or is put off.
         for entry in [None, Some(Entry::Skipped { step: key.clone(), why: "there is nothing to close".into() })] {
             entry.into_iter().for_each(|entry| view.fold(at(2), &entry).unwrap());
@@ -147,10 +147,28 @@ fn an_instance_that_comes_to_nothing_stands_for_what_it_was_to_do_and_begets_no_
     }
     // A third demand is a third instance, and that is all.
     join(&mut view, note("f-3", open(5985, "TARGET", "192.0.2.1")));
-    assert_eq!((demand(&view, &first), demand(&view, &second)), (Some((json!(5985), false)), Some((json!(3389), true))));
+    assert_eq!((demand(&view, &first), demand(&view, &second)), (Some((json!(22), false)), Some((json!(3389), true))));
     let third = second.next();
     view.fold(at(3), &Entry::Renewed { step: third.clone(), generation: view.generation }).unwrap();
-    assert_eq!((demand(&view, &second), demand(&view, &third)), (Some((json!(3389), false)), Some((json!(22), false))));
+    assert_eq!((demand(&view, &second), demand(&view, &third)), (Some((json!(3389), false)), Some((json!(5985), false))));
+}
+
+/// A new source changes what both are asked about.
+#[test]
+fn instances_that_are_looked_at_beside_each_other_never_take_the_same() {
+    let (first, second) = (StepKey::first("close"), StepKey::first("close").next());
+    let mut view = run(note("f-1", open(22, "TARGET", "192.0.2.1")));
+    join(&mut view, note("f-2", open(3389, "TARGET", "192.0.2.1")));
+    view.fold(at(2), &Entry::Renewed { step: second.clone(), generation: view.generation }).unwrap();
+    let with = |port: u16| json!({ "port": port, "sources": ["192.0.2.1"] });
+    asked(&mut view, &first, with(22));
+    asked(&mut view, &second, with(3389));
+    for id in ["f-1", "f-2"] {
+        join(&mut view, note(id, open(if id == "f-1" { 22 } else { 3389 }, "TARGET", "192.0.2.2")));
+    }
+    // On one view, as two tasks of a run see it.
+    assert_eq!((demand(&view, &first), demand(&view, &second)), (Some((json!(22), false)), Some((json!(3389), false))));
+    assert_eq!(view.finding()["network"]["remote_ips"], json!(["192.0.2.1", "192.0.2.2"]), "the sources of all versions");
 }
 
 #[test]
@@ -160,12 +178,25 @@ fn the_victims_of_an_instance_are_not_taken_for_its_attackers() {
     let mut view = run(note("f-1", victim));
     join(&mut view, note("f-2", open(22, "TARGET", "192.0.2.2")));
     assert_eq!(view.finding()["network"]["remote_ips"], json!(["192.0.2.2"]));
-    // Nor is the source of a finding that was suppressed blocked for another's sake.
-    let mut quiet = open(22, "TARGET", "192.0.2.7");
-    quiet["hub"] = json!({ "workflow": "SUPPRESSED" });
-    join(&mut view, note("f-3", quiet));
-    join(&mut view, note("f-4", open(22, "TARGET", "192.0.2.4")));
-    assert_eq!(view.finding()["network"]["remote_ips"], json!(["192.0.2.2", "192.0.2.4"]));
+}
+
+#[test]
+fn a_finding_that_was_suppressed_decides_for_no_other() {
+    let quiet = |mut finding: Value| {
+        finding["hub"] = json!({ "workflow": "SUPPRESSED" });
+        finding
+    };
+    let mut view = run(note("f-1", json!({ "type": "Vague", "role": "TARGET" })));
+    join(&mut view, note("f-2", quiet(open(22, "ACTOR", "192.0.2.7"))));
+    assert_eq!((view.role(), wanted(&view, "unsure")), (Some(ResourceRole::Target), 1));
+    assert!(view.plays_another_part_than(ResourceRole::Actor));
+    // What it asks for itself is weighed by who suppressed it.
+    let definition = view.definition(view.latest("cut").unwrap()).unwrap();
+    assert_eq!(wanted(&view, "cut"), 1);
+    assert!(view.wanted_by(definition, &json!({})).iter().all(|note| super::want::suppressed(note)));
+    // Where each was, they speak.
+    join(&mut view, note("f-1", quiet(json!({ "type": "Vague", "role": "TARGET" }))));
+    assert_eq!((view.role(), wanted(&view, "unsure")), (Some(ResourceRole::Actor), 0));
 }
 
 #[test]

@@ -161,7 +161,7 @@ pub fn rule(tx: &mut dyn Tx, view: &View, ask: &Ask, digest: &str, now: Timestam
         // What a playbook asks for it asks for everywhere; what mode ask asks for are changes in member accounts.
         Mode::Ask if !ask.uncounted => Some("mode ask".to_owned()),
         Mode::Ask | Mode::Act if ask.ask => Some("the playbook asks for this step".to_owned()),
-        Mode::Ask | Mode::Act => ask.plan.ask.clone(),
+        Mode::Ask | Mode::Act => ask.plan.ask.clone().or_else(|| ask.plan.beside.clone()),
     };
     if let Some(frozen) = frozen::of(tx, view, ask)? {
         return Ok(Ruling::Hold(frozen));

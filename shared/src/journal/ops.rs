@@ -304,8 +304,8 @@ pub fn accept_as(tx: &mut dyn Tx, id: &FindingId, arrival: &Arrival, now: Timest
         if let Some(run) = tx.open_run_with_key(key)?
             && let Some(mut view) = readable(tx, run, now)?
         {
-            let known: Option<Version> = view.findings.last().map(|note| note.version.clone());
-            let renews = known.is_none_or(|known| arrival.note.version.adds_to(&known)) || differs(&view, &arrival.note);
+            let earlier = view.findings.iter().rev().find(|known| known.id == arrival.note.id);
+            let renews = earlier.is_none_or(|known| arrival.note.version.adds_to(&known.version));
             join(tx, &mut view, arrival, renews, now, pace)?;
             remember(tx, id, Some(run), &arrival.note.version, None, now)?;
             for key in &opening.keys {
@@ -324,12 +324,6 @@ pub fn accept_as(tx: &mut dyn Tx, id: &FindingId, arrival: &Arrival, now: Timest
     }
     remember(tx, id, Some(opening.run), &arrival.note.version, None, now)?;
     Ok(Accepted::Opened(opening.run))
-}
-
-/// Another finding of another kind (a second port, another control) may ask for other parameters.
-fn differs(view: &View, note: &FindingNote) -> bool {
-    view.findings.iter().all(|known| known.id != note.id)
-        && view.findings.last().is_some_and(|known| known.finding.get("type") != note.finding.get("type"))
 }
 
 fn older(now: &Version, before: &Version) -> bool {

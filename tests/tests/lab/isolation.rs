@@ -1,7 +1,10 @@
 //! `ec2.isolate-instance` where it is hard.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests may fail as tests do")]
 
-use cordon_lab::drill::{Drill, World};
+use cordon_lab::{
+    drill::{Drill, World},
+    gateway::{Action, Fault, Match},
+};
 use cordon_shared::plan::Verdict;
 use serde_json::{Value, json};
 
@@ -110,6 +113,21 @@ async fn a_stopped_instance_is_isolated_all_the_same_and_a_terminated_one_is_moo
     stage.ask("terminate_instances", json!({"InstanceIds": [stage.instance.id]})).await;
     let (code, why) = looked(&begun(&stage, &asked).await).await.unwrap_err();
     assert!(code == "moot" && why.contains("terminated"), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_of_which_nobody_may_read_what_it_serves_in_asks_and_is_isolated_all_the_same() {
+    let stage = Stage::new(1, &[&[0]]).await;
+    let asked = stage.asked(json!({}));
+    let operation = Some("DescribeTargetGroups".to_owned());
+    let denied = Match { account: Some(stage.account.clone()), operation, ..Match::default() };
+    stage.ground.lab.gateway.faults().add(Fault::new(denied, Action::Deny { code: None, status: None }));
+    let mut drill = begun(&stage, &asked).await;
+    let (plan, _) = applied(&mut drill).await;
+    let why = plan.beside.clone().unwrap();
+    assert!(why.contains(&stage.instance.id) && why.contains("cannot be read"), "{why}");
+    assert!(said(&plan, "DescribeTargetGroups"), "{plan:?}");
+    assert_eq!(stage.isolations().await.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

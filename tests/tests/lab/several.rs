@@ -106,6 +106,32 @@ async fn what_silences_one_finding_silences_no_other() {
 }
 
 #[tokio::test]
+async fn a_known_source_silences_its_own_findings_steps_and_no_other() {
+    let world = World::with(Shape::small(), |mut settings| {
+        settings.more = format!("{}\n[[known]]\ncidr = \"203.0.113.80/32\"\nwhy = \"the scanner\"\nuntil = \"{}\"\n", settings.more, soon());
+        settings
+    })
+    .await;
+    let instance = world.instance("web").await;
+    let scanned = world.one(&world.event(&brute_force(&instance, "203.0.113.80", Part::Target))).await;
+    assert!(text(step(&scanned, "close-ingress"), "/reason").contains("the scanner"), "{scanned:#}");
+    assert!(world.writes().is_empty() && world.open(&instance, 22).await);
+    let (other, quiet) = (world.instance("other").await, brute_force);
+    let attacks = world.one(&world.event(&quiet(&other, "203.0.113.81", Part::Actor))).await;
+    assert_eq!(step(&attacks, "isolate")["state"], "applied", "{attacks:#}");
+    // The scanner looks at what is isolated already: nothing of that is taken back or held.
+    let both = world.one(&world.event(&quiet(&other, "203.0.113.80", Part::Target))).await;
+    assert_eq!((id(&both), step(&both, "isolate")["state"].as_str()), (id(&attacks), Some("applied")), "{both:#}");
+    assert!(text(step(&both, "close-ingress"), "/reason").contains("the scanner"), "{both:#}");
+}
+
+/// A day a month from now.
+fn soon() -> String {
+    let then = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(30 * 24);
+    then.to_string().split('T').next().unwrap().to_owned()
+}
+
+#[tokio::test]
 async fn under_a_limited_freeze_a_port_that_a_control_found_open_is_closed() {
     let world = World::new().await;
     let group = world.organization.open_groups(&world.account, HOME, 1).await.unwrap().remove(0);

@@ -242,7 +242,15 @@ impl Change for IsolateInstance {
         always(&own, &mut plan.notes);
         // Without a network it serves nothing, also where it was not taken out of service first.
         if !before.interfaces.is_empty() {
-            (plan.shares, plan.ask) = serving(cx, id).await?;
+            match serving(cx, id).await {
+                Ok((shares, last)) => (plan.shares, plan.beside) = (shares, last),
+                // Who may not know that asks, and isolates all the same.
+                Err(error @ (ActionError::Denied(_) | ActionError::Service { .. })) => {
+                    plan.beside = Some(format!("what instance {id} serves in cannot be read"));
+                    plan.notes.push(format!("what instance {id} serves in cannot be read: {error}"));
+                }
+                Err(error) => return Err(error),
+            }
         }
         if !before.interfaces.is_empty()
             && let Err(why) = self.sessions(cx, with, &before)
