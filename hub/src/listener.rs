@@ -1,5 +1,5 @@
 //! What listens. Both doors, that for Slack and the HTTP API, are open to strangers: a request has to come in time, connections are as many
-//! as one process has files for, and none of them keeps the service from ending.
+//! as one process has files for, none of them is kept where another one needs its place, and none keeps the service from ending.
 
 use std::{
     io,
@@ -15,7 +15,7 @@ use axum::{
     body::{Body, to_bytes},
     extract::{ConnectInfo, Request, State, connect_info::Connected},
     http::{
-        StatusCode,
+        HeaderValue, StatusCode,
         header::{CONNECTION, CONTENT_TYPE},
     },
     middleware::{Next, from_fn_with_state},
@@ -40,13 +40,16 @@ struct Bounds {
     idle: Duration,
     /// How long requests may go on once the service ends.
     grace: Duration,
-    /// The most connections at the same time; others wait.
+    /// The most connections at the same time; others wait. While there are so many, each is closed after its next answer.
     connections: usize,
 }
 
 /// What stands before a listener keeps idle connections for 60 s as a rule: closed later than that, none is closed while a request is on its way.
 const BOUNDS: Bounds =
     Bounds { read: Duration::from_secs(10), idle: Duration::from_secs(75), grace: Duration::from_secs(5), connections: 128 };
+
+/// What is said to whoever still waits for an answer at the end.
+const ENDS: &str = "the service ends; what was asked for may stand all the same: look with `cordon incident show RUN`";
 
 /// Serves at one door until `stop`, and for a few seconds after it. `most`: the longest body that is read, in bytes.
 pub(crate) async fn serve(door: &'static str, listener: TcpListener, router: Router, most: usize, stop: CancellationToken) {
@@ -55,8 +58,9 @@ pub(crate) async fn serve(door: &'static str, listener: TcpListener, router: Rou
 
 async fn within(bounds: Bounds, door: &'static str, listener: TcpListener, router: Router, most: usize, stop: CancellationToken) {
     let cut = CancellationToken::new();
-    let listener = Bounded { listener, places: Arc::new(Semaphore::new(bounds.connections)), bounds, cut: cut.clone() };
-    let reader = Reader { within: bounds.read, most, cut: cut.clone() };
+    let places = Arc::new(Semaphore::new(bounds.connections));
+    let reader = Reader { within: bounds.read, most, places: Arc::clone(&places), cut: cut.clone() };
+    let listener = Bounded { listener, places, bounds, cut: cut.clone() };
     let service = router.layer(from_fn_with_state(reader, whole)).into_make_service_with_connect_info::<Peer>();
     let ending = stop.clone();
     let serving = axum::serve(listener, service).with_graceful_shutdown(async move { ending.cancelled().await });
@@ -79,10 +83,11 @@ async fn within(bounds: Bounds, door: &'static str, listener: TcpListener, route
 struct Reader {
     within: Duration,
     most: usize,
+    places: Arc<Semaphore>,
     cut: CancellationToken,
 }
 
-/// Reads a request's body, in time, before anything is done with it.
+/// Reads a request's body, in time, before anything is done with it. Whoever goes on asking keeps no place that another one may wait for.
 async fn whole(State(reader): State<Reader>, ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next: Next) -> Response {
     let _answering = peer.pace.answer();
     let (parts, body) = request.into_parts();
@@ -91,10 +96,14 @@ async fn whole(State(reader): State<Reader>, ConnectInfo(peer): ConnectInfo<Peer
         Ok(Err(_)) => return no(StatusCode::PAYLOAD_TOO_LARGE, "the body is too long, or broke off"),
         Err(_) => return no(StatusCode::REQUEST_TIMEOUT, "the body did not come in time"),
     };
-    tokio::select! {
+    let mut answer = tokio::select! {
         answer = next.run(Request::from_parts(parts, Body::from(body))) => answer,
-        () = reader.cut.cancelled() => no(StatusCode::SERVICE_UNAVAILABLE, "the service ends"),
+        () = reader.cut.cancelled() => no(StatusCode::SERVICE_UNAVAILABLE, ENDS),
+    };
+    if reader.places.available_permits() == 0 {
+        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
+    answer
 }
 
 /// An answer after which the connection is closed: what is left of the request is not read.
@@ -187,8 +196,9 @@ impl Listener for Bounded {
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Line, SocketAddr) {
-        let Ok(place) = Arc::clone(&self.places).acquire_owned().await else { return std::future::pending().await };
+        // In this order no place is taken while nobody comes.
         let (stream, address) = Listener::accept(&mut self.listener).await;
+        let Ok(place) = Arc::clone(&self.places).acquire_owned().await else { return std::future::pending().await };
         let pace = Arc::new(Pace::new(self.bounds));
         let cut = Box::pin(self.cut.clone().cancelled_owned());
         (Line { stream, pace, timer: Box::pin(sleep(self.bounds.read)), cut, _place: place }, address)
@@ -340,16 +350,56 @@ mod tests {
     #[tokio::test]
     async fn strangers_take_no_more_than_the_places_there_are_and_others_come_in_after_them() {
         let (address, ..) = open(small()).await;
-        let mut crowd = Vec::new();
+        let (begun, mut crowd) = (Instant::now(), Vec::new());
         for _ in 0..20 {
             crowd.push(TcpStream::connect(address).await.unwrap());
         }
         let mut last = TcpStream::connect(address).await.unwrap();
         say(&mut last, &format!("{HEAD}nine char")).await;
         // Two at a time, each for as long as a request may take to come.
-        let (answer, took) = rest(&mut last).await;
+        let (answer, _) = rest(&mut last).await;
         assert!(answer.ends_with("nine char"), "{answer}");
-        assert!(took >= small().read * 9, "{took:?}");
+        assert!(begun.elapsed() >= small().read * 9, "{:?}", begun.elapsed());
+    }
+
+    /// Asks, and gives back what comes up to the end of the echo; shorter where the connection is closed.
+    async fn ask(stream: &mut TcpStream) -> String {
+        let (mut text, mut part) = (String::new(), [0; 1_000]);
+        stream.write_all(format!("{HEAD}nine char").as_bytes()).await.ok();
+        while !text.ends_with("nine char") {
+            match stream.read(&mut part).await {
+                Ok(many) if many > 0 => text.push_str(std::str::from_utf8(&part[..many]).unwrap()),
+                _ => return text,
+            }
+        }
+        text
+    }
+
+    #[tokio::test]
+    async fn strangers_who_go_on_asking_keep_no_place_that_another_one_waits_for() {
+        let (address, ..) = open(Bounds { read: LONG, idle: LONG, ..small() }).await;
+        let mut alone = TcpStream::connect(address).await.unwrap();
+        for _ in 0..5 {
+            let answer = ask(&mut alone).await;
+            assert!(answer.starts_with("HTTP/1.1 200 ") && !answer.contains("connection: close"), "there is a free place: {answer}");
+        }
+        let crowd: Vec<JoinHandle<()>> = (0..6)
+            .map(|_| {
+                tokio::spawn(async move {
+                    let mut stream = TcpStream::connect(address).await.unwrap();
+                    while !ask(&mut stream).await.is_empty() {
+                        sleep(Duration::from_millis(10)).await;
+                    }
+                })
+            })
+            .collect();
+        for stranger in crowd {
+            timeout(LONG / 2, stranger).await.unwrap().unwrap();
+        }
+        let mut last = TcpStream::connect(address).await.unwrap();
+        let answer = timeout(LONG / 2, ask(&mut last)).await.unwrap();
+        assert!(answer.contains("connection: close") && answer.ends_with("nine char"), "{answer}");
+        assert!(ask(&mut alone).await.starts_with("HTTP/1.1 200 "), "it is kept while it says nothing");
     }
 
     #[tokio::test]

@@ -28,6 +28,7 @@ use crate::{
     driver::Hub,
     journal::outbox::{PACED, Slip, TurnedAway},
     owner::{self, Teller},
+    secret::Unread,
     slack::{Poster, SLACK},
 };
 
@@ -69,6 +70,12 @@ pub(crate) enum Unsent {
     Never(String),
     /// The journal failed.
     Journal(JournalError),
+}
+
+impl From<Unread> for Unsent {
+    fn from(unread: Unread) -> Self {
+        if unread.may_pass { Self::Later { why: unread.why, unsure: false } } else { Self::Mendable(unread.why) }
+    }
 }
 
 impl From<JournalError> for Unsent {
@@ -288,7 +295,7 @@ async fn one(hub: &Hub, destination: &Destination, due: Message) -> Result<Optio
     let sent = match (&destination.way, &due) {
         (Way::Slack(poster), Message::Notice(due)) => poster.send(hub, due).await,
         (Way::Slack(poster), Message::Page(due)) => poster.page(hub, due).await,
-        (Way::Webhook(hook), due) => hook.send(hub, due.payload()).await,
+        (Way::Webhook(hook), due) => hook.send(hub, due.payload(), was_unsure).await,
         (Way::Topic(topic), due) => topic.send(hub, due).await,
         (Way::Owner(teller), Message::Notice(due)) => teller.send(hub, due).await,
         (Way::Owner(_), Message::Page(_)) => Err(Unsent::Never("owners are told of no pages".to_owned())),
@@ -360,6 +367,13 @@ mod tests {
         let all: Duration = pauses.iter().sum();
         assert!(all >= Duration::from_secs(86_400) && all < Duration::from_secs(86_400 + 120), "{all:?}");
         assert!(pauses.is_sorted() && pauses.first() == Some(&Duration::from_secs(1)) && pauses.last() == Some(&SELDOM));
+    }
+
+    #[test]
+    fn a_secret_that_cannot_be_read_for_a_moment_is_not_for_a_person_to_mend() {
+        let unread = |may_pass| Unsent::from(Unread { why: "the parameter /x cannot be read: throttled".to_owned(), may_pass });
+        assert!(matches!(unread(true), Unsent::Later { unsure: false, .. }));
+        assert!(matches!(unread(false), Unsent::Mendable(_)));
     }
 
     #[test]

@@ -43,13 +43,15 @@ pub const BOT: &str = "B0LAB";
 /// The app.
 pub const APP: &str = "A0LAB";
 
-/// How it answers a call that posts or updates, once.
+/// How it answers a call that posts or updates, once; [`Trouble::Unheard`] is for what only one person is to see.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Trouble {
     /// 429, come back after so many seconds. What comes to the same channel before gets a 429 too, and is remembered.
     Limited(u64),
     /// A status, and nothing is done.
     Status(u16),
+    /// A status to what only one person is to see, and nothing is done.
+    Unheard(u16),
     /// It is done, and the answer is a 500.
     Lost,
     /// It is done, the answer is a 500, and so many messages of others come before it and after it.
@@ -307,8 +309,8 @@ async fn connected(slack: Slack, stream: TcpStream) {
         tokio::select! {
             text = receive.recv() => {
                 let Some(text) = text else { return };
-                let ends = text.contains("\"disconnect\"");
-                if socket.send(Frame::text(text)).await.is_err() || ends {
+                // After a "disconnect" Slack takes what it hears for a while: the other side closes.
+                if socket.send(Frame::text(text)).await.is_err() {
                     return;
                 }
             }

@@ -10,7 +10,10 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use cordon_shared::freeze::{Freeze as Line, Level, Scope};
+use cordon_shared::{
+    freeze::{Freeze as Line, Level, Scope},
+    id::IncidentId,
+};
 use cordon_spoke::session::proof::{Proof, Unproven, WINDOW};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -39,6 +42,8 @@ const AT_ONCE: usize = 4;
 const AFTER_WRONG: Duration = Duration::from_secs(1);
 /// How long a call waits for its place.
 const TURN: Duration = Duration::from_secs(10);
+/// How long an answer is still waited for once the service ends: shorter than its listeners wait.
+const LAST: Duration = Duration::from_secs(2);
 
 struct Door {
     hub: Arc<Hub>,
@@ -170,10 +175,28 @@ impl Door {
                 let request: Request = read(body)?;
                 // Whether the person may is for the process that drives to say, as for each request.
                 let id = self.hub.store.append_request(&request, &asker, self.hub.clock.now()).await.map_err(DeskError::from)?;
-                let answer = self.desk.answered(id, request.run()).await?;
+                let answer = self.answered(id, request.run()).await?;
                 told(Answered { answer, incident: self.desk.incident(&request.run().to_string()).await? })
             }
             _ => Err(No(StatusCode::NOT_FOUND, format!("there is no call `{name}`"))),
+        }
+    }
+
+    /// The answer to a request. Where the service ends, what is known by then.
+    async fn answered(&self, id: i64, run: IncidentId) -> Result<String, DeskError> {
+        let ends = async {
+            self.hub.stop.cancelled().await;
+            tokio::time::sleep(LAST).await;
+        };
+        tokio::select! {
+            answer = self.desk.answered(id, run) => answer,
+            () = ends => match self.hub.store.answer_of(id).await? {
+                Some(answer) if answer.ok => Ok(answer.text),
+                Some(answer) => Err(DeskError::Refused(answer.text)),
+                None => Err(DeskError::Late(format!(
+                    "the service ends and has not answered; the request stands, look again with `cordon incident show {run}`"
+                ))),
+            },
         }
     }
 

@@ -1,6 +1,6 @@
 //! `cordon freeze` and `cordon thaw`: the kill switch. It is written straight into the journal, whoever drives and whether anybody does.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use clap::{Args, Subcommand, ValueEnum};
 use cordon_shared::{
@@ -267,15 +267,20 @@ pub(super) async fn tell(door: &Door) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The same for a command that needs no journal: none is made for it, and one that cannot be read stops nothing.
+/// How long a command that needs no journal waits to hear what is frozen.
+const BESIDE: Duration = Duration::from_secs(3);
+
+/// The same for a command that needs no journal: none is made for it, and one that cannot be read, or not soon, stops nothing.
 pub(super) async fn tell_beside(common: &Common, config: &Config) {
     let afar = config.api.url.is_some() && !common.here;
     if !afar && !config.hub.state_dir.join(FILE).exists() {
         return;
     }
     let told = async { tell(&Door::of(common, config.clone()).await?).await };
-    if let Err(failure) = told.await {
-        output::tell(&format!("what is frozen is not known: {}", failure.text));
+    match tokio::time::timeout(BESIDE, told).await {
+        Ok(Ok(())) => {}
+        Ok(Err(failure)) => output::tell(&format!("what is frozen is not known: {}", failure.text)),
+        Err(_) => output::tell(&format!("what is frozen is not known: no answer within {} s", BESIDE.as_secs())),
     }
 }
 

@@ -1,10 +1,11 @@
 //! `cordon serve`: the service.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use clap::Args;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Common, Exit, Failure, freeze, output, respond::interrupted};
+use super::{Common, Exit, Failure, freeze, output};
 use crate::{
     serve,
     setup::{self, Wanted},
@@ -18,6 +19,25 @@ pub(super) struct Serve {
     allow_samples: bool,
 }
 
+/// What asks the process to end. Registered once, so that none is missed between two.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
 /// Obeys `cordon serve`.
 pub(super) async fn serve(common: &Common, args: Serve) -> Result<Exit, Failure> {
     let config = common.load()?;
@@ -29,14 +49,15 @@ pub(super) async fn serve(common: &Common, args: Serve) -> Result<Exit, Failure>
         return Err(Failure::usage("there is nothing to serve: set `[queue] url`, or `[poll] every`"));
     }
     let hub = setup::hub(config, Wanted { what: "serve", allow_samples: args.allow_samples, ..Wanted::default() }).await?;
+    let mut signals = Signals::new().map_err(|error| Failure::other(format!("signals cannot be listened for: {error}")))?;
     output::tell(&format!("serving account {} in mode {}; stop with Ctrl-C", hub.config.hub.account, hub.config.hub.mode));
     freeze::tell_of(&hub.store).await?;
     let stop = hub.stop.clone();
     let signals = tokio::spawn(async move {
-        interrupted().await;
+        signals.next().await;
         stop.cancel();
         // Whoever asks twice will not wait: as if it were killed.
-        interrupted().await;
+        signals.next().await;
         std::process::exit(i32::from(Exit::Interrupted.code()));
     });
     let serving = async { Ok::<_, Failure>(serve::serve(Arc::clone(&hub)).await?) };

@@ -72,8 +72,14 @@ pub struct Due<T = Notice> {
 }
 
 /// For how many tries the pause between them grows. Those that fail without anybody's refusal are counted no further, so that no time that a
-/// destination was down counts as time in which a person could have mended something.
+/// destination was down counts as time in which a person could have mended something; nor do they undo what was counted.
 pub const PACED: u32 = 6;
+/// What `last` begins with from the first refusal on. Without it a row's tries beyond [`PACED`] are those of a Cordon that counted each.
+const REFUSED: &str = "refused: ";
+/// A row's tries, those beyond [`PACED`] only where it was refused.
+pub(super) fn tries() -> String {
+    format!("CASE WHEN o.last LIKE '{REFUSED}%' THEN o.tries ELSE min(o.tries, {PACED}) END")
+}
 
 /// Who was turned away.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -182,7 +188,8 @@ impl SqliteStore {
     pub async fn outbox_due(&self, target: &str, now: Timestamp, limit: usize) -> Result<Vec<Due>, JournalError> {
         let target = target.to_owned();
         self.read(move |conn| {
-            let sql = format!("SELECT o.id, o.notice, o.tries, o.unsure, o.place {HEADS} AND o.due <= ?2 ORDER BY o.id LIMIT ?3");
+            let tries = tries();
+            let sql = format!("SELECT o.id, o.notice, {tries}, o.unsure, o.place {HEADS} AND o.due <= ?2 ORDER BY o.id LIMIT ?3");
             all(conn, &sql, params![target, nanos(now), whole(limit)], |row| due(row, Slip::Notice, "a notice"))
         })
         .await
@@ -243,7 +250,11 @@ impl SqliteStore {
     /// # Errors
     /// Those of the store.
     pub async fn outbox_again(&self, slip: Slip, due: Timestamp, unsure: bool, why: &str) -> Result<(), JournalError> {
-        let (why, what) = (why.to_owned(), format!("due = ?2, unsure = ?3, last = ?4, tries = min(tries, {PACED})"));
+        let what = format!(
+            "due = ?2, unsure = ?3, last = CASE WHEN last LIKE '{REFUSED}%' THEN '{REFUSED}' ELSE '' END || ?4, \
+             tries = CASE WHEN tries > {PACED} THEN tries - 1 ELSE tries END"
+        );
+        let why = why.to_owned();
         self.set(slip, &what, move |row, id| row.execute(params![id, nanos(due), unsure, why])).await
     }
 
@@ -252,8 +263,12 @@ impl SqliteStore {
     /// # Errors
     /// Those of the store.
     pub async fn outbox_refused(&self, slip: Slip, due: Timestamp, unsure: bool, why: &str) -> Result<(), JournalError> {
+        let what = format!(
+            "due = ?2, unsure = ?3, last = '{REFUSED}' || ?4, \
+             tries = CASE WHEN last LIKE '{REFUSED}%' THEN tries ELSE min(tries, {PACED} + 1) END"
+        );
         let why = why.to_owned();
-        self.set(slip, "due = ?2, unsure = ?3, last = ?4", move |row, id| row.execute(params![id, nanos(due), unsure, why])).await
+        self.set(slip, &what, move |row, id| row.execute(params![id, nanos(due), unsure, why])).await
     }
 
     /// Changes a row. `?1` is its number.

@@ -10,7 +10,7 @@ use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    outbox::{Due, Slip, change, due},
+    outbox::{Due, Slip, change, due, tries},
     rows::{all, failed, json, nanos, one, stamp, whole},
     sqlite::SqliteStore,
 };
@@ -65,7 +65,7 @@ impl SqliteStore {
     pub async fn page_due(&self, target: &str, now: Timestamp) -> Result<Option<Due<Page>>, JournalError> {
         let target = target.to_owned();
         self.read(move |conn| {
-            let sql = format!("SELECT o.id, o.page, o.tries, o.unsure, o.place {HEAD} AND o.due <= ?2");
+            let sql = format!("SELECT o.id, o.page, {}, o.unsure, o.place {HEAD} AND o.due <= ?2", tries());
             one(conn, &sql, params![target, nanos(now)], |row| due(row, Slip::Page, "a page"))
         })
         .await

@@ -24,6 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Statuses that say what is wrong with the message itself (<https://www.rfc-editor.org/rfc/rfc9110#section-15.5>). Of the others one may
 /// pass, or a person may mend what it is about: the address, the secret, a permission.
 const OF_THE_MESSAGE: &[u16] = &[400, 406, 411, 413, 415, 422, 431];
+/// The status of a webhook that knows a message by its `id` already.
+const CONFLICT: u16 = 409;
 /// SNS's codes that do (<https://docs.aws.amazon.com/sns/latest/api/API_Publish.html>, "Errors").
 const OF_THE_NOTICE: &[&str] = &["InvalidParameter", "InvalidParameterValue", "ParameterValueInvalid", "ValidationException"];
 
@@ -67,9 +69,10 @@ impl Hook {
         Self { http: Http::new(), url: hook.url.clone(), secret }
     }
 
-    pub(super) async fn send(&self, hub: &Hub, told: Value) -> Result<(), Unsent> {
+    /// Sends it. `unsure`: an attempt before may have come through.
+    pub(super) async fn send(&self, hub: &Hub, told: Value, unsure: bool) -> Result<(), Unsent> {
         let later = |why: String, unsure| Unsent::Later { why, unsure };
-        let secret = self.secret.get().await.map_err(Unsent::Mendable)?;
+        let secret = self.secret.get().await?;
         let (time, body) = (hub.clock.now().as_second().to_string(), told.to_string());
         let mut mac =
             Hmac::<Sha256>::new_from_slice(secret.expose().as_bytes()).map_err(|_| Unsent::Mendable("its secret is no key".to_owned()))?;
@@ -86,6 +89,9 @@ impl Hook {
         match (answer.status, answer.retry_after) {
             (200..=299, _) => Ok(()),
             (429 | 503, Some(pause)) => Err(Unsent::Limited { pause, all: true }),
+            // It came through before, and the answer was lost.
+            (CONFLICT, _) if unsure => Ok(()),
+            (CONFLICT, _) => Err(Unsent::Never(format!("it answered {CONFLICT}"))),
             (408 | 425 | 429 | 500..=599, _) => Err(later(format!("it answered {}", answer.status), true)),
             (status, _) if OF_THE_MESSAGE.contains(&status) => Err(Unsent::Never(format!("it answered {status}"))),
             (status, _) => {

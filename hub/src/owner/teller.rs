@@ -116,8 +116,11 @@ impl Teller {
         match direct.tell(address, &letter.card()).await {
             Ok(()) => Ok(Some(address.text().to_owned())),
             // Whoever is no user of Slack has e-mail.
-            Err(Undelivered::NoUser) if self.settings.from.is_some() => Ok(None),
-            Err(Undelivered::NoUser) => Err(Unsent::Never(format!("Slack has no user with the address {}", address.text()))),
+            Err(Undelivered::NoUser) => match address {
+                Address::Mail(_) if self.settings.from.is_some() => Ok(None),
+                Address::Mail(mail) => Err(Unsent::Never(format!("Slack has no user with the address {mail}"))),
+                Address::Slack(id) => Err(Unsent::Never(format!("Slack shows Cordon no user and no channel with the id {id}"))),
+            },
             Err(Undelivered::Unsent(unsent)) => Err(unsent),
         }
     }

@@ -14,7 +14,7 @@ use crate::{
     config::notify::SecretRef,
     driver::Hub,
     notify::{OBEYED, Unsent},
-    secret::Kept,
+    secret::{Kept, Secret},
 };
 
 /// How long a call may take.
@@ -149,9 +149,14 @@ impl Api {
         said
     }
 
+    /// The token that calls are made with now.
+    pub(super) async fn token(&self) -> Result<Secret, CallError> {
+        self.token.get().await.map_err(|unread| CallError::Unsent(unread.into()))
+    }
+
     async fn post(&self, method: &str, kind: &str, body: String) -> Result<Value, CallError> {
         let later = |why: String, unsure| CallError::Unsent(Unsent::Later { why, unsure });
-        let token = self.token.get().await.map_err(|why| CallError::Unsent(Unsent::Mendable(why)))?;
+        let token = self.token().await?;
         let headers = [("authorization", format!("Bearer {}", token.expose())), ("content-type", kind.to_owned())];
         let answer = self.http.post(&format!("{}/{method}", self.url), &headers, body.into_bytes(), PATIENCE).await;
         let answer = answer.map_err(|error| later(format!("{method}: {error}"), true))?;

@@ -10,12 +10,15 @@ use axum::{
     routing::post,
 };
 use serde_json::Value;
-use tokio::{net::TcpListener, time::Instant};
+use tokio::{
+    net::TcpListener,
+    time::{Instant, timeout_at},
+};
 
 use super::{
     SLACK,
     press::{ACKNOWLEDGED, Desk},
-    sign::{SIGNATURE, TIMESTAMP, check, first},
+    sign::{Forged, SIGNATURE, TIMESTAMP, check, first},
 };
 use crate::{
     config::notify::SecretRef,
@@ -44,18 +47,30 @@ pub(super) async fn serve(desk: Arc<Desk>, listener: TcpListener, secret: Secret
 
 async fn take(State(door): State<Arc<Door>>, ConnectInfo(peer): ConnectInfo<Peer>, headers: HeaderMap, body: Bytes) -> StatusCode {
     let until = Instant::now() + ACKNOWLEDGED;
-    let secret = match door.secret.get().await {
-        Ok(secret) => secret,
-        Err(why) => {
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let turn_away = async |why: Forged| {
+        door.desk.keeper.turn_away(&peer.address.to_string(), "a request to Slack's door", &why.to_string()).await;
+        StatusCode::UNAUTHORIZED
+    };
+    // For strangers no secret is read.
+    if header(TIMESTAMP).is_none() || header(SIGNATURE).is_none() {
+        return turn_away(Forged::Unsigned).await;
+    }
+    let secret = match timeout_at(until, door.secret.get()).await {
+        Ok(Ok(secret)) => secret,
+        Ok(Err(why)) => {
             tracing::error!(%why, "what comes from Slack cannot be checked");
             return StatusCode::SERVICE_UNAVAILABLE;
         }
+        Err(_) => {
+            tracing::error!("what comes from Slack cannot be checked: the secret is not read in time");
+            return StatusCode::SERVICE_UNAVAILABLE;
+        }
     };
-    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let (hub, now) = (&door.desk.hub, door.desk.hub.clock.now());
     let checked = match check(&secret, header(TIMESTAMP), header(SIGNATURE), &body, now) {
         // Nothing is written but for what is Slack's.
-        Ok(signed) => match first(hub.store.take_proof(&signed.signature, signed.until, now)).await {
+        Ok(signed) => match first(until, hub.store.take_proof(&signed.signature, signed.until, now)).await {
             Ok(first) => first,
             Err(why) => {
                 tracing::error!(%why, "whether a request of Slack's was here before is not known: it is refused");
@@ -65,8 +80,7 @@ async fn take(State(door): State<Arc<Door>>, ConnectInfo(peer): ConnectInfo<Peer
         Err(forged) => Err(forged),
     };
     if let Err(why) = checked {
-        door.desk.keeper.turn_away(&peer.address.to_string(), "a request to Slack's door", &why.to_string()).await;
-        return StatusCode::UNAUTHORIZED;
+        return turn_away(why).await;
     }
     let Some(payload) = payload(&body) else { return StatusCode::BAD_REQUEST };
     // The answer goes to the person another way.

@@ -3,7 +3,7 @@
 use cordon_shared::{engine::View, journal::Sealed, notice::NoticeKind, page::Page};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
 
 use super::{
     SLACK,
@@ -15,6 +15,7 @@ use crate::{
     driver::Hub,
     journal::outbox::{Due, Place, Thread},
     notify::{self, Unsent},
+    secret::Secret,
 };
 
 /// What the metadata of a message is called, by which it is found again.
@@ -33,15 +34,15 @@ pub(crate) struct Poster {
     /// The channel for pages, and whom they call.
     pages: String,
     mention: String,
-    /// The id of the bot that the token is of.
-    bot: OnceCell<Option<String>>,
+    /// The id of the bot that a token is of.
+    bot: Mutex<Option<(Secret, Option<String>)>>,
 }
 
 impl Poster {
     pub(crate) fn new(hub: &Hub, slack: &Slack) -> Self {
         let client = Api::new(hub, &slack.url, &slack.token);
         let (channel, routes) = (slack.channel.clone(), slack.routes.clone());
-        Self { client, channel, routes, pages: slack.pages.clone(), mention: slack.page_mention.clone(), bot: OnceCell::new() }
+        Self { client, channel, routes, pages: slack.pages.clone(), mention: slack.page_mention.clone(), bot: Mutex::default() }
     }
 
     /// Sends a notice. Posting is one step, done once; updating in place may be repeated.
@@ -124,19 +125,23 @@ impl Poster {
         }
     }
 
-    /// Who the app is in Slack, as a message says who posted it; asked once (<https://docs.slack.dev/reference/methods/auth.test>).
-    async fn bot(&self) -> Result<Option<&str>, Unsent> {
-        let bot = self.bot.get_or_try_init(async || {
-            let said = self.client.ask("auth.test", &[]).await?;
-            let bot = said.get("bot_id").and_then(Value::as_str).map(str::to_owned);
-            if bot.is_none() {
-                tracing::warn!(
-                    "Slack's token is no bot's, so messages are not known again and one may come twice: use a bot token (xoxb-…)"
-                );
-            }
-            Ok::<_, Unsent>(bot)
-        });
-        Ok(bot.await?.as_deref())
+    /// Who the app is in Slack, as a message says who posted it; asked once for each token
+    /// (<https://docs.slack.dev/reference/methods/auth.test>).
+    async fn bot(&self) -> Result<Option<String>, Unsent> {
+        let token = self.client.token().await?;
+        let mut known = self.bot.lock().await;
+        if let Some((of, bot)) = known.as_ref()
+            && *of == token
+        {
+            return Ok(bot.clone());
+        }
+        let said = self.client.ask("auth.test", &[]).await?;
+        let bot = said.get("bot_id").and_then(Value::as_str).map(str::to_owned);
+        if bot.is_none() {
+            tracing::warn!("Slack's token is no bot's, so messages are not known again and one may come twice: use a bot token (xoxb-…)");
+        }
+        *known = Some((token, bot.clone()));
+        Ok(bot)
     }
 
     /// Looks for a message whose answer was lost, page by page: a channel's messages come the newest first, a thread's the oldest first
@@ -165,7 +170,7 @@ impl Poster {
                 Err(error) => return Err(error.into()),
             };
             let messages = said.get("messages").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-            let found = messages.iter().find(|message| is_ours(message, bot, key));
+            let found = messages.iter().find(|message| is_ours(message, &bot, key));
             if let Some(ts) = found.and_then(|message| message.get("ts")).and_then(Value::as_str) {
                 return Ok(Some(Place { channel: channel.to_owned(), ts: ts.to_owned() }));
             }

@@ -171,7 +171,8 @@ impl Desk {
         }
     }
 
-    /// Tells the one who pressed, and nobody else. Where it does not go it is tried twice more.
+    /// Tells the one who pressed, and nobody else. Where it does not go it is tried twice more; where it is refused, once: the token may be
+    /// another one since it was read.
     async fn say(&self, payload: &Value, user: &str, said: &str) {
         let text = |pointer: &str| payload.pointer(pointer).and_then(Value::as_str);
         let Some(channel) = text("/channel/id").or_else(|| text("/container/channel_id")) else { return };
@@ -180,11 +181,15 @@ impl Desk {
         if let (Some(thread), Some(fields)) = (thread, body.as_object_mut()) {
             fields.insert("thread_ts".to_owned(), json!(thread));
         }
-        let mut pauses = PAUSES.into_iter();
+        let (mut pauses, mut refused) = (PAUSES.into_iter(), 0);
         while let Err(error) = self.client.call("chat.postEphemeral", &body).await {
             match (&error, pauses.next()) {
                 (CallError::Unsent(Unsent::Limited { pause, .. }), Some(_)) if *pause <= LONGEST => sleep(*pause).await,
                 (CallError::Unsent(Unsent::Later { .. }), Some(pause)) => sleep(pause).await,
+                (CallError::Unsent(Unsent::Mendable(_)), Some(pause)) if refused == 0 => {
+                    refused += 1;
+                    sleep(pause).await;
+                }
                 _ => return tracing::warn!(?error, "the answer to a pressed button cannot be shown; the journal has it"),
             }
         }

@@ -93,8 +93,14 @@ async fn encrypted(host: &str, stream: TcpStream) -> Result<impl Stream + 'stati
     TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(|error| format!("{host}: {error}"))
 }
 
-/// Takes envelopes until the connection ends. Each is acknowledged when the journal has it, or before Slack gives up waiting: what comes of it
-/// goes to the person another way. One that was not acknowledged comes again, and is known again.
+/// Whether Slack could be told that an envelope was taken.
+async fn acknowledge(socket: &mut Socket, id: String) -> bool {
+    let sent = socket.send(Message::text(json!({ "envelope_id": id }).to_string())).await;
+    sent.inspect_err(|error| tracing::warn!(%error, "an envelope of Slack's cannot be acknowledged")).is_ok()
+}
+
+/// Takes envelopes until the connection ends, or Slack says that it will. Each is acknowledged when the journal has it, or before Slack gives
+/// up waiting: what comes of it goes to the person another way. One that was not acknowledged comes again, and is known again.
 async fn listen(desk: &Arc<Desk>, socket: &mut Socket) {
     let mut taken = FuturesUnordered::new();
     let mut dead = Instant::now() + SILENCE;
@@ -102,9 +108,8 @@ async fn listen(desk: &Arc<Desk>, socket: &mut Socket) {
         let message = tokio::select! {
             message = timeout_at(dead, socket.next()) => message,
             Some(id) = taken.next() => {
-                let id: String = id;
-                if let Err(error) = socket.send(Message::text(json!({ "envelope_id": id }).to_string())).await {
-                    return tracing::warn!(%error, "an envelope of Slack's cannot be acknowledged");
+                if !acknowledge(socket, id).await {
+                    return;
                 }
                 continue;
             }
@@ -124,6 +129,13 @@ async fn listen(desk: &Arc<Desk>, socket: &mut Socket) {
         let Ok(mut envelope) = serde_json::from_str::<Value>(&text) else { continue };
         let kind = envelope.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
         if kind == "disconnect" {
+            // Slack takes what it hears before it closes.
+            let rest = async {
+                while let Some(id) = taken.next().await
+                    && acknowledge(socket, id).await
+                {}
+            };
+            timeout_at(Instant::now() + ACKNOWLEDGED, rest).await.ok();
             return;
         }
         let Some(id) = envelope.get("envelope_id").and_then(Value::as_str).map(str::to_owned) else { continue };

@@ -54,14 +54,29 @@ impl Slack {
         message
     }
 
-    fn replace(&self, body: &Value) -> bool {
+    /// Writes a message anew, or says why not (<https://docs.slack.dev/reference/methods/chat.update>, "Errors").
+    fn replace(&self, body: &Value) -> Result<(), &'static str> {
         let mut known = self.known();
         let found =
             known.messages.iter_mut().find(|message| body["ts"] == message.ts.as_str() && body["channel"] == message.channel.as_str());
-        let Some(message) = found else { return false };
+        let message = found.ok_or("message_not_found")?;
+        if message.bot != BOT {
+            return Err("cant_update_message");
+        }
         message.text = body["text"].as_str().unwrap_or_default().to_owned();
         message.blocks = body["blocks"].clone();
-        true
+        Ok(())
+    }
+
+    /// The next trouble for a call.
+    fn trouble_of(&self, method: &str) -> Option<Trouble> {
+        let whispers = method == "chat.postEphemeral";
+        if !whispers && !posts(method) {
+            return None;
+        }
+        let mut known = self.known();
+        let next = known.troubles.iter().position(|trouble| matches!(trouble, Trouble::Unheard(_)) == whispers)?;
+        known.troubles.remove(next)
     }
 
     /// Messages of somebody else's beside one.
@@ -84,15 +99,24 @@ impl Slack {
             in_channel.rev().filter(|message| message.thread.is_none() && young(message)).collect()
         } else {
             let root = text("ts");
+            if !in_channel.clone().any(|message| message.ts == root) {
+                return json!({ "ok": false, "error": "thread_not_found" });
+            }
             in_channel.filter(|message| message.ts == root || (message.thread.as_deref() == Some(root) && young(message))).collect()
         };
         let limit = text("limit").parse::<usize>().unwrap_or(100).min(999);
         let from = text("cursor").strip_prefix("from-").and_then(|from| from.parse::<usize>().ok()).unwrap_or_default();
-        let page: Vec<Value> = all.iter().skip(from).take(limit).map(|message| shown(message)).collect();
+        let page: Vec<Value> =
+            all.iter().skip(from).take(limit).map(|message| shown(message, text("include_all_metadata") == "true")).collect();
         let has_more = from + limit < all.len();
         let next = if has_more { format!("from-{}", from + limit) } else { String::new() };
         json!({ "ok": true, "messages": page, "has_more": has_more, "response_metadata": { "next_cursor": next } })
     }
+}
+
+/// Whether a call posts or updates.
+fn posts(method: &str) -> bool {
+    matches!(method, "chat.postMessage" | "chat.update")
 }
 
 /// The characters of all texts in blocks.
@@ -119,14 +143,16 @@ pub(super) async fn answer(State(slack): State<Slack>, Path(method): Path<String
     if slack.known().down {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     }
-    let posts = matches!(method.as_str(), "chat.postMessage" | "chat.update");
+    let posts = posts(&method);
     if let Some(seconds) = posts.then(|| slack.too_early(&call)).flatten() {
         return limited(seconds);
     }
-    let trouble = if posts { slack.known().troubles.pop_front() } else { None };
+    let trouble = slack.trouble_of(&method);
     match &trouble {
         Some(Trouble::Limited(seconds)) => return slack.limit(&body, *seconds),
-        Some(Trouble::Status(status)) => return StatusCode::from_u16(*status).unwrap_or(StatusCode::BAD_GATEWAY).into_response(),
+        Some(Trouble::Status(status) | Trouble::Unheard(status)) => {
+            return StatusCode::from_u16(*status).unwrap_or(StatusCode::BAD_GATEWAY).into_response();
+        }
         Some(Trouble::Refused(word)) => return said(json!({ "ok": false, "error": word })),
         Some(Trouble::Copied { bot, event_type }) => {
             let mut copy = body.clone();
@@ -148,10 +174,12 @@ pub(super) async fn answer(State(slack): State<Slack>, Path(method): Path<String
         "auth.test" => json!({ "ok": true, "team": "lab", "team_id": "T0LAB", "user": "cordon", "user_id": "U0BOT", "bot_id": BOT }),
         "chat.postMessage" => {
             let message = slack.place(&body, BOT);
-            json!({ "ok": true, "channel": field("channel"), "ts": message.ts, "message": shown(&message) })
+            json!({ "ok": true, "channel": field("channel"), "ts": message.ts, "message": shown(&message, true) })
         }
-        "chat.update" if slack.replace(&body) => json!({ "ok": true, "channel": field("channel"), "ts": field("ts") }),
-        "chat.update" => json!({ "ok": false, "error": "message_not_found" }),
+        "chat.update" => match slack.replace(&body) {
+            Ok(()) => json!({ "ok": true, "channel": field("channel"), "ts": field("ts") }),
+            Err(word) => json!({ "ok": false, "error": word }),
+        },
         "chat.postEphemeral" => {
             slack.known().whispers.push(body.clone());
             json!({ "ok": true, "message_ts": "1" })
@@ -176,13 +204,14 @@ fn limited(seconds: u64) -> Response {
     (StatusCode::TOO_MANY_REQUESTS, [("retry-after", seconds.to_string())]).into_response()
 }
 
-/// A message as Slack gives it back (<https://docs.slack.dev/reference/methods/conversations.history>).
-fn shown(message: &SlackMessage) -> Value {
+/// A message as Slack gives it back, with its metadata only where that is asked for
+/// (<https://docs.slack.dev/reference/methods/conversations.history>).
+fn shown(message: &SlackMessage, metadata: bool) -> Value {
     json!({
         "type": "message", "ts": message.ts, "thread_ts": message.thread, "text": message.text, "blocks": message.blocks, "team": "T0LAB",
         "user": if message.bot == BOT { "U0BOT" } else { "U0OTHER" }, "bot_id": message.bot,
         "app_id": if message.bot == BOT { APP } else { "A0OTHER" },
-        "metadata": { "event_type": message.event_type, "event_payload": { "key": message.key } },
+        "metadata": metadata.then(|| json!({ "event_type": message.event_type, "event_payload": { "key": message.key } })),
     })
 }
 

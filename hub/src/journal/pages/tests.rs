@@ -6,7 +6,10 @@ use cordon_shared::{
 };
 
 use super::*;
-use crate::journal::testing::{after, start};
+use crate::journal::{
+    outbox::{PACED, Place},
+    testing::{after, start},
+};
 
 fn line(level: Level, why: &str) -> Freeze {
     let by = Person("ann@desk".into());
@@ -98,9 +101,35 @@ async fn a_page_that_waits_is_due_again_and_lets_none_pass() {
         store.outbox_refused(due.slip, after(60), true, "invalid_auth").await.unwrap();
     }
     let refused = store.page_due("slack", after(60)).await.unwrap().unwrap();
-    assert_eq!((refused.tries, refused.unsure), (crate::journal::outbox::PACED + 3, true));
-    let place = crate::journal::outbox::Place { channel: "C0".into(), ts: "1.2".into() };
+    assert_eq!((refused.tries, refused.unsure), (PACED + 3, true));
+    // What fails for a moment in between counts nothing, and undoes nothing.
+    for _ in 0..4 {
+        store.outbox_begun(due.slip).await.unwrap();
+        store.outbox_again(due.slip, after(60), false, "down").await.unwrap();
+    }
+    assert_eq!(store.page_due("slack", after(60)).await.unwrap().unwrap().tries, PACED + 3);
+    let place = Place { channel: "C0".into(), ts: "1.2".into() };
     store.outbox_placed(again.slip, &place).await.unwrap();
     let placed = store.page_due("slack", after(60)).await.unwrap().unwrap();
     assert_eq!((placed.place, placed.unsure), (Some(place), false));
+}
+
+#[tokio::test]
+async fn tries_that_were_counted_while_a_destination_was_down_are_no_refusals() {
+    let store = SqliteStore::in_memory().unwrap();
+    targets(&store, &["slack"], start()).await;
+    write(&store, line(Level::Full, "one")).await;
+    let due = async || store.page_due("slack", after(60)).await.unwrap().unwrap();
+    let slip = due().await.slip;
+    // As a Cordon wrote it that counted each.
+    store.set(slip, "tries = 5000, last = 'down'", |row, id| row.execute([id])).await.unwrap();
+    assert_eq!(due().await.tries, PACED);
+    store.outbox_begun(slip).await.unwrap();
+    store.outbox_again(slip, after(60), false, "down").await.unwrap();
+    assert_eq!(due().await.tries, PACED);
+    for refusals in 1..4 {
+        store.outbox_begun(slip).await.unwrap();
+        store.outbox_refused(slip, after(60), false, "invalid_auth").await.unwrap();
+        assert_eq!(due().await.tries, PACED + refusals);
+    }
 }

@@ -53,9 +53,15 @@ async fn freeze_approval_incident_and_budget_commands_talk_to_the_running_servic
     let instance = world.instance("web").await;
     let ann = person(&mut world, "Ann", &["approver", "operator"]).await;
     let run = id(&world.one(&world.attack(&instance)).await);
-    let far = from_afar(&world, &ann, &url);
+
+    // A service that hangs keeps no command waiting that does not need it.
+    let hanging = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = format!("http://{}", hanging.local_addr().unwrap());
+    let accounts = from_afar(&world, &world.cordon, &at).run(&["account", "list"], "").await.unwrap();
+    assert!(accounts.code == Some(0) && accounts.stderr.contains("not known: no answer within 3 s"), "{accounts:?}");
 
     // Nobody is there: who freezes is told what to do instead.
+    let far = from_afar(&world, &ann, &url);
     let silent = far.run(&["freeze", "--why", "x"], "").await.unwrap();
     assert!(silent.code == Some(1) && silent.stderr.contains(&url) && silent.stderr.contains("--here"), "{silent:?}");
 
@@ -392,9 +398,53 @@ async fn a_stalled_request_keeps_no_service_from_ending_and_the_lease_is_given_b
     // Who asks twice does not wait.
     let mut half = TcpStream::connect(address).unwrap();
     std::io::Write::write_all(&mut half, b"POST /v1/x HTTP/1.1\r\n").unwrap();
+    // Those that came before one that is answered were let in.
+    assert_eq!(send(&format!("{url}/v1/x"), &[], String::new()).await.unwrap(), 401);
     service.terminate();
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    let begun = Instant::now();
+    while TcpStream::connect(address).is_ok() {
+        assert!(begun.elapsed() < PATIENCE, "{}", service.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     assert!(service.is_running());
     service.terminate();
-    assert_eq!(service.wait(Duration::from_secs(3)).await, Some(130), "{}", service.log());
+    assert_eq!(service.wait(PATIENCE).await, Some(130), "{}", service.log());
+}
+
+/// Its proof is still with AWS when the service is told to end.
+#[tokio::test]
+async fn a_yes_that_a_service_takes_at_its_end_is_said_to_stand_and_counts_once_it_runs_again() {
+    let (mut world, url) = listening().await;
+    let instance = world.instance("web").await;
+    let ann = world.organization.user(&world.organization.security, &UserShape::default()).await.unwrap();
+    world.set(|settings| {
+        settings.more.push_str(&format!("\n[[people]]\nname = \"Ann\"\nroles = [\"approver\"]\naws = [\"{}\"]\n", ann.arn));
+    });
+    let run = id(&world.one(&world.attack(&instance)).await);
+    let asked = world.cordon(&["approval", "list", "--format", "json"], "").await.objects().remove(0);
+    let body = json!({"request": "grant", "run": run, "step": "close-ingress", "digest": asked["digest"]}).to_string();
+    let mut first = service(&world, &url).await;
+    let proof = signed(&world, &ann.keys[0], &bound(&world.organization.security, "/v1/request", &body), 0, "").await;
+    let matching = Match { operation: Some("GetCallerIdentity".to_owned()), ..Match::default() };
+    world.gateway().faults().add(Fault::new(matching, Action::Delay { ms: 2_500 }).times(1));
+    let address = url.strip_prefix("http://").unwrap();
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let length = body.len();
+    let call = format!("POST /v1/request HTTP/1.1\r\nhost: x\r\ncordon-proof: {proof}\r\ncontent-length: {length}\r\n\r\n{body}");
+    stream.write_all(call.as_bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    first.terminate();
+    let mut answer = String::new();
+    tokio::time::timeout(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("the request stands"), "{answer}");
+    assert!(answer.contains(&format!("cordon incident show {run}")), "{answer}");
+    assert_eq!(first.wait(PATIENCE).await, Some(0), "{}", first.log());
+    assert!(world.open(&instance, 22).await);
+
+    let again = service(&world, &url).await;
+    let until = Instant::now() + PATIENCE;
+    while world.open(&instance, 22).await {
+        assert!(Instant::now() < until, "{}", again.log());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }

@@ -177,6 +177,12 @@ async fn a_yes_by_socket_mode_is_acknowledged_and_does_the_same_also_after_the_c
     assert!(late.contains("asks nothing now"), "{late}");
     let refused: Vec<Value> = world.turned_away().await.into_iter().filter(|entry| entry["door"] == "request").collect();
     assert_eq!((refused.len(), world.slack.whispers().len()), (1, 2), "the same envelope counts once: {refused:#?}");
+
+    // What was taken is acknowledged on the connection that it came by, also where that is about to end.
+    world.slack.push(&json!({ "envelope_id": "e-3", "type": "interactive", "payload": envelope["payload"] }));
+    world.slack.push(&json!({ "type": "disconnect", "reason": "warning" }));
+    until(&service, "it is acknowledged", || world.slack.acknowledged().contains(&"e-3".to_owned())).await;
+    until(&service, "it is connected again", || opened() == 3 && world.slack.connected() == 1).await;
 }
 
 #[tokio::test]
