@@ -344,10 +344,6 @@ pub(super) async fn renew(run: &Run, view: &View, key: &StepKey) -> Result<(), J
             Some(Kind::Change(_)) | None => view.asks_for_more(step, definition),
         },
     };
-    let entry = if more {
-        Entry::Renewed { step: key.next(), generation }
-    } else {
-        Entry::Kept { step: key.clone(), generation }
-    };
+    let entry = if more { Entry::Renewed { step: key.next(), generation } } else { Entry::Kept { step: key.clone(), generation } };
     run.append_of(generation, vec![entry]).await
 }

@@ -248,9 +248,12 @@ pub(crate) fn undoable(step: &StepView) -> bool {
 pub(crate) fn not_yet(view: &View) -> Option<String> {
     use StepState as S;
     // What keeps evidence may take hours, and is no part of what an undo hangs on; nor is a note.
-    let beside = |step: &StepView| step.uncounted || view.definition(step).is_some_and(|definition| definition.phase == Some(Phase::Preserve));
+    let beside =
+        |step: &StepView| step.uncounted || view.definition(step).is_some_and(|definition| definition.phase == Some(Phase::Preserve));
     let being_done = |step: &&StepView| {
-        step.fixed && !beside(step) && matches!(step.state, S::Applying { .. } | S::Pending { .. } | S::Unverified { .. } | S::Broken { .. })
+        step.fixed
+            && !beside(step)
+            && matches!(step.state, S::Applying { .. } | S::Pending { .. } | S::Unverified { .. } | S::Broken { .. })
     };
     let doing: Vec<String> = view.steps.iter().filter(being_done).map(|step| format!("`{}`", step.key)).collect();
     let run = view.run;

@@ -173,7 +173,8 @@ pub fn rule(tx: &mut dyn Tx, view: &View, ask: &Ask, digest: &str, now: Timestam
     // A person's no stands until a person's yes, also where the reason to ask is gone.
     let earlier = tx.stand_down(&super::no_key(view, &ask.step))?.filter(|until| *until > now);
     let earlier = earlier.map(|until| format!("a person said no to it for this subject before, which stands until {until:.0}"));
-    let said_no = known.and_then(|step| step.refused.as_ref().map(|no| format!("before, {no}"))).or_else(|| earlier.filter(|_| !ask.uncounted));
+    let said_no =
+        known.and_then(|step| step.refused.as_ref().map(|no| format!("before, {no}"))).or_else(|| earlier.filter(|_| !ask.uncounted));
     let questioned = over.as_ref().map_or(0, |(_, people)| *people);
     let people = ask.policy.people().max(u8::from(wants_person.is_some() || said_no.is_some())).max(questioned);
     // A step that had its warrant has had its yes: it is only finished, from the same plan, unless a person has it begun anew.

@@ -42,12 +42,17 @@ async fn two_controls_of_one_group_are_both_answered_whichever_comes_first() {
         // Each as an event of its own, the second while the first is worked on.
         let text = findings.iter().map(|finding| event(&world, std::slice::from_ref(finding))).collect::<Vec<_>>().join("\n");
         let incident = one(&world.respond(&text).await);
-        assert_eq!((state(&incident), step(&incident, "close-ssh")["state"].as_str()), ("waiting", Some("applied")), "{turned}: {incident:#}");
+        assert_eq!(
+            (state(&incident), step(&incident, "close-ssh")["state"].as_str()),
+            ("waiting", Some("applied")),
+            "{turned}: {incident:#}"
+        );
         assert_eq!(step(&incident, "close-high-risk-ports")["state"], "waiting", "{turned}: {incident:#}");
         let rules = world.organization.ingress(&world.account, HOME, &group.id).await.unwrap();
         assert!(!open_to_world(&rules, 22), "{turned}: {rules:?}");
         // Both findings get their note.
-        let noted = incident["steps"].as_array().unwrap().iter().filter(|step| text_of(step).starts_with("note") && step["state"] == "applied");
+        let noted =
+            incident["steps"].as_array().unwrap().iter().filter(|step| text_of(step).starts_with("note") && step["state"] == "applied");
         assert_eq!(noted.count(), 2, "{turned}: {incident:#}");
     }
 }
@@ -108,7 +113,8 @@ async fn what_silences_one_finding_silences_no_other() {
 #[tokio::test]
 async fn a_known_source_silences_its_own_findings_steps_and_no_other() {
     let world = World::with(Shape::small(), |mut settings| {
-        settings.more = format!("{}\n[[known]]\ncidr = \"203.0.113.80/32\"\nwhy = \"the scanner\"\nuntil = \"{}\"\n", settings.more, soon());
+        settings.more =
+            format!("{}\n[[known]]\ncidr = \"203.0.113.80/32\"\nwhy = \"the scanner\"\nuntil = \"{}\"\n", settings.more, soon());
         settings
     })
     .await;
@@ -156,7 +162,10 @@ async fn a_note_asks_where_its_playbook_says_so() {
     let group = world.organization.open_groups(&world.account, HOME, 1).await.unwrap().remove(0);
     world.organization.backlog(std::slice::from_ref(&group)).await.unwrap();
     let incident = world.one(&event(&world, std::slice::from_ref(&group.finding))).await;
-    assert_eq!((step(&incident, "close-ssh")["state"].as_str(), step(&incident, "note")["state"].as_str()), (Some("applied"), Some("waiting")));
+    assert_eq!(
+        (step(&incident, "close-ssh")["state"].as_str(), step(&incident, "note")["state"].as_str()),
+        (Some("applied"), Some("waiting"))
+    );
     assert!(text(hold(&incident, "approval"), "/why").contains("the playbook asks"), "{incident:#}");
     let granted = world.incident(&["approval", "grant", &id(&incident), "--yes"]).await;
     assert_eq!(step(&granted, "note")["state"], "applied", "{granted:#}");
