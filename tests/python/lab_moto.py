@@ -28,10 +28,13 @@ def remember_backends(application) -> None:
     """Which backend serves a host is looked up once. Moto lists its own folder for each request, in a lock that all requests wait for: some
     two hundred system calls, at each of which another thread may take the interpreter."""
     from moto import backends
+    from moto.core import responses
 
     modules = tuple(backends.list_of_moto_modules())
     backends.list_of_moto_modules = lambda: modules
     application.get_backend_for_host = functools.lru_cache(maxsize=4096)(application.get_backend_for_host)
+    # And which operations a class of answers has: moto inspects the whole class for each call.
+    responses.method_names_from_class = functools.cache(responses.method_names_from_class)
 
 
 def main() -> None:
