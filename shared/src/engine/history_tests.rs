@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -55,26 +55,41 @@ fn moves() -> impl Strategy<Value = Vec<(u8, Move)>> {
     proptest::collection::vec((0_u8..3, one), 1..60)
 }
 
+/// A question as the entries tell of it: whether it was escalated, how many said yes, how many have to, about what, until when.
+type Asked = (bool, usize, u8, String, Timestamp);
+
 /// What of a run's questions was not escalated as it should: once for each question and where the playbook says so, before the step is
-/// held, with every yes of before void.
+/// held, with every yes of before void. A later finding that changes nothing of the plan ends no question.
 fn badly_escalated(lab: &Lab, run: IncidentId) -> Option<String> {
-    let mut open: BTreeMap<StepKey, (bool, usize, u8)> = BTreeMap::new();
+    let (mut open, mut before): (BTreeMap<StepKey, Asked>, BTreeMap<StepKey, Asked>) = Default::default();
     for sealed in lab.store.entries_of(run).iter() {
         if matches!(sealed.entry, Entry::FindingJoined { renews: true, .. } | Entry::Turned { .. }) {
-            open.clear();
+            before.append(&mut open);
         }
         let Some(step) = sealed.entry.step() else { continue };
         let wrong = |what: &str| Some(format!("entry {}: {what}", sealed.seq));
         let escalates = step.id == "first";
-        match (&sealed.entry, open.get(step).copied()) {
-            (Entry::Asked { people, .. }, _) => drop(open.insert(step.clone(), (false, 0, *people))),
+        let goes_on = before.remove(step);
+        match (&sealed.entry, open.get(step).cloned()) {
+            (Entry::Asked { people, digest, expires, .. }, _) => {
+                let same = goes_on.filter(|(.., plan, until)| plan == digest && until == expires);
+                let (escalated, yes) = same.map_or((false, 0), |(escalated, yes, ..)| (escalated, yes));
+                open.insert(step.clone(), (escalated, yes, *people, digest.clone(), *expires));
+            }
+            (Entry::Planned { .. } | Entry::Judged { .. } | Entry::Deferred { .. }, None) => {
+                before.extend(goes_on.map(|it| (step.clone(), it)))
+            }
             (Entry::Escalated { .. }, None) => return wrong("escalated, but nothing was asked"),
             (Entry::Escalated { .. }, Some((true, ..))) => return wrong("escalated twice"),
             (Entry::Escalated { .. }, Some(_)) if !escalates => return wrong("the playbook does not say so"),
-            (Entry::Escalated { .. }, Some((_, _, people))) => drop(open.insert(step.clone(), (true, 0, people))),
-            (Entry::Approved { .. }, Some((escalated, yes, people))) => drop(open.insert(step.clone(), (escalated, yes + 1, people))),
+            (Entry::Escalated { expires, .. }, Some((_, _, people, digest, _))) => {
+                open.insert(step.clone(), (true, 0, people, digest, *expires));
+            }
+            (Entry::Approved { .. }, Some((escalated, yes, people, digest, expires))) => {
+                open.insert(step.clone(), (escalated, yes + 1, people, digest, expires));
+            }
             (Entry::AskExpired { .. }, Some((escalated, ..))) if escalated != escalates => return wrong("held too soon"),
-            (Entry::ApplyStarted { .. }, Some((_, yes, people))) if yes < usize::from(people) => {
+            (Entry::ApplyStarted { .. }, Some((_, yes, people, ..))) if yes < usize::from(people) => {
                 return wrong("a yes counted that was void");
             }
             (Entry::ApplyStarted { .. } | Entry::AskExpired { .. }, _) => drop(open.remove(step)),
@@ -86,7 +101,7 @@ fn badly_escalated(lab: &Lab, run: IncidentId) -> Option<String> {
 
 /// How many histories: few at each run of the suite, as many as `PROPTEST_CASES` says when somebody looks for more.
 fn cases() -> u32 {
-    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(48)
+    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(100)
 }
 
 proptest! {
