@@ -116,18 +116,20 @@ async fn a_stopped_instance_is_isolated_all_the_same_and_a_terminated_one_is_moo
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_instance_of_which_nobody_may_read_what_it_serves_in_asks_and_is_isolated_all_the_same() {
+async fn an_instance_of_which_nobody_may_read_what_it_serves_in_is_planned_all_the_same_and_asks() {
     let stage = Stage::new(1, &[&[0]]).await;
     let asked = stage.asked(json!({}));
     let operation = Some("DescribeTargetGroups".to_owned());
     let denied = Match { account: Some(stage.account.clone()), operation, ..Match::default() };
     stage.ground.lab.gateway.faults().add(Fault::new(denied, Action::Deny { code: None, status: None }));
     let mut drill = begun(&stage, &asked).await;
-    let (plan, _) = applied(&mut drill).await;
-    let why = plan.beside.clone().unwrap();
-    assert!(why.contains(&stage.instance.id) && why.contains("cannot be read"), "{why}");
+    let plan = looked(&drill).await.unwrap();
+    let why = format!("what instance {} serves in cannot be read", stage.instance.id);
+    assert_eq!((plan.changes.len(), plan.ask.as_deref(), plan.beside.as_deref()), (1, None, Some(why.as_str())));
     assert!(said(&plan, "DescribeTargetGroups"), "{plan:?}");
-    assert_eq!(stage.isolations().await.len(), 1);
+    // The gate asks one person for it.
+    let no = drill.plan().await.unwrap_err().to_string();
+    assert!(no.contains(&why) && no.contains("people: 1"), "{no}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
