@@ -128,7 +128,8 @@ async fn an_instance_of_which_nobody_may_read_what_it_serves_in_is_planned_all_t
     assert_eq!((plan.changes.len(), plan.ask.as_deref(), plan.beside.as_deref()), (1, None, Some(why.as_str())));
     assert!(said(&plan, "DescribeTargetGroups"), "{plan:?}");
     // The gate asks one person for it.
-    let no = drill.plan().await.unwrap_err().to_string();
+    drill.plan().await.unwrap();
+    let no = drill.apply().await.map(drop).unwrap_err().to_string();
     assert!(no.contains(&why) && no.contains("people: 1"), "{no}");
 }
 
