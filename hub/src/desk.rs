@@ -207,6 +207,11 @@ pub struct Thawed {
     pub waiting: usize,
 }
 
+/// The answer to a request, where it is no refusal.
+pub(crate) fn said(answer: Answer) -> Result<String, DeskError> {
+    if answer.ok { Ok(answer.text) } else { Err(DeskError::Refused(answer.text)) }
+}
+
 /// The desk over a journal.
 #[derive(Debug, Clone)]
 pub struct Desk {
@@ -388,9 +393,7 @@ impl Desk {
                 PATIENCE.as_secs()
             ))
         })??;
-        if !answer.ok {
-            return Err(DeskError::Refused(answer.text));
-        }
+        let text = said(answer)?;
         let rest = async {
             while self.store.run(run).await?.is_some_and(|row| row.state == RunState::Running) {
                 tokio::time::sleep(Duration::from_millis(200)).await;
@@ -401,7 +404,7 @@ impl Desk {
             Ok(rested) => rested?,
             Err(_) => tracing::debug!(%run, "it goes on"),
         }
-        Ok(answer.text)
+        Ok(text)
     }
 
     async fn answer(&self, request: i64) -> Result<Answer, JournalError> {

@@ -22,7 +22,7 @@ use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
 use super::{All, Answered, Freeze, Id, Of, PROOF, ReportOf, ReportText, Thaw, UndoOf, Wrong, bound, call, decoded};
 use crate::{
     config::people::Person,
-    desk::{Desk, DeskError, Frozen, Which, frozen},
+    desk::{Desk, DeskError, Frozen, Which, frozen, said},
     doorkeeper::Doorkeeper,
     driver::Hub,
     journal::{Request, requests::Asker},
@@ -191,8 +191,7 @@ impl Door {
         tokio::select! {
             answer = self.desk.answered(id, run) => answer,
             () = ends => match self.hub.store.answer_of(id).await? {
-                Some(answer) if answer.ok => Ok(answer.text),
-                Some(answer) => Err(DeskError::Refused(answer.text)),
+                Some(answer) => said(answer),
                 None => Err(DeskError::Late(format!(
                     "the service ends and has not answered; the request stands, look again with `cordon incident show {run}`"
                 ))),

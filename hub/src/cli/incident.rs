@@ -11,6 +11,7 @@ use super::{Common, Exit, Failure, Format, door::Door, exit::Tally, freeze, outp
 use crate::{
     api::Answered,
     desk::{Form, Question, Which},
+    driver::requests::means,
     journal::Request,
     text::{json, safe},
 };
@@ -215,7 +216,7 @@ pub(super) async fn approval(common: &Common, command: Approval) -> Result<Exit,
 /// What an answer is bound to: the whole digest of the plan that was read, unless another one was named; that is the service's to refuse.
 fn bound(named: Option<String>, asked: &Question) -> String {
     match named {
-        Some(named) if named.len() < 8 || !asked.digest.starts_with(&named) => named,
+        Some(named) if !means(&named, &asked.digest) => named,
         _ => asked.digest.clone(),
     }
 }

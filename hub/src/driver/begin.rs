@@ -222,8 +222,8 @@ impl Beginning<'_> {
         };
         facts.void = judge::void(run, view, step).await?;
         let mode = judge::mode(run, view);
-        // What the hub writes about a finding changes nothing of a member's: neither its opt-out nor a known source forbids it.
         let wanted_by = view.wanted_by(definition, &with);
+        // What the hub writes about a finding changes nothing of a member's: neither its opt-out nor a known source forbids it.
         if action.seat == Seat::Hub {
             facts.opt_outs.clear();
         } else {

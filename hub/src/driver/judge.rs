@@ -120,15 +120,16 @@ pub(super) fn mode(run: &Run, view: &View) -> Mode {
 /// instances that share a role), those that policies go by.
 pub(super) fn tags_of(view: &View, plan: &Plan, read: &TagsRead) -> BTreeMap<String, BTreeMap<String, String>> {
     let (changed, counted) = (plan.resources(), plan.counted());
-    let concerned = |resource: &str| changed.contains(resource) || counted.contains(resource) || plan.touches.contains(resource);
-    let mut tags = read.of(|_| true);
-    for (resource, tags) in &mut tags {
-        if resource != view.subject.name() && !concerned(resource) {
-            tags.retain(|key, _| WHAT_FOR.iter().any(|what| key.eq_ignore_ascii_case(what)));
-        }
-    }
-    tags.retain(|resource, tags| !tags.is_empty() || resource == view.subject.name() || concerned(resource));
-    tags
+    let concerned = |resource: &str| {
+        resource == view.subject.name() || changed.contains(resource) || counted.contains(resource) || plan.touches.contains(resource)
+    };
+    let mut read = read.all();
+    read.retain(|resource, tags| {
+        let concerned = concerned(resource);
+        tags.retain(|key, _| concerned || WHAT_FOR.iter().any(|what| key.eq_ignore_ascii_case(what)));
+        concerned || !tags.is_empty()
+    });
+    read
 }
 
 /// Why a probe may not look: code and sentence. A probe has no plan that a person could say yes to, so that a question is a no.

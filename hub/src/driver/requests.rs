@@ -203,7 +203,7 @@ fn asks<'v>(view: &View, step: &'v StepView) -> Result<(&'v str, Timestamp, u8),
 }
 
 /// Whether the beginning of a digest, 8 digits or more, is of the plan that is asked about.
-fn means(digest: &str, asked: &str) -> bool {
+pub(crate) fn means(digest: &str, asked: &str) -> bool {
     digest.len() >= 8 && asked.starts_with(digest)
 }
 

@@ -168,9 +168,7 @@ impl StepView {
                     | StepState::Failed { .. }
             )
     }
-}
 
-impl StepView {
     /// The state in the words of the command line's output.
     #[must_use]
     pub fn word(&self) -> &'static str {
@@ -466,13 +464,13 @@ impl StepView {
                 return cannot("an entry of the run");
             }
         }
-        if !matches!(self.state, S::Waiting) {
-            self.question = None;
-        }
         if self.state == S::Waiting {
             self.settled = None;
-        } else if self.state.is_settled() {
-            self.settled.get_or_insert(at);
+        } else {
+            self.question = None;
+            if self.state.is_settled() {
+                self.settled.get_or_insert(at);
+            }
         }
         Ok(())
     }

@@ -110,8 +110,12 @@ impl View {
     /// What `when` and `with` are evaluated over, of the latest finding.
     #[must_use]
     pub fn data(&self) -> Value {
+        self.data_of(self.finding())
+    }
+
+    fn data_of(&self, finding: Value) -> Value {
         let mut data = self.around();
-        put(&mut data, self.finding());
+        put(&mut data, finding);
         data
     }
 
@@ -160,11 +164,7 @@ impl View {
         let (shared, left) = self.shared_out(step, &all);
         let last = self.latest(&step.key.id).is_some_and(|latest| latest.key == step.key);
         let own = shared.into_iter().find(|(key, _)| **key == step.key).and_then(|(_, place)| all.get(place));
-        Ok(own.map(|(want, with)| {
-            let mut data = self.around();
-            put(&mut data, want.finding.clone());
-            Demand { data, with: with.clone(), more: last && left > 0 }
-        }))
+        Ok(own.map(|(want, with)| Demand { data: self.data_of(want.finding.clone()), with: with.clone(), more: last && left > 0 }))
     }
 
     /// Which instance has which of the parameters that are wanted, by their place, and how many have none. One that has begun has its own; one
@@ -210,8 +210,7 @@ impl View {
     /// When the parameters cannot be evaluated over that finding.
     pub fn newest_demand(&self, definition: &Step, wants: &[Want]) -> Result<Option<Demand>, EvalError> {
         let Some(newest) = wants.iter().max_by_key(|want| want.told) else { return Ok(None) };
-        let mut data = self.around();
-        put(&mut data, newest.finding.clone());
+        let data = self.data_of(newest.finding.clone());
         let with = definition.with.render(&data)?;
         Ok(Some(Demand { data, with, more: false }))
     }

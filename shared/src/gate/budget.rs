@@ -216,7 +216,7 @@ pub fn spent(tx: &mut dyn Tx, budgets: &[Budget], place: &Place, wanted: &[Use],
         }
         let charges = tx.charges(since(budget, now), budget.counts)?;
         for mine in apart(budget.counts, mine) {
-            let charged = that_count(budget, charges.clone(), place, &mine);
+            let charged = that_count(budget, &charges, place, &mine);
             let spent = || charged.iter().map(|charge| &charge.used);
             let sizes = sizes(spent().chain(mine.iter().copied()));
             let (before, _) = amount(budget.counts, spent(), &sizes);
@@ -244,13 +244,10 @@ fn apart(counts: Counts, mine: Vec<&Use>) -> Vec<Vec<&Use>> {
 }
 
 /// Of all charges of a budget's kind and window those that count together with these uses.
-fn that_count(budget: &Budget, mut charged: Vec<Charge>, place: &Place, mine: &[&Use]) -> Vec<Charge> {
-    charged.retain(|charge| counted(budget, charge, place));
-    if budget.counts == Counts::InService {
-        // Of other groups nothing is taken now.
-        charged.retain(|charge| mine.iter().any(|used| used.resource == charge.used.resource));
-    }
-    charged
+fn that_count<'c>(budget: &Budget, charges: &'c [Charge], place: &Place, mine: &[&Use]) -> Vec<&'c Charge> {
+    // Of other groups nothing is taken now.
+    let together = |charge: &Charge| budget.counts != Counts::InService || mine.iter().any(|used| used.resource == charge.used.resource);
+    charges.iter().filter(|charge| counted(budget, charge, place) && together(charge)).collect()
 }
 
 /// How much of a budget is spent before these uses, in percent of it: 100 and more where nothing is left. `charged`: all of its kind in its
@@ -261,7 +258,7 @@ pub fn spent_percent(budget: &Budget, charged: Vec<Charge>, place: &Place, wante
     if mine.is_empty() || !budget.scope.holds(place) {
         return None;
     }
-    let charged = that_count(budget, charged, place, &mine);
+    let charged = that_count(budget, &charged, place, &mine);
     let spent = || charged.iter().map(|charge| &charge.used);
     let (before, _) = amount(budget.counts, spent(), &sizes(spent().chain(mine.iter().copied())));
     Some(before.saturating_mul(100).checked_div(budget.most).unwrap_or(100))

@@ -26,7 +26,7 @@ pub(crate) fn earlier(native: &Value, seconds: i64) -> Value {
 }
 
 /// The incident, once it fits.
-async fn until(world: &World, service: &Running, run: &str, fits: impl Fn(&Value) -> bool) -> Value {
+pub(crate) async fn until(world: &World, service: &Running, run: &str, fits: impl Fn(&Value) -> bool) -> Value {
     let begun = Instant::now();
     loop {
         let incident = one(&world.cordon(&["incident", "show", run, "--format", "json"], "").await);

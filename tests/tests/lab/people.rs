@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use cordon_lab::{
     Cordon, Running,
     gateway::{Action, Fault, Match},
-    organization::{Settings, UserShape},
+    organization::{Settings, User, UserShape},
 };
 use serde_json::json;
 
@@ -20,12 +20,18 @@ use crate::{
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A person of the configuration, with a user in the security account: the program at their keyboard.
-pub(crate) async fn person(world: &mut World, name: &str, roles: &[&str]) -> Cordon {
+/// A person of the configuration, with a user in the security account.
+pub(crate) async fn registered(world: &mut World, name: &str, roles: &[&str]) -> User {
     let user = world.organization.user(&world.organization.security, &UserShape::default()).await.unwrap();
     world.set(|settings| {
         settings.more.push_str(&format!("\n[[people]]\nname = \"{name}\"\nroles = {}\naws = [\"{}\"]\n", json!(roles), user.arn));
     });
+    user
+}
+
+/// The same: the program at their keyboard.
+pub(crate) async fn person(world: &mut World, name: &str, roles: &[&str]) -> Cordon {
+    let user = registered(world, name, roles).await;
     world.cordon.clone().as_person(&user.keys[0])
 }
 

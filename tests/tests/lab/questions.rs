@@ -4,20 +4,17 @@
 use std::time::{Duration, Instant};
 
 use cordon_lab::{
-    MovedClock, Running, Settings,
-    organization::{
-        UserShape,
-        finding::{Part, brute_force},
-    },
+    MovedClock, Settings,
+    organization::finding::{Part, brute_force},
     slack::send,
 };
 use serde_json::{Value, json};
 
 use crate::{
-    clock::earlier,
+    clock::{earlier, until},
     people::{
         api::{bound, listening, service, signed},
-        serving,
+        registered, serving,
     },
     policy,
     respond::world::{ATTACKER, World, hold, id, one, step, text},
@@ -48,19 +45,6 @@ with = { instance = "${subject.id}", sources = "${finding.network.remote_ips}", 
 async fn asking() -> World {
     let poll_every = "1h".to_owned();
     World::with_playbook("ec2-brute-force", TWO, |settings| Settings { mode: "ask".to_owned(), poll_every, ..settings }).await
-}
-
-/// The incident, once it fits.
-async fn until(world: &World, service: &Running, run: &str, fits: impl Fn(&Value) -> bool) -> Value {
-    let begun = Instant::now();
-    loop {
-        let incident = one(&world.cordon(&["incident", "show", run, "--format", "json"], "").await);
-        if fits(&incident) {
-            return incident;
-        }
-        assert!(begun.elapsed() < PATIENCE, "{incident:#}\n{}", service.log());
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
 }
 
 async fn refused(world: &World) -> Vec<Value> {
@@ -128,10 +112,7 @@ async fn an_answer_to_the_question_before_is_not_one_to_the_question_that_was_es
     let folder = policy::folder(&world.settings, &[("two.cedar", policy::CLOSE_ASKS_TWO)]);
     world.set(|settings| settings.policies = Some(folder));
     let security = world.organization.security.clone();
-    let ben = world.organization.user(&security, &UserShape::default()).await.unwrap();
-    world.set(|settings| {
-        settings.more.push_str(&format!("\n[[people]]\nname = \"Ben\"\nroles = [\"approver\"]\naws = [\"{}\"]\n", ben.arn));
-    });
+    let ben = registered(&mut world, "Ben", &["approver"]).await;
     let clock = MovedClock::new().unwrap();
     world.cordon = clock.on(&world.cordon);
     clock.set(-5 * HOUR).unwrap();

@@ -3,6 +3,7 @@
 use cordon_lab::{
     Settings, Shape,
     organization::{
+        Instance,
         credential::{Stolen, misuse},
         trail::Caller,
         user::UserShape,
@@ -16,6 +17,12 @@ use crate::respond::world::{AWAY, HOME, World, hold, id, state, step, text};
 const THIEF: &str = "203.0.113.9";
 const TOR: &str = "UnauthorizedAccess:IAMUser/TorIPCaller";
 const EXFILTRATION: &str = "UnauthorizedAccess:IAMUser/InstanceCredentialExfiltration.OutsideAWS";
+
+/// Credentials of an instance's role, in somebody else's hands.
+fn of_role<'a>(world: &'a World, instance: &'a Instance, access_key: &'a str, principal: &'a str) -> Stolen<'a> {
+    let user = world.organization.role_of(instance);
+    Stolen { account: &world.account, access_key, principal, user_type: "AssumedRole", user }
+}
 
 fn two_regions() -> Shape {
     Shape { regions: vec![HOME.to_owned(), AWAY.to_owned()], ..Shape::small() }
@@ -149,13 +156,7 @@ async fn stolen_credentials_of_an_instance_are_cut_where_the_instance_is_whereve
     world.works(&stolen).await.unwrap();
     tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
     let principal = format!("AROALAB:{}", instance.id);
-    let about = Stolen {
-        account: &world.account,
-        access_key: &stolen.access_key,
-        principal: &principal,
-        user_type: "AssumedRole",
-        user: organization.role_of(&instance),
-    };
+    let about = of_role(&world, &instance, &stolen.access_key, &principal);
     // Used, and found, in another Region than the instance's.
     let incident = world.one(&world.event(&misuse(EXFILTRATION, HOME, &about, THIEF))).await;
     all(&incident, &["identify", "record", "trace"], "done");
@@ -177,13 +178,7 @@ async fn to_deny_an_instance_its_sessions_asks_where_the_instance_is_in_producti
     organization.role_that_works(&instance).await.unwrap();
     let stolen = organization.issued(&instance, &world.lab.endpoint()).await.unwrap();
     let principal = format!("AROALAB:{}", instance.id);
-    let about = Stolen {
-        account: &world.account,
-        access_key: &stolen.access_key,
-        principal: &principal,
-        user_type: "AssumedRole",
-        user: organization.role_of(&instance),
-    };
+    let about = of_role(&world, &instance, &stolen.access_key, &principal);
     let incident = world.one(&world.event(&misuse(EXFILTRATION, HOME, &about, THIEF))).await;
     let denied = step(&incident, "deny-sessions");
     assert!(denied["state"] == "waiting" && text(denied, "/reason").contains("`disruptive-in-production`"), "{incident:#}");

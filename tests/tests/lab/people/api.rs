@@ -260,10 +260,7 @@ async fn a_freeze_that_would_stop_nothing_is_refused_or_said_by_the_api_as_on_th
     let security = world.organization.security.clone();
     let instance = world.instance("web").await;
     let ann = person(&mut world, "Ann", &["approver", "operator"]).await;
-    let bob = world.organization.user(&security, &UserShape::default()).await.unwrap();
-    world.set(|settings| {
-        settings.more.push_str(&format!("\n[[people]]\nname = \"Bob\"\nroles = [\"operator\"]\naws = [\"{}\"]\n", bob.arn));
-    });
+    let bob = registered(&mut world, "Bob", &["operator"]).await;
     let run = id(&world.one(&world.attack(&instance)).await);
     let far = from_afar(&world, &ann, &url);
     let _service = service(&world, &url).await;
@@ -326,10 +323,7 @@ async fn a_freeze_that_would_stop_nothing_is_refused_or_said_by_the_api_as_on_th
 async fn whoever_signs_with_a_wrong_secret_is_refused_by_aws_and_remembered_and_nothing_is_changed() {
     let (mut world, url) = listening().await;
     let instance = world.instance("web").await;
-    let ann = world.organization.user(&world.organization.security, &UserShape::default()).await.unwrap();
-    world.set(|settings| {
-        settings.more.push_str(&format!("\n[[people]]\nname = \"Ann\"\nroles = [\"approver\"]\naws = [\"{}\"]\n", ann.arn));
-    });
+    let ann = registered(&mut world, "Ann", &["approver"]).await;
     let run = id(&world.one(&world.attack(&instance)).await);
     let mut stolen = ann.keys[0].clone();
     stolen.secret_key = stolen.secret_key.chars().rev().collect();
@@ -416,10 +410,7 @@ async fn a_stalled_request_keeps_no_service_from_ending_and_the_lease_is_given_b
 async fn a_yes_that_a_service_takes_at_its_end_is_said_to_stand_and_counts_once_it_runs_again() {
     let (mut world, url) = listening().await;
     let instance = world.instance("web").await;
-    let ann = world.organization.user(&world.organization.security, &UserShape::default()).await.unwrap();
-    world.set(|settings| {
-        settings.more.push_str(&format!("\n[[people]]\nname = \"Ann\"\nroles = [\"approver\"]\naws = [\"{}\"]\n", ann.arn));
-    });
+    let ann = registered(&mut world, "Ann", &["approver"]).await;
     let run = id(&world.one(&world.attack(&instance)).await);
     let asked = world.cordon(&["approval", "list", "--format", "json"], "").await.objects().remove(0);
     let body = json!({"request": "grant", "run": run, "step": "close-ingress", "digest": asked["digest"]}).to_string();
